@@ -1,0 +1,3 @@
+//! The `ringtide` command.
+
+fn main() {}

@@ -1,0 +1,219 @@
+//! Per-worker counters and the reasons for which a packet is dropped.
+//!
+//! Each worker owns one [`Counters`] and is its only writer, so an increment is a plain load and
+//! store of a relaxed atomic: no locked instruction on the packet path. Readers take a
+//! [`Snapshot`] whenever they like; figures within one snapshot may be a packet apart.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Declares an enum whose variants index a row of counters, with a stable name and a description
+/// for each.
+macro_rules! counted {
+    ($(#[$meta:meta])* $enum:ident { $($variant:ident = $name:literal, $help:literal;)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $enum { $(#[doc = $help] $variant,)+ }
+
+        impl $enum {
+            /// Every variant, in order.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name used in logs, JSON and metrics.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// One sentence that says what is counted.
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)+ }
+            }
+        }
+    };
+}
+
+counted! {
+    /// What a worker counts, drops apart.
+    Counter {
+        PacketsReceived = "packets_received", "Datagrams taken from sockets.";
+        BytesReceived = "bytes_received", "Payload bytes of the datagrams taken from sockets.";
+        PacketsSent = "packets_sent", "Datagrams that the kernel accepted for sending.";
+        BytesSent = "bytes_sent", "Payload bytes of the datagrams accepted for sending.";
+        Iterations = "iterations", "Turns of the event loop.";
+        ReceiveRearms = "receive_rearms", "Multishot receives that had to be started again.";
+        CompletionQueueOverflows = "completion_queue_overflows",
+            "Times the kernel held completions back because the queue was full.";
+        WorkerRestarts = "worker_restarts", "Times this worker was restarted after a panic.";
+        ConnectsIpv4 = "connects_ipv4", "Connect requests over IPv4.";
+        ConnectsIpv6 = "connects_ipv6", "Connect requests over IPv6.";
+        AnnouncesIpv4 = "announces_ipv4", "Announces over IPv4 with a valid connection ID.";
+        AnnouncesIpv6 = "announces_ipv6", "Announces over IPv6 with a valid connection ID.";
+        ScrapesIpv4 = "scrapes_ipv4", "Scrapes over IPv4 with a valid connection ID.";
+        ScrapesIpv6 = "scrapes_ipv6", "Scrapes over IPv6 with a valid connection ID.";
+        ConnectResponses = "connect_responses", "Connect responses queued.";
+        AnnounceResponses = "announce_responses", "Announce responses queued.";
+        ScrapeResponses = "scrape_responses", "Scrape responses queued.";
+        ErrorResponses = "error_responses", "Error responses queued.";
+        RequestsAtOwner = "requests_at_owner",
+            "Announces and single-hash scrapes that arrived at the worker that owns the torrent.";
+        RequestsElsewhere = "requests_elsewhere",
+            "Announces and single-hash scrapes that arrived at another worker.";
+        Completed = "completed", "Downloads reported complete.";
+        PeersExpired = "peers_expired", "Peers removed because they stopped announcing.";
+        AnnouncesDenied = "announces_denied", "Announces refused by the access list.";
+        UnstoredPortZero = "unstored_port_zero",
+            "Announces answered without storing the peer: it announced port 0.";
+        UnstoredTorrentCap = "unstored_torrent_cap",
+            "Announces answered without storing the peer: the cap on torrents is reached.";
+        UnstoredPeerCap = "unstored_peer_cap",
+            "Announces answered without storing the peer: the cap on peers is reached.";
+        UnstoredSwarmCap = "unstored_swarm_cap",
+            "Announces answered without storing the peer: the torrent's own cap is reached.";
+    }
+}
+
+counted! {
+    /// Why a received datagram got no reply. Every datagram ends as a reply or as one of these.
+    DropReason {
+        Truncated = "truncated", "Longer than a receive buffer.";
+        TooShort = "too_short", "Shorter than its action requires.";
+        BadMagic = "bad_magic", "A connect request without the protocol's magic number.";
+        UnknownAction = "unknown_action", "An action that the protocol does not define.";
+        BadConnectionId = "bad_connection_id",
+            "A connection ID that is forged, expired, or was given to another address.";
+        ScrapeWithoutHash = "scrape_without_hash", "A scrape that asks for no torrent.";
+        BadSource = "bad_source", "A source that cannot be answered, such as port 0.";
+        SendSlotsFull = "send_slots_full", "All transmit slots of the worker were in flight.";
+        SocketFull = "socket_full", "The socket's send buffer was full.";
+        SendError = "send_error", "The kernel refused the send, for instance for want of a route.";
+        Shutdown = "shutdown", "Received, but not handled before the worker stopped.";
+    }
+}
+
+const COUNTERS: usize = Counter::ALL.len();
+const REASONS: usize = DropReason::ALL.len();
+
+/// One worker's counters, on cache lines of their own.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Counters {
+    counts: [AtomicU64; COUNTERS],
+    drops: [AtomicU64; REASONS],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            counts: [const { AtomicU64::new(0) }; COUNTERS],
+            drops: [const { AtomicU64::new(0) }; REASONS],
+        }
+    }
+}
+
+impl Counters {
+    /// Adds `amount` to a counter. Only the owning worker may call this.
+    #[inline]
+    pub fn add(&self, counter: Counter, amount: u64) {
+        bump(&self.counts[counter as usize], amount);
+    }
+
+    /// Adds one to a counter. Only the owning worker may call this.
+    #[inline]
+    pub fn count(&self, counter: Counter) {
+        self.add(counter, 1);
+    }
+
+    /// Counts one dropped datagram. Only the owning worker may call this.
+    #[inline]
+    pub fn dropped(&self, reason: DropReason) {
+        bump(&self.drops[reason as usize], 1);
+    }
+
+    /// The figures as they are now.
+    pub fn snapshot(&self) -> Snapshot {
+        let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        Snapshot { counts: self.counts.each_ref().map(read), drops: self.drops.each_ref().map(read) }
+    }
+}
+
+/// One writer per cell: a relaxed load and store lose nothing and cost no locked instruction.
+#[inline]
+fn bump(cell: &AtomicU64, amount: u64) {
+    cell.store(cell.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+}
+
+/// Counters as they were at one moment, of one worker or of several added up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    counts: [u64; COUNTERS],
+    drops: [u64; REASONS],
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self { counts: [0; COUNTERS], drops: [0; REASONS] }
+    }
+}
+
+impl Snapshot {
+    /// The sum over several workers.
+    pub fn total<'a>(workers: impl IntoIterator<Item = &'a Counters>) -> Self {
+        let mut total = Self::default();
+        for worker in workers {
+            let one = worker.snapshot();
+            total.counts.iter_mut().zip(one.counts).for_each(|(sum, part)| *sum += part);
+            total.drops.iter_mut().zip(one.drops).for_each(|(sum, part)| *sum += part);
+        }
+        total
+    }
+
+    /// One counter.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.counts[counter as usize]
+    }
+
+    /// How many datagrams were dropped for one reason.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// How many datagrams were dropped for any reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.drops.iter().sum()
+    }
+
+    /// What happened since `earlier`.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut difference = self.clone();
+        difference.counts.iter_mut().zip(earlier.counts).for_each(|(now, then)| *now -= then);
+        difference.drops.iter_mut().zip(earlier.drops).for_each(|(now, then)| *now -= then);
+        difference
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_add_up_and_subtract() {
+        let workers = [Counters::default(), Counters::default()];
+        workers[0].count(Counter::Completed);
+        workers[1].add(Counter::Completed, 4);
+        let earlier = Snapshot::total(&workers);
+        workers[1].dropped(DropReason::BadMagic);
+        let later = Snapshot::total(&workers);
+        assert_eq!(earlier.get(Counter::Completed), 5);
+        assert_eq!(later.since(&earlier).dropped_total(), 1);
+        assert_eq!(later.since(&earlier).get(Counter::Completed), 0);
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = Counter::ALL.iter().map(|counter| counter.name()).collect();
+        names.extend(DropReason::ALL.iter().map(|reason| reason.name()));
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

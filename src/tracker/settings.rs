@@ -1,0 +1,62 @@
+//! The tracker's limits and intervals, already validated.
+
+/// What an operator can set about the tracker's answers and its memory.
+///
+/// Durations are whole seconds: nothing in the protocol is finer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackerSettings {
+    /// The interval clients are told, before jitter. Default 1,800 s.
+    pub announce_interval_s: u32,
+    /// Up to this much is added to the interval, per peer, so that herds spread. Default 120 s.
+    pub announce_jitter_s: u32,
+    /// A peer that has not announced for this long is removed. Default 2,700 s, at most
+    /// [`TrackerSettings::PEER_TIMEOUT_S_MAX`].
+    pub peer_timeout_s: u32,
+    /// How long a connection ID is accepted at the least; at the most twice that. Default 120 s.
+    pub connection_lifetime_s: u32,
+    /// Peers in a reply when the client leaves the number to the tracker. Default 50.
+    pub numwant_default: u16,
+    /// The most peers in a reply; further bounded by what fits one datagram. Default 200.
+    pub numwant_max: u16,
+    /// The most hashes answered in one scrape, 74 at the least for BEP 15. Default 74; at most
+    /// [`TrackerSettings::SCRAPE_HASHES_MAX`].
+    pub scrape_hashes_max: u16,
+    /// Caps for the whole process, each per address family: a peer over one is answered but not
+    /// stored. Default 20 million torrents.
+    pub torrents_max: u64,
+    /// Default 50 million peers.
+    pub peers_max: u64,
+    /// Default 1 million peers per torrent.
+    pub peers_per_torrent_max: u32,
+    /// Whether a wrong connection ID gets an error response. Off by default: the source may be
+    /// forged, and an answer to it is reflection.
+    pub answer_bad_connection_ids: bool,
+}
+
+impl TrackerSettings {
+    /// Peer ages are kept in 14 bits of seconds; the rest of that range is time for the sweep
+    /// to come by.
+    pub const PEER_TIMEOUT_S_MAX: u32 = 3 * 3600;
+
+    /// The response to this many hashes still fits one unfragmented datagram over IPv6, and the
+    /// request fits a receive buffer.
+    pub const SCRAPE_HASHES_MAX: u16 = 100;
+}
+
+impl Default for TrackerSettings {
+    fn default() -> Self {
+        Self {
+            announce_interval_s: 1800,
+            announce_jitter_s: 120,
+            peer_timeout_s: 2700,
+            connection_lifetime_s: 120,
+            numwant_default: 50,
+            numwant_max: 200,
+            scrape_hashes_max: 74,
+            torrents_max: 20_000_000,
+            peers_max: 50_000_000,
+            peers_per_torrent_max: 1_000_000,
+            answer_bad_connection_ids: false,
+        }
+    }
+}
