@@ -4,8 +4,12 @@
 //! worker runs a loop from [`uring`], the loop feeds a [`handler::Handler`], and handlers such
 //! as the tracker are plain functions of bytes and time that never see the ring.
 
+pub mod clock;
 pub mod handler;
 #[allow(unsafe_code)]
 pub mod net;
 pub mod telemetry;
 pub mod tracker;
+#[allow(unsafe_code)]
+pub mod uring;
+pub mod worker;

@@ -20,6 +20,8 @@ struct Memory {
     buffer_bytes: usize,
     /// Guards alive per buffer.
     guards: Box<[Cell<u32>]>,
+    /// Buffers with at least one guard.
+    held: Cell<usize>,
     /// Buffers whose last guard went, and (at first) all of them. Never grows past its capacity,
     /// one entry per buffer.
     home: RefCell<Vec<u16>>,
@@ -65,7 +67,16 @@ impl ReceivePool {
         let Some(base) = NonNull::new(pointer) else { handle_alloc_error(layout) };
         let guards = (0..count).map(|_| Cell::new(0)).collect();
         let home = RefCell::new((0..count).rev().collect());
-        Self { memory: Rc::new(Memory { base, layout, buffer_bytes, guards, home }) }
+        Self {
+            memory: Rc::new(Memory {
+                base,
+                layout,
+                buffer_bytes,
+                guards,
+                held: Cell::new(0),
+                home,
+            }),
+        }
     }
 
     /// How many buffers the pool has.
@@ -85,7 +96,7 @@ impl ReceivePool {
 
     /// How many buffers handlers and sends hold right now.
     pub fn held(&self) -> usize {
-        self.memory.guards.iter().filter(|guards| guards.get() > 0).count()
+        self.memory.held.get()
     }
 
     /// Hands every buffer that is at home to `lend`, as its ID and its start.
@@ -113,6 +124,7 @@ impl ReceivePool {
         let guards = &self.memory.guards[usize::from(id)];
         assert_eq!(guards.get(), 0, "the kernel handed over a buffer that we hold");
         guards.set(1);
+        self.memory.held.set(self.memory.held.get() + 1);
         Buffer { memory: Rc::clone(&self.memory), id, length }
     }
 
@@ -146,14 +158,7 @@ impl Buffer {
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: between claim and the last guard's drop the buffer is ours: the kernel does not
         // write, and guards only read. `claim` checked the length.
-        unsafe {
-            std::slice::from_raw_parts(self.memory.start_of(self.id).as_ptr(), self.length)
-        }
-    }
-
-    /// Where the buffer starts, for a send that the kernel reads from while a clone is held.
-    pub(crate) fn start(&self) -> *const u8 {
-        self.memory.start_of(self.id).as_ptr()
+        unsafe { std::slice::from_raw_parts(self.memory.start_of(self.id).as_ptr(), self.length) }
     }
 }
 
@@ -170,6 +175,7 @@ impl Drop for Buffer {
         let guards = &self.memory.guards[usize::from(self.id)];
         guards.set(guards.get() - 1);
         if guards.get() == 0 {
+            self.memory.held.set(self.memory.held.get() - 1);
             self.memory.home.borrow_mut().push(self.id);
         }
     }

@@ -1,4 +1,7 @@
 //! Sockets, addresses, receive buffers and BPF programs: what touches the operating system
 //! outside the ring itself.
 
+pub mod address;
 pub mod buffers;
+pub mod socket;
+pub mod steering;

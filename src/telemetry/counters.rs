@@ -85,6 +85,7 @@ counted! {
         SendSlotsFull = "send_slots_full", "All transmit slots of the worker were in flight.";
         SocketFull = "socket_full", "The socket's send buffer was full.";
         SendError = "send_error", "The kernel refused the send, for instance for want of a route.";
+        Panic = "panic", "The worker panicked while it handled the datagram.";
         Shutdown = "shutdown", "Received, but not handled before the worker stopped.";
     }
 }
@@ -131,7 +132,10 @@ impl Counters {
     /// The figures as they are now.
     pub fn snapshot(&self) -> Snapshot {
         let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
-        Snapshot { counts: self.counts.each_ref().map(read), drops: self.drops.each_ref().map(read) }
+        Snapshot {
+            counts: self.counts.each_ref().map(read),
+            drops: self.drops.each_ref().map(read),
+        }
     }
 }
 

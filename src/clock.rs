@@ -1,0 +1,28 @@
+//! The process's one clock.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::handler::Now;
+
+/// Tells the time as [`Now`]: taken from the wall clock once, monotonic from then on.
+///
+/// All workers share one, so that ages and connection IDs mean the same everywhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    started: Instant,
+    started_unix: Duration,
+}
+
+impl Clock {
+    /// Starts the clock at the wall clock's present time.
+    pub fn start() -> Self {
+        // A wall clock before 1970 makes no sense; zero works all the same.
+        let started_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { started: Instant::now(), started_unix }
+    }
+
+    /// The present time.
+    pub fn now(&self) -> Now {
+        Now::from_unix(self.started_unix + self.started.elapsed())
+    }
+}

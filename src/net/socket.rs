@@ -1,0 +1,275 @@
+//! UDP sockets for the tracker: one group per listen address, one socket per worker.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::steering::SteeringProgram;
+
+/// How the sockets of a group are set up.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketOptions {
+    /// Wanted receive buffer of each socket, in bytes of payload as `SO_RCVBUF` counts them.
+    pub receive_buffer_bytes: usize,
+    /// Wanted send buffer of each socket, in bytes.
+    pub send_buffer_bytes: usize,
+}
+
+/// One bound UDP socket.
+#[derive(Debug)]
+pub struct BoundSocket {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+impl BoundSocket {
+    /// The address it is bound to, with the port that was chosen when port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether datagrams for any local address arrive here, so that replies must name the one
+    /// that was asked.
+    pub fn is_wildcard(&self) -> bool {
+        self.address.ip().is_unspecified()
+    }
+}
+
+impl AsRawFd for BoundSocket {
+    fn as_raw_fd(&self) -> i32 {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// Sockets bound to the same address, in the order that steering indexes.
+#[derive(Debug)]
+pub struct SocketGroup {
+    /// One socket per worker.
+    pub sockets: Vec<BoundSocket>,
+    /// Whether the kernel took the steering program.
+    pub steered: bool,
+    /// The smallest receive buffer granted, when that is less than was wanted.
+    pub receive_buffer_short: Option<usize>,
+    /// The smallest send buffer granted, when that is less than was wanted.
+    pub send_buffer_short: Option<usize>,
+}
+
+/// Why a listen address could not be bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another process has the port.
+    #[error(
+        "{address} is in use by another process; stop it or listen elsewhere \
+         (`ss -ulpn sport = :{port}` shows it)", port = address.port()
+    )]
+    InUse {
+        /// What was asked for.
+        address: SocketAddr,
+    },
+    /// A port below 1024 without the right to it.
+    #[error(
+        "no permission to bind {address}; ports below net.ipv4.ip_unprivileged_port_start need \
+         root or CAP_NET_BIND_SERVICE"
+    )]
+    Permission {
+        /// What was asked for.
+        address: SocketAddr,
+    },
+    /// No interface carries the address.
+    #[error("{address} cannot be bound: no interface has this address")]
+    NotLocal {
+        /// What was asked for.
+        address: SocketAddr,
+    },
+    /// The kernel has no such family.
+    #[error("{address} cannot be bound: this system has no IPv6; remove the address from `listen`")]
+    NoIpv6 {
+        /// What was asked for.
+        address: SocketAddr,
+    },
+    /// Too many open files.
+    #[error("too many open files while binding {address}; raise the limit (`ulimit -n`)")]
+    TooManyFiles {
+        /// What was asked for.
+        address: SocketAddr,
+    },
+    /// Anything else.
+    #[error("{address} cannot be bound")]
+    Other {
+        /// What was asked for.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl BindError {
+    fn from_io(address: SocketAddr, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(libc::EADDRINUSE) => Self::InUse { address },
+            Some(libc::EACCES | libc::EPERM) => Self::Permission { address },
+            Some(libc::EADDRNOTAVAIL) => Self::NotLocal { address },
+            Some(libc::EAFNOSUPPORT) => Self::NoIpv6 { address },
+            Some(libc::EMFILE | libc::ENFILE) => Self::TooManyFiles { address },
+            _ => Self::Other { address, source },
+        }
+    }
+}
+
+/// Binds `count` sockets to `address` and attaches the steering program to them.
+///
+/// With port 0 the kernel chooses one port for the whole group. A program that the kernel
+/// refuses is no error: requests are then spread by flow, and shards are locked across workers.
+pub fn bind_group(
+    address: SocketAddr,
+    count: usize,
+    options: SocketOptions,
+    steering: Option<&SteeringProgram>,
+) -> Result<SocketGroup, BindError> {
+    let fail = |source| BindError::from_io(address, source);
+    let shared = count > 1;
+    if shared && address.port() != 0 {
+        // With SO_REUSEPORT the kernel would let us join another process's group, and both would
+        // get half of the requests. A bind without it says whether the port is free.
+        bind_one(address, false).map_err(fail)?;
+    }
+    let mut group = SocketGroup {
+        sockets: Vec::with_capacity(count),
+        steered: false,
+        receive_buffer_short: None,
+        send_buffer_short: None,
+    };
+    let mut bound = address;
+    for _ in 0..count {
+        let socket = bind_one(bound, shared).map_err(fail)?;
+        bound = local_address(&socket).map_err(fail)?;
+        ask_for_buffers(&socket, options, &mut group).map_err(fail)?;
+        group.sockets.push(BoundSocket { socket, address: bound });
+    }
+    if let (true, Some(program), Some(first)) = (shared, steering, group.sockets.first()) {
+        match program.attach(first) {
+            Ok(()) => group.steered = true,
+            Err(error) => tracing::warn!(
+                %address, %error,
+                "the kernel refuses the steering program; requests are spread by flow instead"
+            ),
+        }
+    }
+    Ok(group)
+}
+
+fn bind_one(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let kind = Type::DGRAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // IPv4 has sockets of its own: swarms are apart, and mapped addresses would mix them.
+        socket.set_only_v6(true)?;
+    }
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    if address.ip().is_unspecified() {
+        if address.is_ipv6() {
+            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+        } else {
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        }
+    }
+    let (level, name) = if address.is_ipv6() {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER)
+    };
+    // Replies fit an unfragmented Ethernet datagram; on narrower paths let routers or the kernel
+    // fragment, and ignore path MTU news, which anybody could forge.
+    set_option(&socket, level, name, libc::IP_PMTUDISC_OMIT)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
+    socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+}
+
+/// Sets both buffers, past the sysctl limits where permitted, and notes what was not granted.
+fn ask_for_buffers(
+    socket: &Socket,
+    options: SocketOptions,
+    group: &mut SocketGroup,
+) -> io::Result<()> {
+    if setsockopt(socket, sockopt::RcvBufForce, &options.receive_buffer_bytes).is_err() {
+        socket.set_recv_buffer_size(options.receive_buffer_bytes)?;
+    }
+    if setsockopt(socket, sockopt::SndBufForce, &options.send_buffer_bytes).is_err() {
+        socket.set_send_buffer_size(options.send_buffer_bytes)?;
+    }
+    // The kernel doubles what it grants, for its own bookkeeping (socket(7)).
+    let received = socket.recv_buffer_size()? / 2;
+    let sent = socket.send_buffer_size()? / 2;
+    note_short(&mut group.receive_buffer_short, received, options.receive_buffer_bytes);
+    note_short(&mut group.send_buffer_short, sent, options.send_buffer_bytes);
+    Ok(())
+}
+
+fn note_short(short: &mut Option<usize>, granted: usize, wanted: usize) {
+    if granted < wanted {
+        *short = Some(short.map_or(granted, |least| least.min(granted)));
+    }
+}
+
+fn set_option(socket: &Socket, level: i32, name: i32, value: i32) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as `socket` is borrowed, and the pointer and
+    // length describe one live i32.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+impl std::os::fd::AsFd for BoundSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: SocketOptions =
+        SocketOptions { receive_buffer_bytes: 65_536, send_buffer_bytes: 65_536 };
+
+    #[test]
+    fn a_group_shares_the_port_the_kernel_chose() {
+        let group = bind_group("127.0.0.1:0".parse().unwrap(), 3, OPTIONS, None).unwrap();
+        let address = group.sockets[0].address();
+        assert_ne!(address.port(), 0);
+        assert!(group.sockets.iter().all(|socket| socket.address() == address));
+        assert!(!group.steered);
+    }
+
+    #[test]
+    fn a_group_does_not_join_another_processs_port() {
+        let first = bind_group("127.0.0.1:0".parse().unwrap(), 2, OPTIONS, None).unwrap();
+        let address = first.sockets[0].address();
+        for count in [1, 2] {
+            let error = bind_group(address, count, OPTIONS, None).unwrap_err();
+            assert!(matches!(error, BindError::InUse { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_no_interface_is_named() {
+        let error = bind_group("192.0.2.1:0".parse().unwrap(), 1, OPTIONS, None).unwrap_err();
+        assert!(error.to_string().contains("192.0.2.1:0"), "{error}");
+    }
+}

@@ -1,0 +1,131 @@
+//! A classic BPF program that hands each request to the worker that owns its torrent.
+//!
+//! Attached to a `SO_REUSEPORT` group, the program sees the UDP payload from its first byte and
+//! returns the index of the socket to deliver to (socket(7), `SO_ATTACH_REUSEPORT_CBPF`). It
+//! computes the same function of the info hash as the shards do in user space, from secret
+//! constants, so nobody outside can aim requests at one worker. What is neither an announce nor
+//! a scrape is spread by its transaction ID.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// The secret constants of the hash that steers. All arithmetic is modulo 2^32.
+#[derive(Clone, Copy, Debug)]
+pub struct SteeringConstants {
+    /// What the sum starts with.
+    pub addend: u32,
+    /// One factor for each of the five words of an info hash, and one for the final mix.
+    pub multipliers: [u32; 6],
+}
+
+/// A program for a group of sockets, ready to be attached.
+#[derive(Clone, Debug)]
+pub struct SteeringProgram {
+    code: Vec<libc::sock_filter>,
+}
+
+impl SteeringProgram {
+    /// Builds the program for `workers` sockets.
+    ///
+    /// # Panics
+    /// When `workers` is zero.
+    pub fn new(constants: SteeringConstants, workers: u32) -> Self {
+        assert!(workers > 0, "a group has at least one socket");
+        let mut code = vec![
+            op(LD_LEN, 0),
+            // Shorter than a header and one hash: neither an announce nor a scrape.
+            jump(JGE, (HASH_OFFSET + HASH_BYTES) as u32, 0, SHORT_AT - 2),
+            op(LD_WORD, ACTION_OFFSET),
+            jump(JEQ, ACTION_ANNOUNCE, 1, 0),
+            jump(JEQ, ACTION_SCRAPE, 0, SHORT_AT - 5),
+        ];
+        code.extend(hash(constants, workers));
+        assert_eq!(code.len(), usize::from(SHORT_AT));
+        code.extend([
+            op(LD_LEN, 0),
+            jump(JGE, TRANSACTION_OFFSET + 4, 1, 0),
+            op(RET_K, 0),
+            op(LD_WORD, TRANSACTION_OFFSET),
+            op(MUL, constants.multipliers[0]),
+            op(RSH, 8),
+            op(MOD, workers),
+            op(RET_A, 0),
+        ]);
+        Self { code }
+    }
+
+    /// Attaches the program to the group that `socket` belongs to.
+    pub fn attach(&self, socket: &impl AsRawFd) -> io::Result<()> {
+        let program = libc::sock_fprog {
+            len: self.code.len() as libc::c_ushort,
+            filter: self.code.as_ptr().cast_mut(),
+        };
+        // SAFETY: the descriptor is open while `socket` is borrowed; the kernel copies the
+        // program, which describes `code` exactly, before the call returns and never writes it.
+        let result = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_REUSEPORT_CBPF,
+                (&raw const program).cast(),
+                size_of::<libc::sock_fprog>() as libc::socklen_t,
+            )
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+/// The instructions that hash the info hash at its offset and return the owner's index.
+fn hash(constants: SteeringConstants, workers: u32) -> Vec<libc::sock_filter> {
+    let mut code = vec![op(LDX_IMM, constants.addend)];
+    for (word, multiplier) in constants.multipliers[..5].iter().enumerate() {
+        // A = word * multiplier + X; X = A
+        code.push(op(LD_WORD, (HASH_OFFSET + 4 * word) as u32));
+        code.push(op(MUL, *multiplier));
+        code.push(op(ADD_X, 0));
+        code.push(op(TAX, 0));
+    }
+    code.extend([
+        op(RSH, 16),
+        op(XOR_X, 0),
+        op(MUL, constants.multipliers[5]),
+        op(RSH, 8),
+        op(MOD, workers),
+        op(RET_A, 0),
+    ]);
+    code
+}
+
+const fn op(code: u32, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: 0, jf: 0, k }
+}
+
+const fn jump(code: u32, k: u32, if_true: u8, if_false: u8) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: if_true, jf: if_false, k }
+}
+
+/// Where the branch for packets without a hash begins: after 5 instructions that tell and 27
+/// that hash.
+const SHORT_AT: u8 = 5 + 27;
+
+const ACTION_ANNOUNCE: u32 = 1;
+const ACTION_SCRAPE: u32 = 2;
+
+const ACTION_OFFSET: u32 = 8;
+const TRANSACTION_OFFSET: u32 = 12;
+const HASH_OFFSET: usize = 16;
+const HASH_BYTES: usize = 20;
+
+const LD_LEN: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_LEN;
+const LD_WORD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+const LDX_IMM: u32 = libc::BPF_LDX | libc::BPF_W | libc::BPF_IMM;
+const TAX: u32 = libc::BPF_MISC | libc::BPF_TAX;
+const ADD_X: u32 = libc::BPF_ALU | libc::BPF_ADD | libc::BPF_X;
+const XOR_X: u32 = libc::BPF_ALU | libc::BPF_XOR | libc::BPF_X;
+const MUL: u32 = libc::BPF_ALU | libc::BPF_MUL | libc::BPF_K;
+const RSH: u32 = libc::BPF_ALU | libc::BPF_RSH | libc::BPF_K;
+const MOD: u32 = libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K;
+const JGE: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
+const JEQ: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+const RET_A: u32 = libc::BPF_RET | libc::BPF_A;
+const RET_K: u32 = libc::BPF_RET | libc::BPF_K;

@@ -1,0 +1,15 @@
+//! The io_uring engine: one ring, one loop, one worker thread.
+//!
+//! Four invariants carry the unsafe code here. Slot memory never moves. A slot is the kernel's
+//! from push to completion. A receive buffer is ours from its completion to the last guard's
+//! drop. Shutdown cancels and drains before anything is freed, and leaks what it cannot drain.
+
+mod event_loop;
+mod receive;
+mod ring;
+mod shutdown;
+mod token;
+mod transmit;
+
+pub use event_loop::{EventLoop, LoopSizes, Ring};
+pub use ring::{MemoryLimit, RingError};

@@ -1,0 +1,72 @@
+//! Ending a loop: stop receiving, finish what is in flight, cancel, drain, and only then free.
+
+use std::io;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::event_loop::{EventLoop, TICK_INTERVAL};
+use crate::handler::{Handler, Now, Packet, Transmit};
+use crate::telemetry::{Counters, DropReason};
+
+impl EventLoop<'_> {
+    /// Ends the loop in good order: what was received is still answered, until the control's
+    /// deadline; what is left after that is cancelled when the loop is dropped.
+    pub(super) fn shut_down(&mut self, handler: &mut impl Handler) -> io::Result<()> {
+        self.stopping = true;
+        self.cancel_receives();
+        let deadline = self.now().after(self.plan.control.shutdown_timeout());
+        self.iterate_until_idle(handler, deadline)
+    }
+
+    fn iterate_until_idle(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<()> {
+        while self.outstanding() > 0 && self.now() < deadline {
+            let wake = self.now().after(TICK_INTERVAL).min(deadline);
+            self.iterate(handler, wake)?;
+        }
+        Ok(())
+    }
+
+    /// Takes everything back from the kernel, without a handler. True when nothing is left.
+    fn drain(&mut self) -> bool {
+        if self.outstanding() == 0 {
+            return true;
+        }
+        self.stopping = true;
+        self.cancel_all();
+        let deadline = self.now().after(DRAIN_TIMEOUT);
+        let counters = Arc::clone(&self.plan.counters);
+        let mut discard = Discard(&counters);
+        self.iterate_until_idle(&mut discard, deadline).is_ok() && self.outstanding() == 0
+    }
+}
+
+impl Drop for EventLoop<'_> {
+    fn drop(&mut self) {
+        if self.handling {
+            self.plan.counters.dropped(DropReason::Panic);
+            self.handling = false;
+        }
+        if self.drain() {
+            // SAFETY: nothing is outstanding: no operation of this ring refers to the pools any
+            // more, and this is the only place that drops them.
+            unsafe { ManuallyDrop::drop(&mut self.pools) };
+        } else {
+            tracing::error!("the kernel still holds buffers of this worker; leaking them");
+        }
+    }
+}
+
+/// Takes the packets that were received before a worker ended and are not handled any more.
+struct Discard<'a>(&'a Counters);
+
+impl Handler for Discard<'_> {
+    fn on_packet<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {
+        self.0.dropped(DropReason::Shutdown);
+    }
+
+    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
+}
+
+/// Cancelled operations end within microseconds; this only bounds a kernel that misbehaves.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,241 @@
+//! Worker threads: pinned, each with a loop of its own, restarted when they panic.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::clock::Clock;
+use crate::handler::{Handler, Now};
+use crate::net::socket::BoundSocket;
+use crate::telemetry::{Counter, Counters};
+use crate::uring::{EventLoop, LoopSizes, Ring, RingError};
+
+/// What a worker needs that outlives a restart.
+#[derive(Clone, Debug)]
+pub struct WorkerPlan {
+    /// The worker's index, which is also its place in each socket group.
+    pub index: usize,
+    /// The core to pin the thread to.
+    pub core: Option<usize>,
+    /// The sockets it serves; [`crate::handler::SocketId`] indexes them. They belong to the
+    /// process and are lent: a restarted worker takes the same ones.
+    pub sockets: Arc<[BoundSocket]>,
+    /// The counters only this worker writes.
+    pub counters: Arc<Counters>,
+    /// How other threads reach it.
+    pub control: Arc<WorkerControl>,
+    /// The sizes of its pools.
+    pub sizes: LoopSizes,
+}
+
+/// How other threads reach a worker: flags, and an eventfd that the ring reads.
+#[derive(Debug)]
+pub struct WorkerControl {
+    stop: AtomicBool,
+    wake: EventFd,
+    shutdown_timeout: Duration,
+    heartbeat_s: AtomicU64,
+}
+
+impl WorkerControl {
+    /// `shutdown_timeout`: how long a stopping worker may finish what is in flight.
+    pub fn new(shutdown_timeout: Duration) -> io::Result<Self> {
+        let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC)?;
+        Ok(Self {
+            stop: AtomicBool::new(false),
+            wake,
+            shutdown_timeout,
+            heartbeat_s: AtomicU64::new(0),
+        })
+    }
+
+    /// Asks the worker to stop and wakes it.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Ends the worker's wait, whatever it waits for.
+    pub fn wake(&self) {
+        // A write fails only when the counter would overflow; then the worker wakes anyway.
+        let _ = self.wake.write(1);
+    }
+
+    /// Whether the worker was asked to stop.
+    pub fn should_stop(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// The deadline for what is in flight, counted from the stop.
+    pub fn shutdown_timeout(&self) -> Duration {
+        self.shutdown_timeout
+    }
+
+    /// When the worker's loop last ticked, in seconds since the Unix epoch; 0 before the first.
+    pub fn heartbeat_s(&self) -> u64 {
+        self.heartbeat_s.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn beat(&self, now: Now) {
+        self.heartbeat_s.store(now.seconds(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn wake_fd(&self) -> i32 {
+        self.wake.as_fd().as_raw_fd()
+    }
+}
+
+/// Why the workers could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The ring cannot be built here.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// The system gives no more threads.
+    #[error("worker {index} got no thread")]
+    Thread {
+        /// Which worker.
+        index: usize,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The running workers.
+#[derive(Debug)]
+pub struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    controls: Vec<Arc<WorkerControl>>,
+}
+
+impl Workers {
+    /// Starts one thread per plan and returns once every loop is receiving.
+    ///
+    /// `make_handler` is called on the worker's thread with its index, and again after a panic.
+    pub fn start<H: Handler>(
+        plans: Vec<WorkerPlan>,
+        clock: Clock,
+        make_handler: impl Fn(usize) -> H + Send + Sync + 'static,
+    ) -> Result<Self, StartError> {
+        let make_handler = Arc::new(make_handler);
+        let mut workers = Self { threads: Vec::new(), controls: Vec::new() };
+        let mut ready = Vec::new();
+        for plan in plans {
+            let (sender, receiver) = mpsc::channel();
+            let (index, control) = (plan.index, Arc::clone(&plan.control));
+            let make_handler = Arc::clone(&make_handler);
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || work(&plan, clock, &sender, &*make_handler));
+            match thread {
+                Ok(thread) => workers.threads.push(thread),
+                Err(source) => {
+                    workers.stop();
+                    return Err(StartError::Thread { index, source });
+                }
+            }
+            workers.controls.push(control);
+            ready.push(receiver);
+        }
+        for receiver in ready {
+            // A worker that dies before it answers has logged its panic.
+            let answer = receiver.recv().unwrap_or_else(|_| {
+                Err(RingError::Other(io::Error::other("the worker died while it started")))
+            });
+            if let Err(error) = answer {
+                workers.stop();
+                return Err(error.into());
+            }
+        }
+        Ok(workers)
+    }
+
+    /// Stops every worker and waits for all of them: each finishes what is in flight within its
+    /// shutdown timeout.
+    pub fn stop(self) {
+        self.controls.iter().for_each(|control| control.stop());
+        for thread in self.threads {
+            // A panic was logged where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A worker's life: loops until it is asked to stop, across panics and broken rings.
+fn work<H: Handler>(
+    plan: &WorkerPlan,
+    clock: Clock,
+    started: &mpsc::Sender<Result<(), RingError>>,
+    make_handler: &(impl Fn(usize) -> H + Send + Sync),
+) {
+    if let Some(core) = plan.core {
+        if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+            tracing::warn!(worker = plan.index, core, "the worker cannot be pinned to its core");
+        }
+    }
+    let started = Announcement { to: started, made: Cell::new(false) };
+    for failures in 1.. {
+        // Nothing is left half-done behind a panic: the loop drains itself when it unwinds, and
+        // shared shards are checked by whoever locks them next.
+        let turn = catch_unwind(AssertUnwindSafe(|| {
+            let mut ring = Ring::open(plan)?;
+            let mut event_loop = EventLoop::new(&mut ring, plan.clone(), clock)?;
+            let mut handler = make_handler(plan.index);
+            started.make(Ok(()));
+            event_loop.run(&mut handler).map_err(RingError::Other)
+        }));
+        match turn {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) if !started.made.get() => return started.make(Err(error)),
+            Ok(Err(error)) => {
+                tracing::error!(worker = plan.index, %error, "restarting the worker's loop");
+            }
+            Err(_) if !started.made.get() => {
+                let died = io::Error::other("the worker panicked while it started");
+                return started.make(Err(RingError::Other(died)));
+            }
+            Err(_) => tracing::error!(worker = plan.index, "restarting the worker after a panic"),
+        }
+        plan.counters.count(Counter::WorkerRestarts);
+        if plan.control.should_stop() {
+            return;
+        }
+        rest(&plan.control, failures);
+    }
+}
+
+/// The one word a worker says when it has started, or cannot.
+struct Announcement<'a> {
+    to: &'a mpsc::Sender<Result<(), RingError>>,
+    made: Cell<bool>,
+}
+
+impl Announcement<'_> {
+    fn make(&self, result: Result<(), RingError>) {
+        if !self.made.replace(true) {
+            // Nobody listens any more when another worker failed first.
+            let _ = self.to.send(result);
+        }
+    }
+}
+
+/// Waits before a restart, longer each time up to a second, but not past a stop.
+fn rest(control: &WorkerControl, failures: u32) {
+    let wait = RESTART_WAIT_MIN.saturating_mul(failures).min(RESTART_WAIT_MAX);
+    let mut waited = Duration::ZERO;
+    while waited < wait && !control.should_stop() {
+        std::thread::sleep(RESTART_WAIT_MIN);
+        waited += RESTART_WAIT_MIN;
+    }
+}
+
+const RESTART_WAIT_MIN: Duration = Duration::from_millis(10);
+const RESTART_WAIT_MAX: Duration = Duration::from_secs(1);
