@@ -5,6 +5,7 @@
 //! as the tracker are plain functions of bytes and time that never see the ring.
 
 pub mod clock;
+pub mod control;
 pub mod handler;
 #[allow(unsafe_code)]
 pub mod net;

@@ -176,10 +176,10 @@ fn work<H: Handler>(
     started: &mpsc::Sender<Result<(), RingError>>,
     make_handler: &(impl Fn(usize) -> H + Send + Sync),
 ) {
-    if let Some(core) = plan.core {
-        if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
-            tracing::warn!(worker = plan.index, core, "the worker cannot be pinned to its core");
-        }
+    if let Some(core) = plan.core
+        && !core_affinity::set_for_current(core_affinity::CoreId { id: core })
+    {
+        tracing::warn!(worker = plan.index, core, "the worker cannot be pinned to its core");
     }
     let started = Announcement { to: started, made: Cell::new(false) };
     for failures in 1.. {

@@ -8,6 +8,8 @@ mod event_loop;
 mod receive;
 mod ring;
 mod shutdown;
+#[cfg(test)]
+mod tests;
 mod token;
 mod transmit;
 

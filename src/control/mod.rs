@@ -1,0 +1,6 @@
+//! The control thread: signals, reports, reload. It never touches the packet path.
+
+pub mod report;
+mod signals;
+
+pub use signals::{Event, Signals};
