@@ -59,6 +59,8 @@ counted! {
             "Announces and single-hash scrapes that arrived at another worker.";
         Completed = "completed", "Downloads reported complete.";
         PeersExpired = "peers_expired", "Peers removed because they stopped announcing.";
+        BadConnectionIdsAnswered = "bad_connection_ids_answered",
+            "Wrong connection IDs answered with an error, where the operator wants that.";
         AnnouncesDenied = "announces_denied", "Announces refused by the access list.";
         UnstoredPortZero = "unstored_port_zero",
             "Announces answered without storing the peer: it announced port 0.";
