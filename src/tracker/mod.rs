@@ -1,5 +1,16 @@
 //! The BitTorrent UDP tracker (BEP 15) as plain functions of bytes and time.
 
+pub mod access_list;
+pub mod connection_id;
+pub mod connection_key;
+#[cfg(test)]
+pub(crate) mod golden;
+pub mod info_hash;
+pub mod request;
+pub mod request_write;
+pub mod response;
+pub mod response_parse;
 mod settings;
+pub mod wire;
 
 pub use settings::TrackerSettings;
