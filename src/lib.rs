@@ -1,7 +1,7 @@
 //! A BitTorrent UDP tracker and a multicast relay, driven by one io_uring loop per core.
 //!
 //! The library holds everything the `ringtide` binary does. Its layers point down only: the
-//! worker runs a loop from [`uring`], the loop feeds a [`handler::Handler`], and handlers such
+//! worker runs a loop, the loop feeds a [`handler::Handler`], and handlers such
 //! as the tracker are plain functions of bytes and time that never see the ring.
 
 pub mod clock;
