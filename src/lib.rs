@@ -1,14 +1,20 @@
 //! A BitTorrent UDP tracker and a multicast relay, driven by one io_uring loop per core.
 //!
 //! The library holds everything the `ringtide` binary does. Its layers point down only: the
-//! worker runs a loop, the loop feeds a [`handler::Handler`], and handlers such
+//! worker runs a loop from [`uring`], the loop feeds a [`handler::Handler`], and handlers such
 //! as the tracker are plain functions of bytes and time that never see the ring.
 
+pub mod app;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod control;
+pub mod error;
 pub mod handler;
+pub mod logging;
 #[allow(unsafe_code)]
 pub mod net;
+pub mod process;
 pub mod telemetry;
 pub mod tracker;
 #[allow(unsafe_code)]

@@ -1,3 +1,7 @@
 //! The `ringtide` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ringtide::cli::main()
+}

@@ -22,6 +22,21 @@ pub enum AccessMode {
     Deny,
 }
 
+impl AccessMode {
+    /// The modes by the names that file and flags use.
+    pub const NAMES: [(&str, Self); 3] =
+        [("off", Self::Off), ("allow", Self::Allow), ("deny", Self::Deny)];
+
+    /// The name that file and flags use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
 /// A list of torrents and what it means; replaced as a whole when it is loaded again.
 ///
 /// Sorted hashes and an index by their first two bytes: 20 bytes a hash and 256 KiB together,

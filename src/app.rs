@@ -1,0 +1,104 @@
+//! From settings to a running process, and from a signal to its orderly end.
+
+use std::io;
+use std::time::Instant;
+
+use tracing::{error, info, warn};
+
+use crate::config::{CoreError, Settings};
+use crate::control::report::Report;
+use crate::control::{Event, Signals};
+use crate::error::Remedy;
+use crate::process::{Process, ProcessError};
+use crate::telemetry::Snapshot;
+
+/// Why ringtide could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Workers cannot be spread over cores.
+    #[error("cannot place the workers")]
+    Cores(#[from] CoreError),
+    /// Something that the process is made of could not be had.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// Signals cannot be received.
+    #[error("cannot wait for signals")]
+    Signals(#[source] io::Error),
+}
+
+impl Remedy for RunError {
+    fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Cores(error) => error.remedy(),
+            Self::Process(_) | Self::Signals(_) => None,
+        }
+    }
+}
+
+/// Runs everything that `settings` ask for until a signal stops it.
+pub fn run(settings: Settings) -> Result<(), RunError> {
+    // First of all: threads inherit the signal mask.
+    let mut signals = Signals::block().map_err(RunError::Signals)?;
+    log_panics();
+    let usable: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    let cores = settings.worker_cores(&usable)?;
+    for line in settings.summary() {
+        info!("{line}");
+    }
+    for warning in &settings.warnings {
+        warn!("{warning}");
+    }
+    if usable.len() < cores.len() {
+        warn!("{} workers share {} cores", cores.len(), usable.len());
+    }
+    let started = Instant::now();
+    let process = Process::start(&settings, &cores)?;
+    info!(
+        listen = %process.addresses().map(|address| address.to_string()).collect::<Vec<_>>().join(", "),
+        workers = cores.len(),
+        steered = process.is_steered(),
+        "serving"
+    );
+    watch(&settings, &process, &mut signals)?;
+    info!("stopping; a second signal stops at once");
+    signals.release().map_err(RunError::Signals)?;
+    let (counted, holdings) = process.stop();
+    Report { elapsed: started.elapsed(), counted, holdings }.log_totals();
+    Ok(())
+}
+
+/// Reports and reloads until it is time to stop.
+fn watch(settings: &Settings, process: &Process, signals: &mut Signals) -> Result<(), RunError> {
+    let mut last = (Instant::now(), Snapshot::default());
+    loop {
+        let wait =
+            settings.report_interval.map(|interval| interval.saturating_sub(last.0.elapsed()));
+        match signals.wait(wait).map_err(RunError::Signals)? {
+            Event::Stop => return Ok(()),
+            Event::Reload => match process.reload(settings) {
+                Ok(hashes) => info!(hashes, "access list reloaded"),
+                Err(error) => error!("reload failed, the list in force stays: {error}"),
+            },
+            Event::Timeout => {}
+        }
+        let due = settings.report_interval.is_some_and(|interval| last.0.elapsed() >= interval);
+        if due {
+            let counted = process.counted();
+            let elapsed = last.0.elapsed();
+            let holdings = process.holdings();
+            Report { elapsed, counted: counted.since(&last.1), holdings }.log_rates();
+            last = (Instant::now(), counted);
+        }
+    }
+}
+
+/// Sends panics to the log, with a backtrace; the worker that panicked is restarted.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = std::backtrace::Backtrace::force_capture();
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("unnamed").to_owned();
+        error!(thread = name, %backtrace, "{panic}");
+    }));
+}

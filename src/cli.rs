@@ -1,0 +1,321 @@
+//! The command line: arguments to settings, and errors to exit codes.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::limit::{self, Limit, Quantity, Seconds};
+use crate::config::listen::{check_listen, parse_listen};
+use crate::config::suggest::did_you_mean;
+use crate::config::{
+    self, AccessConfig, AccessError, AccessMode, ConfigError, Problem, Settings, WorkerCount,
+};
+use crate::error::{Remedy, describe};
+use crate::logging::{self, LogFilter, LogFormat};
+
+/// A BitTorrent UDP tracker on io_uring.
+#[derive(Debug, Parser)]
+#[command(name = "ringtide", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// What to log: error, warn, info, debug, trace, off, or a filter such as
+    /// info,ringtide::tracker=debug [default: from RINGTIDE_LOG, the file, or info]
+    #[arg(long, global = true, help_heading = LOGGING)]
+    #[arg(value_name = "FILTER", value_parser = LogFilter::parse)]
+    log_level: Option<LogFilter>,
+
+    /// How log lines look: text or json [default: from the file, or text]
+    #[arg(long, global = true, help_heading = LOGGING)]
+    #[arg(value_name = "FORMAT", value_parser = log_format)]
+    log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything the configuration file asks for; without one, a tracker on port 6969
+    Run {
+        /// The configuration file (TOML)
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Run a tracker from flags alone
+    Tracker(TrackerArgs),
+    /// Print or check configuration
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print the default configuration file, with every key explained
+    Default,
+    /// Say whether a configuration file is valid, what it will run, or what is wrong where
+    Check {
+        /// The configuration file (TOML)
+        file: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+struct TrackerArgs {
+    /// Address and port to listen on; may be repeated [default: 0.0.0.0:6969 and [::]:6969]
+    #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
+    listen: Vec<SocketAddr>,
+
+    /// Number of workers; 0 is one per core [default: 0]
+    #[arg(long, value_name = "N", value_parser = |text: &str| limit::WORKERS.parse(text))]
+    workers: Option<usize>,
+
+    /// Cores to pin workers to, such as 0,2,4-7 [default: all this process may use]
+    #[arg(long, value_name = "LIST", value_parser = core_list)]
+    cores: Option<CoreList>,
+
+    /// What the access list does: off, allow or deny [default: off]
+    #[arg(long, value_name = "MODE", value_parser = access_mode)]
+    access_mode: Option<AccessMode>,
+
+    /// Access list: one info hash a line
+    #[arg(long, value_name = "FILE")]
+    access_file: Option<PathBuf>,
+
+    /// How often clients are told to announce [default: 30m]
+    #[arg(long, value_name = "DURATION", value_parser = in_limit(limit::ANNOUNCE_INTERVAL))]
+    announce_interval: Option<Seconds>,
+
+    /// After how long without an announce a peer is forgotten [default: 45m]
+    #[arg(long, value_name = "DURATION", value_parser = in_limit(limit::PEER_TIMEOUT))]
+    peer_timeout: Option<Seconds>,
+
+    /// How often a line of figures is logged; 0s is never [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = in_limit(limit::REPORT_INTERVAL))]
+    report_interval: Option<Seconds>,
+}
+
+/// Parses the arguments, runs the command, and reports what goes wrong.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return answer(&error),
+    };
+    match cli.command {
+        Command::Run { config: Some(file) } => {
+            run(config::load(&file), cli.log_level, cli.log_format)
+        }
+        Command::Run { config: None } => {
+            run(Ok(Settings::default()), cli.log_level, cli.log_format)
+        }
+        Command::Tracker(args) => run(args.into_settings(), cli.log_level, cli.log_format),
+        Command::Config(ConfigCommand::Default) => print(config::DEFAULT_TEXT),
+        Command::Config(ConfigCommand::Check { file }) => match config::load(&file) {
+            Ok(settings) => print(&check_report(&file.display().to_string(), &settings)),
+            Err(error) => fail(&error, EXIT_USAGE),
+        },
+    }
+}
+
+fn run(
+    settings: Result<Settings, ConfigError>,
+    filter: Option<LogFilter>,
+    format: Option<LogFormat>,
+) -> ExitCode {
+    let mut settings = match settings {
+        Ok(settings) => settings,
+        Err(error) => return fail(&error, EXIT_USAGE),
+    };
+    // A variable that is not even text fails as a filter.
+    let variable = std::env::var_os(logging::FILTER_VARIABLE);
+    let variable = variable.as_ref().map(|value| value.to_string_lossy());
+    if let Err(error) = settings.log.override_filter(filter, variable.as_deref()) {
+        return fail(&error, EXIT_USAGE);
+    }
+    settings.log.format = format.unwrap_or(settings.log.format);
+    if let Err(error) = logging::start(&settings.log) {
+        return fail(&error, EXIT_FAILURE);
+    }
+    match crate::app::run(settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, EXIT_FAILURE),
+    }
+}
+
+impl TrackerArgs {
+    /// Each value is valid by itself; what they must fulfil together is checked here.
+    fn into_settings(self) -> Result<Settings, ConfigError> {
+        let mut settings = Settings::default();
+        let mut problems = Vec::new();
+        let mut problem = |flag: &str, message: String| {
+            problems.push(Problem { place: flag.to_owned(), message });
+        };
+        if !self.listen.is_empty() {
+            if let Err(message) = check_listen(&self.listen) {
+                problem("--listen", message);
+            }
+            settings.tracker.listen = self.listen;
+        }
+        settings.workers = self.workers.map_or(settings.workers, WorkerCount::from);
+        settings.cores = self.cores.map(|CoreList(cores)| cores).unwrap_or_default();
+        if let Err(message) = config::check_cores(settings.workers, &settings.cores) {
+            problem("--cores", message);
+        }
+        match access(self.access_mode, self.access_file) {
+            Ok(access) => settings.tracker.access = access,
+            Err((flag, message)) => problem(flag, message),
+        }
+        let tracker = &mut settings.tracker.settings;
+        if let Some(Seconds(seconds)) = self.announce_interval {
+            tracker.announce_interval_s = seconds;
+        }
+        if let Some(Seconds(seconds)) = self.peer_timeout {
+            tracker.peer_timeout_s = seconds;
+        }
+        if let Some(Seconds(seconds)) = self.report_interval {
+            settings.report_interval = config::report_interval(seconds);
+        }
+        settings.warnings = config::warnings(&settings);
+        match problems.is_empty() {
+            true => Ok(settings),
+            false => Err(ConfigError::Flags { problems }),
+        }
+    }
+}
+
+fn access(
+    mode: Option<AccessMode>,
+    file: Option<PathBuf>,
+) -> Result<Option<AccessConfig>, (&'static str, String)> {
+    config::access_config(mode, file).map_err(|error| match error {
+        AccessError::FileMissing(mode) => (
+            "--access-mode",
+            format!("{} needs --access-file, the list it applies to", mode.name()),
+        ),
+        AccessError::ModeMissing => (
+            "--access-file",
+            "needs --access-mode, allow or deny, to say what the list means".to_owned(),
+        ),
+    })
+}
+
+/// What `config check` says about a valid file.
+fn check_report(file: &str, settings: &Settings) -> String {
+    let mut report = format!("{file} is valid\n");
+    for line in settings.summary() {
+        report.push_str(&format!("  {line}\n"));
+    }
+    let tracker = &settings.tracker;
+    let access_file = tracker.access.as_ref().map(|access| &access.file);
+    let missing =
+        access_file.into_iter().chain(&tracker.connection_key_file).filter(|path| !path.exists());
+    let missing = missing.map(|path| format!("there is no file {}", path.display()));
+    for warning in settings.warnings.iter().cloned().chain(missing) {
+        report.push_str(&format!("  warning: {warning}\n"));
+    }
+    report
+}
+
+/// A list of cores as one value: clap would take a plain vector for a flag that repeats.
+#[derive(Clone, Debug)]
+struct CoreList(Vec<usize>);
+
+fn core_list(text: &str) -> Result<CoreList, String> {
+    config::parse_core_list(text).map(CoreList)
+}
+
+fn in_limit<T: Quantity>(limit: Limit<T>) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| limit.parse(text)
+}
+
+fn access_mode(text: &str) -> Result<AccessMode, String> {
+    choice(text, &AccessMode::NAMES)
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    choice(text, &LogFormat::NAMES)
+}
+
+fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    let found = choices.iter().find(|(name, _)| *name == text).map(|(_, choice)| *choice);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        let tip = did_you_mean(text, names.iter().copied());
+        format!("allowed is one of {}{tip}", names.join(", "))
+    })
+}
+
+/// Prints what clap has to say: help and version, or what is wrong with the arguments.
+fn answer(error: &clap::Error) -> ExitCode {
+    let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if error.use_stderr() && !is_help {
+        let _ = write!(io::stderr(), "ringtide: ");
+    }
+    match error.print() {
+        Err(reason) if !error.use_stderr() => unwritten(reason),
+        _ if error.use_stderr() => ExitCode::from(EXIT_USAGE),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => unwritten(reason),
+    }
+}
+
+/// A reader that has seen enough (`ringtide config default | head`) is no failure.
+fn unwritten(reason: io::Error) -> ExitCode {
+    if reason.kind() == io::ErrorKind::BrokenPipe {
+        return ExitCode::SUCCESS;
+    }
+    fail(&OutputError(reason), EXIT_FAILURE)
+}
+
+/// Standard output did not take what was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output")]
+struct OutputError(#[source] io::Error);
+
+impl Remedy for OutputError {
+    fn remedy(&self) -> Option<String> {
+        None
+    }
+}
+
+fn fail(error: &impl Remedy, code: u8) -> ExitCode {
+    // Without standard error only the exit code is left to tell.
+    let _ = writeln!(io::stderr(), "{}", describe(error));
+    ExitCode::from(code)
+}
+
+/// Something that worked until it ran: a port is taken, a ring cannot be built.
+const EXIT_FAILURE: u8 = 1;
+
+/// Wrong arguments or a wrong configuration; nothing was started.
+const EXIT_USAGE: u8 = 2;
+
+const LOGGING: &str = "Logging";
+
+const AFTER_HELP: &str = "\
+Examples:
+  ringtide run                                     a tracker on udp://HOST:6969, IPv4 and IPv6
+  ringtide config default > ringtide.toml          a configuration file to start from
+  ringtide config check ringtide.toml
+  ringtide run -c ringtide.toml --log-level debug
+  ringtide tracker --listen 192.0.2.1:6969 --workers 2
+  ringtide tracker --access-mode allow --access-file torrents.txt
+
+Exit codes:
+  0  success, or stopped by a signal after an orderly shutdown
+  1  failure at run time: an address cannot be bound, a ring cannot be built
+  2  wrong arguments or a wrong configuration; nothing was started
+
+Environment:
+  RINGTIDE_LOG  what to log, as --log-level; the flag goes before it, it goes before the file
+  NO_COLOR      if set, no colours on a terminal";

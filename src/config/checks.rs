@@ -1,0 +1,151 @@
+//! What several settings must fulfil together, shared by file and flags.
+
+use std::path::PathBuf;
+
+use super::{AccessConfig, AccessMode, Settings, WorkerCount};
+
+/// Why mode and file do not make an access list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AccessError {
+    /// A list is to be applied, but there is none.
+    FileMissing(AccessMode),
+    /// There is a list, but nothing says what it means.
+    ModeMissing,
+}
+
+/// Joins mode and file. A file under an explicit "off" is kept for later and no error.
+pub(crate) fn access_config(
+    mode: Option<AccessMode>,
+    file: Option<PathBuf>,
+) -> Result<Option<AccessConfig>, AccessError> {
+    match (mode, file) {
+        (None | Some(AccessMode::Off), None) | (Some(AccessMode::Off), Some(_)) => Ok(None),
+        (None, Some(_)) => Err(AccessError::ModeMissing),
+        (Some(mode), None) => Err(AccessError::FileMissing(mode)),
+        (Some(mode), Some(file)) => Ok(Some(AccessConfig { mode, file })),
+    }
+}
+
+/// Checks a list of cores against the number of workers.
+pub(crate) fn check_cores(workers: WorkerCount, cores: &[usize]) -> Result<(), String> {
+    for (index, core) in cores.iter().enumerate() {
+        if cores[..index].contains(core) {
+            return Err(format!("core {core} is listed twice"));
+        }
+    }
+    match workers {
+        WorkerCount::Exactly(count) if !cores.is_empty() && count.get() > cores.len() => {
+            Err(format!("{count} workers do not fit {} listed cores, one each", cores.len()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is allowed, but probably not what was meant.
+pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
+    let tracker = &settings.tracker.settings;
+    let mut warnings = Vec::new();
+    if tracker.peer_timeout_s < tracker.announce_interval_s + tracker.announce_jitter_s {
+        warnings.push(
+            "peer_timeout is below announce_interval + announce_jitter: peers are forgotten \
+             between two announces"
+                .to_owned(),
+        );
+    }
+    if tracker.connection_lifetime_s < CLIENT_KEEPS_CONNECTION_ID_S {
+        warnings.push(
+            "connection_lifetime is below 1m: clients may use a connection ID for that long \
+             (BEP 15) and will be turned away"
+                .to_owned(),
+        );
+    }
+    if tracker.numwant_max > IPV4_PEERS_PER_DATAGRAM {
+        warnings.push(format!(
+            "numwant_max is beyond what one datagram holds: {IPV4_PEERS_PER_DATAGRAM} peers \
+             over IPv4, {IPV6_PEERS_PER_DATAGRAM} over IPv6"
+        ));
+    }
+    if tracker.scrape_hashes_max < SCRAPE_HASHES_BEP15 {
+        warnings.push(format!(
+            "scrape_hashes_max is below {SCRAPE_HASHES_BEP15}: clients that follow BEP 15 get \
+             short answers"
+        ));
+    }
+    if let WorkerCount::Exactly(count) = settings.workers
+        && count.get() < settings.cores.len()
+    {
+        warnings.push(format!(
+            "workers is {count}: of the {} listed cores the last {} stay unused",
+            settings.cores.len(),
+            settings.cores.len() - count.get()
+        ));
+    }
+    warnings
+}
+
+/// The warning for an access file that an explicit "off" leaves unread.
+pub(crate) const ACCESS_FILE_UNUSED: &str =
+    "access_file is set but access_mode is \"off\": every torrent is served";
+
+/// BEP 15: a client can use a connection ID until one minute after it has received it.
+const CLIENT_KEEPS_CONNECTION_ID_S: u32 = 60;
+
+/// BEP 15: up to about 74 torrents can be scraped at once.
+const SCRAPE_HASHES_BEP15: u16 = 74;
+
+/// 1,472 bytes of UDP payload less 20 of header, 6 bytes a peer.
+const IPV4_PEERS_PER_DATAGRAM: u16 = 242;
+
+/// 1,452 bytes of UDP payload less 20 of header, 18 bytes a peer.
+const IPV6_PEERS_PER_DATAGRAM: u16 = 79;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_access_list_needs_mode_and_file() {
+        let file = || Some(PathBuf::from("list"));
+        assert_eq!(access_config(None, None), Ok(None));
+        assert_eq!(access_config(Some(AccessMode::Off), None), Ok(None));
+        assert_eq!(access_config(Some(AccessMode::Off), file()), Ok(None));
+        assert_eq!(access_config(None, file()), Err(AccessError::ModeMissing));
+        assert_eq!(
+            access_config(Some(AccessMode::Deny), None),
+            Err(AccessError::FileMissing(AccessMode::Deny))
+        );
+        let access = access_config(Some(AccessMode::Allow), file()).unwrap().unwrap();
+        assert_eq!((access.mode, access.file), (AccessMode::Allow, PathBuf::from("list")));
+    }
+
+    #[test]
+    fn more_workers_than_listed_cores_are_refused() {
+        assert!(check_cores(3.into(), &[0, 1]).is_err());
+        assert!(check_cores(0.into(), &[1, 1]).is_err());
+        assert!(check_cores(2.into(), &[0, 1]).is_ok());
+        assert!(check_cores(64.into(), &[]).is_ok());
+    }
+
+    #[test]
+    fn the_defaults_give_no_warning() {
+        assert_eq!(warnings(&Settings::default()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_doubtful_value_gives_its_warning() {
+        let mut settings = Settings::default();
+        settings.tracker.settings.peer_timeout_s = 1919;
+        settings.tracker.settings.connection_lifetime_s = 59;
+        settings.tracker.settings.numwant_max = 243;
+        settings.tracker.settings.scrape_hashes_max = 73;
+        settings.workers = 1.into();
+        settings.cores = vec![0, 1];
+        let warnings = warnings(&settings);
+        let names =
+            ["peer_timeout", "connection_lifetime", "numwant_max", "scrape_hashes_max", "workers"];
+        assert_eq!(warnings.len(), names.len());
+        for (warning, name) in warnings.iter().zip(names) {
+            assert!(warning.starts_with(name), "{warning}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Everything that runs, put together: sockets, shards, policy, workers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::config::{AccessConfig, Settings, TrackerConfig};
+use crate::control::report::Holdings;
+use crate::net::socket::{BindError, BoundSocket, SocketGroup, SocketOptions, bind_group};
+use crate::net::steering::{SteeringConstants, SteeringProgram};
+use crate::telemetry::{Counters, Snapshot};
+use crate::tracker::access_list::{AccessList, AccessListError};
+use crate::tracker::connection_id::ConnectionIds;
+use crate::tracker::connection_key::{KeyFileError, RandomKeyError, key_from_file, random_key};
+use crate::tracker::handler::{Tracker, TrackerParts};
+use crate::tracker::policy::{Policy, SharedPolicy};
+use crate::tracker::store::{Secrets, Shards};
+use crate::uring::LoopSizes;
+use crate::worker::{StartError, WorkerControl, WorkerPlan, Workers};
+
+/// Why the process could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// A listen address cannot be bound.
+    #[error("cannot listen")]
+    Bind(#[from] BindError),
+    /// A worker cannot start.
+    #[error("cannot start the workers")]
+    Start(#[from] StartError),
+    /// The access list cannot be used.
+    #[error("cannot use the access list")]
+    Access(#[from] AccessListError),
+    /// The connection-ID key cannot be used.
+    #[error("cannot use the connection-ID key")]
+    KeyFile(#[from] KeyFileError),
+    /// No random key.
+    #[error("cannot draw a connection-ID key")]
+    RandomKey(#[from] RandomKeyError),
+    /// No random secrets.
+    #[error("cannot draw secrets")]
+    Secrets(#[source] getrandom::Error),
+    /// No eventfd for a worker.
+    #[error("cannot prepare a worker's wake-up")]
+    Control(#[source] io::Error),
+}
+
+/// The running tracker.
+pub struct Process {
+    workers: Workers,
+    counters: Vec<Arc<Counters>>,
+    shards: Arc<Shards>,
+    policy: SharedPolicy,
+    addresses: Vec<SocketAddr>,
+    steered: bool,
+}
+
+impl Process {
+    /// Binds, loads and starts everything: one worker for each entry of `cores`. When it returns,
+    /// requests are answered.
+    pub fn start(settings: &Settings, cores: &[usize]) -> Result<Self, ProcessError> {
+        let tracker = &settings.tracker;
+        let policy = Policy {
+            settings: tracker.settings.clone(),
+            access: load_access(tracker.access.as_ref())?,
+        };
+        let ids =
+            ConnectionIds::new(connection_key(tracker)?, tracker.settings.connection_lifetime_s);
+        let secrets = Secrets::random().map_err(ProcessError::Secrets)?;
+        let shards = Arc::new(Shards::new(cores.len(), &secrets));
+        let groups = bind(tracker, &shards)?;
+        warn_of_small_buffers(&groups, tracker);
+        let addresses = groups.iter().map(|group| group.sockets[0].address()).collect();
+        let steered = groups.iter().all(|group| group.steered);
+        let policy = SharedPolicy::new(policy);
+        let plans = plan_workers(settings, cores, groups)?;
+        let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
+        let make_tracker = {
+            let (counters, shards, policy) =
+                (counters.clone(), Arc::clone(&shards), policy.clone());
+            move |worker: usize| {
+                Tracker::new(TrackerParts {
+                    worker,
+                    shards: Arc::clone(&shards),
+                    policy: policy.clone(),
+                    ids: ids.clone(),
+                    counters: Arc::clone(&counters[worker]),
+                })
+            }
+        };
+        let workers = Workers::start(plans, Clock::start(), make_tracker)?;
+        Ok(Self { workers, counters, shards, policy, addresses, steered })
+    }
+
+    /// The bound addresses, with the ports that were chosen where 0 was asked for.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.addresses.iter().copied()
+    }
+
+    /// Whether the kernel steers every request to the worker that owns its torrent.
+    pub fn is_steered(&self) -> bool {
+        self.steered
+    }
+
+    /// What all workers counted so far.
+    pub fn counted(&self) -> Snapshot {
+        Snapshot::total(self.counters.iter().map(|counters| &**counters))
+    }
+
+    /// What each worker counted so far.
+    pub fn counted_by_worker(&self) -> impl Iterator<Item = Snapshot> {
+        self.counters.iter().map(|counters| counters.snapshot())
+    }
+
+    /// What the tracker holds.
+    pub fn holdings(&self) -> Holdings {
+        self.shards.gauges().fold(Holdings::default(), |sum, shard| Holdings {
+            torrents: sum.torrents + (shard.torrents_ipv4() + shard.torrents_ipv6()) as u64,
+            peers: sum.peers + (shard.peers_ipv4() + shard.peers_ipv6()) as u64,
+        })
+    }
+
+    /// Reads the access list again and puts it in force. Returns how many hashes it has; on an
+    /// error the list in force stays.
+    pub fn reload(&self, settings: &Settings) -> Result<usize, AccessListError> {
+        let access = load_access(settings.tracker.access.as_ref())?;
+        let hashes = access.len();
+        let settings = self.policy.current().settings.clone();
+        self.policy.replace(Policy { settings, access });
+        Ok(hashes)
+    }
+
+    /// Stops the workers in good order; returns what they counted and what the tracker held.
+    pub fn stop(self) -> (Snapshot, Holdings) {
+        let holdings = self.holdings();
+        self.workers.stop();
+        let counted = Snapshot::total(self.counters.iter().map(|counters| &**counters));
+        (counted, holdings)
+    }
+}
+
+fn load_access(access: Option<&AccessConfig>) -> Result<AccessList, AccessListError> {
+    match access {
+        None => Ok(AccessList::default()),
+        Some(AccessConfig { mode, file }) => AccessList::load(file, *mode),
+    }
+}
+
+fn connection_key(tracker: &TrackerConfig) -> Result<[u8; 16], ProcessError> {
+    let Some(file) = &tracker.connection_key_file else { return Ok(random_key()?) };
+    let key = key_from_file(file)?;
+    if key.too_open {
+        warn!(
+            "{} can be read by others; whoever has it can forge connection IDs (chmod 600)",
+            file.display()
+        );
+    }
+    Ok(key.key)
+}
+
+fn bind(tracker: &TrackerConfig, shards: &Shards) -> Result<Vec<SocketGroup>, BindError> {
+    let options = SocketOptions {
+        receive_buffer_bytes: tracker.receive_buffer_bytes,
+        send_buffer_bytes: tracker.send_buffer_bytes,
+    };
+    let steering = shards.steering();
+    let constants =
+        SteeringConstants { addend: steering.addend(), multipliers: steering.multipliers() };
+    let program = SteeringProgram::new(constants, shards.len() as u32);
+    let program = tracker.steering.then_some(&program);
+    tracker
+        .listen
+        .iter()
+        .map(|address| bind_group(*address, shards.len(), options, program))
+        .collect()
+}
+
+/// Deals each group's sockets out: one to each worker, in order.
+fn plan_workers(
+    settings: &Settings,
+    cores: &[usize],
+    groups: Vec<SocketGroup>,
+) -> Result<Vec<WorkerPlan>, ProcessError> {
+    let mut dealt: Vec<Vec<BoundSocket>> = cores.iter().map(|_| Vec::new()).collect();
+    for group in groups {
+        dealt.iter_mut().zip(group.sockets).for_each(|(hand, socket)| hand.push(socket));
+    }
+    let plan = |(index, (core, sockets)): (usize, (&usize, Vec<BoundSocket>))| {
+        let control =
+            WorkerControl::new(settings.shutdown_timeout).map_err(ProcessError::Control)?;
+        Ok(WorkerPlan {
+            index,
+            core: Some(*core),
+            sockets: sockets.into(),
+            counters: Arc::new(Counters::default()),
+            control: Arc::new(control),
+            sizes: LoopSizes::TRACKER,
+        })
+    };
+    cores.iter().zip(dealt).enumerate().map(plan).collect()
+}
+
+/// One warning for each kind of buffer, with the sysctl that allows more.
+fn warn_of_small_buffers(groups: &[SocketGroup], tracker: &TrackerConfig) {
+    let least = |short: fn(&SocketGroup) -> Option<usize>| groups.iter().filter_map(short).min();
+    for (kind, granted, wanted, sysctl) in [
+        (
+            "receive",
+            least(|group| group.receive_buffer_short),
+            tracker.receive_buffer_bytes,
+            "net.core.rmem_max",
+        ),
+        (
+            "send",
+            least(|group| group.send_buffer_short),
+            tracker.send_buffer_bytes,
+            "net.core.wmem_max",
+        ),
+    ] {
+        if let Some(granted) = granted {
+            warn!(
+                "the kernel grants {kind} buffers of {granted} bytes instead of {wanted}; \
+                 bursts may be lost; allow more with `sysctl -w {sysctl}={wanted}`"
+            );
+        }
+    }
+    if groups.iter().any(|group| group.sockets.len() > 1 && !group.steered) && tracker.steering {
+        info!("requests are spread by flow; workers lock each other's shards");
+    }
+}

@@ -1,0 +1,45 @@
+//! What may change while the tracker runs, swapped as a whole.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Cache};
+
+use super::access_list::AccessList;
+use super::settings::TrackerSettings;
+
+/// The rules that a request is answered by.
+#[derive(Debug, Default)]
+pub struct Policy {
+    /// Limits and intervals.
+    pub settings: TrackerSettings,
+    /// Which torrents are served.
+    pub access: AccessList,
+}
+
+/// The policy in force, shared by all workers. Reading never waits; a swap never pauses anybody.
+#[derive(Clone, Debug)]
+pub struct SharedPolicy(Arc<ArcSwap<Policy>>);
+
+impl SharedPolicy {
+    /// Starts with `policy`.
+    pub fn new(policy: Policy) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(policy)))
+    }
+
+    /// Puts `policy` in force: each worker takes it up with its next packet.
+    pub fn replace(&self, policy: Policy) {
+        self.0.store(Arc::new(policy));
+    }
+
+    /// The policy in force.
+    pub fn current(&self) -> Arc<Policy> {
+        self.0.load_full()
+    }
+
+    pub(super) fn view(&self) -> PolicyView {
+        Cache::new(Arc::clone(&self.0))
+    }
+}
+
+/// One worker's view: a comparison of two pointers as long as nothing changes.
+pub(super) type PolicyView = Cache<Arc<ArcSwap<Policy>>, Arc<Policy>>;

@@ -1,0 +1,222 @@
+//! The `ringtide` command as a user meets it: what it prints, where, and its exit codes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+#[test]
+fn help_has_examples_and_exit_codes() {
+    let output = ringtide(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    let help = stdout(&output);
+    for part in ["Examples:", "Exit codes:", "RINGTIDE_LOG", "run", "tracker", "config"] {
+        assert!(help.contains(part), "{part}: {help}");
+    }
+    for absent in ["relay", "load-test", "traffic"] {
+        assert!(!help.contains(absent), "not offered yet: {absent}: {help}");
+    }
+}
+
+#[test]
+fn version_is_the_package_version() {
+    let output = ringtide(&["--version"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(stdout(&output), format!("ringtide {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn no_command_prints_help_and_is_wrong_usage() {
+    for arguments in [&[][..], &["config"][..]] {
+        let output = ringtide(arguments);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains("Usage: ringtide"), "{output:?}");
+    }
+}
+
+#[test]
+fn wrong_arguments_are_explained() {
+    for (arguments, hint) in [
+        (&["tracker", "--lisen", "[::]:1"][..], "--listen"),
+        (&["trackr"], "tracker"),
+        (&["relay"], "unrecognized subcommand"),
+        (&["tracker", "--listen", "localhost:6969"], "host names are not looked up"),
+        (&["tracker", "--listen", "[::1]:1", "--listen", "[::1]:1"], "listed twice"),
+        (&["tracker", "--workers", "1025"], "0 to 1024"),
+        (&["tracker", "--workers", "3", "--cores", "0-1"], "--cores: 3 workers do not fit 2"),
+        (&["tracker", "--cores", "0,,1"], "whole number"),
+        (&["tracker", "--peer-timeout", "45"], "needs its unit"),
+        (&["tracker", "--announce-interval", "9s"], "10s to 2h"),
+        (&["tracker", "--report-interval", "1500ms"], "whole seconds"),
+        (&["tracker", "--access-mode", "alow"], "did you mean \"allow\"?"),
+        (&["tracker", "--access-mode", "allow"], "needs --access-file"),
+        (&["tracker", "--access-file", "list"], "needs --access-mode"),
+        (&["tracker", "--log-level", "inof"], "did you mean \"info\"?"),
+        (&["tracker", "--log-format", "xml"], "text, json"),
+        (&["config", "check"], "<FILE>"),
+    ] {
+        assert_wrong(&ringtide(arguments), hint);
+    }
+}
+
+#[test]
+fn the_printed_default_is_valid() {
+    let printed = ringtide(&["config", "default"]);
+    assert_eq!(printed.status.code(), Some(0));
+    let file = ConfigFile::new(&printed.stdout);
+    let checked = file.check();
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+    let report = stdout(&checked);
+    assert!(report.starts_with(&format!("{} is valid\n", file.path.display())), "{report}");
+    assert!(report.contains("tracker on 0.0.0.0:6969, [::]:6969"), "{report}");
+    assert!(!report.contains("warning"), "{report}");
+}
+
+#[test]
+fn check_tells_warnings_and_missing_files() {
+    let file = ConfigFile::new(
+        b"[tracker]\npeer_timeout = \"1m\"\naccess_mode = \"deny\"\naccess_file = \"none.txt\"\n",
+    );
+    let output = file.check();
+    assert_eq!(output.status.code(), Some(0));
+    let report = stdout(&output);
+    assert!(report.contains("warning: peer_timeout is below"), "{report}");
+    let missing = file.path.with_file_name("none.txt");
+    assert!(report.contains(&format!("there is no file {}", missing.display())), "{report}");
+}
+
+#[test]
+fn a_wrong_file_is_told_where_and_why() {
+    for (text, place, hint) in [
+        (&b"[tracker]\nlisen = []\n"[..], ":2:1: ", "did you mean \"listen\"?"),
+        (b"listen = []\n", ":1:1: ", "belongs in [tracker]"),
+        (b"\n[relay]\n", ":2:2: ", "unknown key \"relay\""),
+        (b"[tracker]\npeer_timeout = 45\n", ":2:16: ", "needs its unit"),
+        (b"[tracker]\nsend_buffer = \"4MB\"\n", ":2:15: ", "B, KiB, MiB, GiB"),
+        (b"[tracker]\n\npeer_timeout = \"4h\"\n", ":3:16: ", "allowed is 1s to 3h, because "),
+        (b"workers = \"two\"\n", ":1:11: ", "must be a whole number"),
+        (b"[tracker\n", ":1:9: ", "invalid TOML"),
+        (b"a = 1\na = 2\n", ":2:1: ", "duplicate key"),
+        (b"workers = 1\n# \xff\n", ":2: ", "not UTF-8"),
+    ] {
+        let file = ConfigFile::new(text);
+        let place = format!("{}{place}", file.path.display());
+        for output in [file.check(), ringtide(&["run", "-c", file.name()])] {
+            assert_wrong(&output, hint);
+            assert!(stderr(&output).contains(&place), "{place}: {output:?}");
+        }
+    }
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let output = ConfigFile::new(b"worker = 1\ncores = 2\n[tracker]\nsteering = 1\n").check();
+    assert_wrong(&output, "3 problems in ");
+    assert_eq!(stderr(&output).lines().count(), 1 + 3 + 1, "heading, problems, remedy");
+}
+
+#[test]
+fn what_is_no_readable_file_is_told_with_the_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing.toml");
+    for (path, reason) in [
+        (missing.as_path(), "No such file or directory"),
+        (directory.path(), "Is a directory"),
+        (Path::new("/dev/zero"), "larger than 1 MiB"),
+    ] {
+        let name = path.to_str().unwrap();
+        for arguments in [["config", "check", name], ["run", "--config", name]] {
+            assert_wrong(&ringtide(&arguments), reason);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_filter_in_the_environment_is_told() {
+    let output = command(&["run"]).env("RINGTIDE_LOG", "inof").output().unwrap();
+    assert_wrong(&output, "did you mean \"info\"?");
+    assert!(stderr(&output).contains("RINGTIDE_LOG"), "{output:?}");
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    for arguments in [&["config", "default"][..], &["--help"], &["--version"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        // Nobody can read any more by the time the command writes.
+        drop(reader);
+        let child = command(arguments).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(stderr(&output), "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    for arguments in [&["config", "default"][..], &["--help"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = command(arguments).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(stderr(&output).contains("No space left on device"), "{output:?}");
+    }
+}
+
+#[test]
+fn errors_with_nowhere_to_go_keep_their_exit_code() {
+    for arguments in [&["--wrong"][..], &["config", "check", "/missing"], &[]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let status = command(arguments).stderr(writer).status().unwrap();
+        assert_eq!(status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+/// A configuration file in a directory of its own, removed in the end.
+struct ConfigFile {
+    path: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl ConfigFile {
+    fn new(text: &[u8]) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("ringtide.toml");
+        fs::write(&path, text).expect("a temporary file");
+        Self { path, _directory: directory }
+    }
+
+    fn name(&self) -> &str {
+        self.path.to_str().expect("temporary paths are UTF-8")
+    }
+
+    fn check(&self) -> Output {
+        ringtide(&["config", "check", self.name()])
+    }
+}
+
+/// Asserts exit code 2, nothing on standard output, and an error that contains `hint`.
+fn assert_wrong(output: &Output, hint: &str) {
+    let text = stderr(output);
+    assert_eq!(output.status.code(), Some(2), "{hint}: {output:?}");
+    assert!(text.starts_with("ringtide: error: "), "{text}");
+    assert!(text.contains(hint), "{hint}: {text}");
+    assert!(!text.contains("panicked"), "{text}");
+    assert_eq!(stdout(output), "", "{hint}");
+}
+
+fn ringtide(arguments: &[&str]) -> Output {
+    command(arguments).output().expect("ringtide starts")
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringtide"));
+    command.args(arguments).env_remove("RINGTIDE_LOG").stdin(Stdio::null());
+    command
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
