@@ -1,7 +1,7 @@
 //! From settings to a running process, and from a signal to its orderly end.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
@@ -53,7 +53,7 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
         warn!("{} workers share {} cores", cores.len(), usable.len());
     }
     let started = Instant::now();
-    let process = Process::start(&settings, &cores)?;
+    let mut process = Process::start(&settings, &cores)?;
     info!(
         listen = %process.addresses().map(|address| address.to_string()).collect::<Vec<_>>().join(", "),
         workers = cores.len(),
@@ -63,17 +63,22 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     watch(&settings, &process, &mut signals)?;
     info!("stopping; a second signal stops at once");
     signals.release().map_err(RunError::Signals)?;
-    let (counted, holdings) = process.stop();
-    Report { elapsed: started.elapsed(), counted, holdings }.log_totals();
+    process.stop();
+    Report {
+        elapsed: started.elapsed(),
+        counted: process.counted(),
+        kernel_drops: process.kernel_drops(),
+        holdings: process.holdings(),
+    }
+    .log_totals();
     Ok(())
 }
 
 /// Reports and reloads until it is time to stop.
 fn watch(settings: &Settings, process: &Process, signals: &mut Signals) -> Result<(), RunError> {
-    let mut last = (Instant::now(), Snapshot::default());
+    let mut reporter = Reporter::default();
     loop {
-        let wait =
-            settings.report_interval.map(|interval| interval.saturating_sub(last.0.elapsed()));
+        let wait = settings.report_interval.map(|interval| interval.saturating_sub(reporter.age()));
         match signals.wait(wait).map_err(RunError::Signals)? {
             Event::Stop => return Ok(()),
             Event::Reload => match process.reload(settings) {
@@ -82,14 +87,40 @@ fn watch(settings: &Settings, process: &Process, signals: &mut Signals) -> Resul
             },
             Event::Timeout => {}
         }
-        let due = settings.report_interval.is_some_and(|interval| last.0.elapsed() >= interval);
-        if due {
-            let counted = process.counted();
-            let elapsed = last.0.elapsed();
-            let holdings = process.holdings();
-            Report { elapsed, counted: counted.since(&last.1), holdings }.log_rates();
-            last = (Instant::now(), counted);
+        if settings.report_interval.is_some_and(|interval| reporter.age() >= interval) {
+            reporter.report(process);
         }
+    }
+}
+
+/// Remembers the last report, so that the next one tells what happened since.
+struct Reporter {
+    at: Instant,
+    counted: Snapshot,
+    kernel_drops: u64,
+}
+
+impl Default for Reporter {
+    fn default() -> Self {
+        Self { at: Instant::now(), counted: Snapshot::default(), kernel_drops: 0 }
+    }
+}
+
+impl Reporter {
+    fn age(&self) -> Duration {
+        self.at.elapsed()
+    }
+
+    fn report(&mut self, process: &Process) {
+        let (counted, kernel_drops) = (process.counted(), process.kernel_drops());
+        Report {
+            elapsed: self.age(),
+            counted: counted.since(&self.counted),
+            kernel_drops: kernel_drops.saturating_sub(self.kernel_drops),
+            holdings: process.holdings(),
+        }
+        .log_rates();
+        *self = Self { at: Instant::now(), counted, kernel_drops };
     }
 }
 

@@ -49,8 +49,10 @@ pub enum ProcessError {
 
 /// The running tracker.
 pub struct Process {
-    workers: Workers,
+    /// `None` once stopped.
+    workers: Option<Workers>,
     counters: Vec<Arc<Counters>>,
+    sockets: Vec<Arc<[BoundSocket]>>,
     shards: Arc<Shards>,
     policy: SharedPolicy,
     addresses: Vec<SocketAddr>,
@@ -77,6 +79,7 @@ impl Process {
         let policy = SharedPolicy::new(policy);
         let plans = plan_workers(settings, cores, groups)?;
         let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
+        let sockets = plans.iter().map(|plan| Arc::clone(&plan.sockets)).collect();
         let make_tracker = {
             let (counters, shards, policy) =
                 (counters.clone(), Arc::clone(&shards), policy.clone());
@@ -91,7 +94,7 @@ impl Process {
             }
         };
         let workers = Workers::start(plans, Clock::start(), make_tracker)?;
-        Ok(Self { workers, counters, shards, policy, addresses, steered })
+        Ok(Self { workers: Some(workers), counters, sockets, shards, policy, addresses, steered })
     }
 
     /// The bound addresses, with the ports that were chosen where 0 was asked for.
@@ -114,6 +117,11 @@ impl Process {
         self.counters.iter().map(|counters| counters.snapshot())
     }
 
+    /// Datagrams that the kernel dropped because a receive buffer was full.
+    pub fn kernel_drops(&self) -> u64 {
+        self.sockets.iter().flat_map(|worker| worker.iter()).map(BoundSocket::kernel_drops).sum()
+    }
+
     /// What the tracker holds.
     pub fn holdings(&self) -> Holdings {
         self.shards.gauges().fold(Holdings::default(), |sum, shard| Holdings {
@@ -132,12 +140,11 @@ impl Process {
         Ok(hashes)
     }
 
-    /// Stops the workers in good order; returns what they counted and what the tracker held.
-    pub fn stop(self) -> (Snapshot, Holdings) {
-        let holdings = self.holdings();
-        self.workers.stop();
-        let counted = Snapshot::total(self.counters.iter().map(|counters| &**counters));
-        (counted, holdings)
+    /// Stops the workers in good order. What they counted and held stays readable.
+    pub fn stop(&mut self) {
+        if let Some(workers) = self.workers.take() {
+            workers.stop();
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Report {
     pub elapsed: Duration,
     /// What was counted in it.
     pub counted: Snapshot,
+    /// Datagrams that the kernel dropped in it because a receive buffer was full.
+    pub kernel_drops: u64,
     /// What the tracker held at its end.
     pub holdings: Holdings,
 }
@@ -36,6 +38,7 @@ impl Report {
             torrents = self.holdings.torrents,
             peers = self.holdings.peers,
             drops = %Drops(&self.counted),
+            kernel_drops = self.kernel_drops,
             "tracker",
         );
     }
@@ -61,6 +64,7 @@ impl Report {
             worker_restarts = counted.get(Counter::WorkerRestarts),
             queue_overflows = counted.get(Counter::CompletionQueueOverflows),
             drops = %Drops(counted),
+            kernel_drops = self.kernel_drops,
             "summary",
         );
     }
@@ -139,7 +143,7 @@ mod tests {
         assert_eq!(Drops(&quiet).to_string(), "0");
         assert_eq!(Drops(&counted).to_string(), "too_short=1 bad_magic=1");
         let elapsed = Duration::from_secs(10);
-        let report = Report { elapsed, counted, holdings: Holdings::default() };
+        let report = Report { elapsed, counted, kernel_drops: 0, holdings: Holdings::default() };
         assert_eq!(report.rate(report.announces()), 50);
     }
 
@@ -148,6 +152,7 @@ mod tests {
         let report = Report {
             elapsed: Duration::ZERO,
             counted: Snapshot::default(),
+            kernel_drops: 0,
             holdings: Holdings::default(),
         };
         assert_eq!(report.rate(5), 5000);

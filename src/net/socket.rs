@@ -31,6 +31,25 @@ impl BoundSocket {
         self.address
     }
 
+    /// Datagrams that the kernel dropped because the receive buffer was full, since the socket
+    /// was opened. Zero when the kernel does not say.
+    pub fn kernel_drops(&self) -> u64 {
+        let mut figures = [0u32; MEMINFO_FIGURES];
+        let mut length = size_of_val(&figures) as libc::socklen_t;
+        // SAFETY: the descriptor is open while `self` is borrowed; pointer and length describe
+        // `figures`, which the kernel fills at most to that length.
+        let result = unsafe {
+            libc::getsockopt(
+                self.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                (&raw mut figures).cast(),
+                &raw mut length,
+            )
+        };
+        if result == 0 { u64::from(figures[MEMINFO_DROPS]) } else { 0 }
+    }
+
     /// Whether datagrams for any local address arrive here, so that replies must name the one
     /// that was asked.
     pub fn is_wildcard(&self) -> bool {
@@ -241,6 +260,10 @@ impl std::os::fd::AsFd for BoundSocket {
     }
 }
 
+/// `SK_MEMINFO_VARS` and `SK_MEMINFO_DROPS` of linux/sock_diag.h.
+const MEMINFO_FIGURES: usize = 9;
+const MEMINFO_DROPS: usize = libc::SK_MEMINFO_DROPS as usize;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,6 +288,19 @@ mod tests {
             let error = bind_group(address, count, OPTIONS, None).unwrap_err();
             assert!(matches!(error, BindError::InUse { .. }), "{error}");
         }
+    }
+
+    #[test]
+    fn what_a_full_buffer_drops_is_known() {
+        let options = SocketOptions { receive_buffer_bytes: 4096, send_buffer_bytes: 4096 };
+        let group = bind_group("127.0.0.1:0".parse().unwrap(), 1, options, None).unwrap();
+        let socket = &group.sockets[0];
+        assert_eq!(socket.kernel_drops(), 0);
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..1000 {
+            client.send_to(&[0; 512], socket.address()).unwrap();
+        }
+        assert!(socket.kernel_drops() > 900, "{}", socket.kernel_drops());
     }
 
     #[test]
