@@ -179,7 +179,10 @@ impl<'r> EventLoop<'r> {
     pub(super) fn iterate(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<Now> {
         self.rearm();
         let wait = deadline.since_epoch().saturating_sub(self.clock.now().since_epoch());
-        self.queues.submit_and_wait(wait)?;
+        // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for one completion
+        // more than those spares a turn that would reap nothing but them.
+        let want = self.pools.slots.in_flight() + 1;
+        self.queues.submit_and_wait(want, wait)?;
         let now = self.clock.now();
         self.plan.counters.count(Counter::Iterations);
         if self.queues.submissions.cq_overflow() {

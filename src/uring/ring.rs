@@ -53,12 +53,12 @@ impl<'r> Queues<'r> {
         Self { submitter, submissions, completions }
     }
 
-    /// Submits everything and waits for one completion, at most for `wait`.
-    pub(super) fn submit_and_wait(&mut self, wait: Duration) -> io::Result<()> {
+    /// Submits everything and waits for `want` completions, at most for `wait`.
+    pub(super) fn submit_and_wait(&mut self, want: usize, wait: Duration) -> io::Result<()> {
         self.submissions.sync();
         let timespec = Timespec::from(wait);
         let arguments = SubmitArgs::new().timespec(&timespec);
-        let entered = self.submitter.submit_with_args(1, &arguments);
+        let entered = self.submitter.submit_with_args(want, &arguments);
         self.submissions.sync();
         self.completions.sync();
         match entered {
