@@ -3,5 +3,6 @@
 
 pub mod address;
 pub mod buffers;
+pub mod lent;
 pub mod socket;
 pub mod steering;

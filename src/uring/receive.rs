@@ -10,27 +10,26 @@ use io_uring::types::BufRingEntry;
 
 use crate::handler::ReceivePool;
 
-/// The one buffer group of a worker's ring.
-pub(super) const GROUP: u16 = 0;
-
 /// A pool and the ring of entries through which its buffers are lent to the kernel.
 #[derive(Debug)]
 pub(super) struct BufferRing {
     pool: ReceivePool,
     entries: NonNull<BufRingEntry>,
     layout: Layout,
+    group: u16,
     mask: u16,
     tail: u16,
 }
 
 impl BufferRing {
-    /// Registers `pool` with the ring and lends all of it.
+    /// Registers `pool` as a buffer group of the ring and lends all of it.
     ///
     /// # Safety
     /// The caller keeps the result until the kernel has ended every receive of this group, and
     /// leaks it when it cannot find out.
     pub(super) unsafe fn register(
         submitter: &Submitter<'_>,
+        group: u16,
         pool: ReceivePool,
     ) -> io::Result<Self> {
         let count = u16::try_from(pool.count()).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -42,14 +41,19 @@ impl BufferRing {
         let Some(entries) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
             handle_alloc_error(layout)
         };
-        let mut ring = Self { pool, entries: entries.cast(), layout, mask: count - 1, tail: 0 };
+        let mut ring =
+            Self { pool, entries: entries.cast(), layout, group, mask: count - 1, tail: 0 };
         // SAFETY: the memory is page aligned, holds `count` entries, and lives in `ring`, which
         // the caller keeps until no receive can use the group any more.
         unsafe {
-            submitter.register_buf_ring_with_flags(entries.as_ptr() as u64, count, GROUP, 0)?;
+            submitter.register_buf_ring_with_flags(entries.as_ptr() as u64, count, group, 0)?;
         }
         ring.recycle();
         Ok(ring)
+    }
+
+    pub(super) fn group(&self) -> u16 {
+        self.group
     }
 
     pub(super) fn pool(&self) -> &ReceivePool {

@@ -7,8 +7,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ringtide::clock::Clock;
-use ringtide::handler::{Handler, Now, Packet, Part, Transmit};
-use ringtide::net::socket::{BoundSocket, SocketOptions, bind_group};
+use ringtide::handler::{Forward as ForwardRequest, Handler, Now, Packet, Part, Transmit};
+use ringtide::net::lent::{Lend, SocketTable};
+use ringtide::net::socket::{SocketOptions, bind_group};
 use ringtide::net::steering::SteeringProgram;
 use ringtide::telemetry::{Counter, Counters, Snapshot};
 use ringtide::uring::LoopSizes;
@@ -37,7 +38,16 @@ impl Handler for Forward {
         let start = packet.payload.as_ptr() as usize - whole.as_ptr() as usize;
         let range = start..start + packet.payload.len();
         let part = Part { buffer: packet.buffer.clone(), range };
-        let _ = tx.forward(packet.path, &[part], None);
+        let _ = tx.forward(ForwardRequest {
+            socket: packet.path.socket,
+            to: Some(packet.path.to),
+            ipv6: packet.path.to.is_ipv6(),
+            parts: &[part],
+            segment_bytes: None,
+            ttl: None,
+            tos: None,
+            tag: 0,
+        });
     }
 
     fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
@@ -67,13 +77,15 @@ impl Started {
         make: impl Fn(usize) -> H + Send + Sync + 'static,
     ) -> Self {
         let options = SocketOptions { receive_buffer_bytes: 4 << 20, send_buffer_bytes: 4 << 20 };
-        let mut lent: Vec<Vec<BoundSocket>> = (0..count).map(|_| Vec::new()).collect();
+        let mut lent: Vec<Vec<Arc<dyn Lend>>> = (0..count).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for address in listen {
             let group = bind_group(address.parse().unwrap(), count, options, steering).unwrap();
             assert_eq!(group.steered, steering.is_some() && count > 1);
             addresses.push(group.sockets[0].address());
-            lent.iter_mut().zip(group.sockets).for_each(|(list, socket)| list.push(socket));
+            lent.iter_mut()
+                .zip(group.sockets)
+                .for_each(|(list, socket)| list.push(Arc::new(socket)));
         }
         let counters: Vec<_> = (0..count).map(|_| Arc::new(Counters::default())).collect();
         let plans = lent
@@ -82,7 +94,7 @@ impl Started {
             .map(|(index, sockets)| WorkerPlan {
                 index,
                 core: None,
-                sockets: sockets.into(),
+                table: Arc::new(SocketTable::new(sockets)),
                 counters: Arc::clone(&counters[index]),
                 control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
                 sizes,
@@ -117,6 +129,11 @@ impl Started {
             }
         }
         panic!("no answer; counters: {:?}", self.total());
+    }
+
+    /// Stops the workers.
+    pub fn stop(mut self) {
+        self.workers.take().unwrap().stop();
     }
 
     /// Stops the workers and checks that every datagram was accounted for.
