@@ -15,6 +15,7 @@ pub mod logging;
 #[allow(unsafe_code)]
 pub mod net;
 pub mod process;
+pub mod relay;
 pub mod telemetry;
 pub mod tracker;
 #[allow(unsafe_code)]
