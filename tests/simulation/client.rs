@@ -11,7 +11,7 @@ use ringtide::tracker::response_parse::Response;
 use ringtide::tracker::wire::TransactionId;
 
 use super::coverage::{Coverage, Seen};
-use super::model::family;
+use super::issued::family;
 use super::scenario::{Scenario, any_address, any_hash};
 
 /// What a client acts with: the time, the dice, and where to put what it does.

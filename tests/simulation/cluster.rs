@@ -20,8 +20,9 @@ use ringtide::tracker::response::Family;
 use ringtide::tracker::store::{Announce, Limits, Secrets, Shards};
 
 use super::coverage::{Coverage, Seen};
+use super::issued::family;
 use super::judge::{Judge, check_counters, replies};
-use super::model::{Arrival, Key, Model, family};
+use super::model::{Arrival, Key, Model};
 use super::reading::{read_peers, unique};
 use super::scenario::{Rules, Scenario};
 

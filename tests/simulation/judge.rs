@@ -8,7 +8,8 @@ use ringtide::telemetry::{Counter, DropReason, Snapshot};
 use ringtide::tracker::InfoHash;
 use ringtide::tracker::response::Family;
 
-use super::model::{Answer, Arrival, Expected, Model, Reply, family};
+use super::issued::family;
+use super::model::{Answer, Arrival, Expected, Model, Reply};
 use super::reading::{read_peers, u32_at, u64_at, unique};
 
 /// What the judge has to remember.
@@ -49,7 +50,7 @@ impl Judge {
             Reply::None => {}
             Reply::Connect => {
                 assert_eq!((u32_at(bytes, 0), bytes.len()), (0, 16), "connect response");
-                model.note_issued(arrival.now_ms, arrival.from, u64_at(bytes, 8));
+                model.issued.note(arrival.now_ms, arrival.from, u64_at(bytes, 8));
             }
             Reply::Error => {
                 assert_eq!(u32_at(bytes, 0), 3, "error response");

@@ -8,7 +8,8 @@ use ringtide::tracker::InfoHash;
 use ringtide::tracker::response::Family;
 
 use super::coverage::{Coverage, Seen};
-use super::reading::{Announced, Asked, read_request, u64_at};
+use super::issued::{Issued, family, is_mapped};
+use super::reading::{Announced, Asked, read_request};
 use super::scenario::Rules;
 
 /// A datagram at the tracker's door.
@@ -76,24 +77,10 @@ impl Torrent {
     }
 }
 
-/// What connection IDs are bound to: an IPv4 address or an IPv6 /64.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Bound(Family, u64);
-
-/// Whether a connection ID holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holds {
-    Certainly,
-    /// Older than its lifetime and less than twice as old: as the tracker likes.
-    Perhaps,
-    Never,
-}
-
 pub(crate) struct Model {
     pub(crate) rules: Rules,
     pub(crate) torrents: BTreeMap<Key, Torrent>,
-    /// When each connection ID was last issued, to whom.
-    issued: BTreeMap<u64, (SocketAddr, u64)>,
+    pub(crate) issued: Issued,
     /// Peers that expired, until they announce again.
     expired: BTreeSet<(Key, SocketAddr)>,
     workers: usize,
@@ -107,10 +94,11 @@ impl Model {
         workers: usize,
         owner: impl Fn(&InfoHash) -> usize + 'static,
     ) -> Self {
+        let lifetime_s = rules.settings.connection_lifetime_s;
         Self {
             rules,
             torrents: BTreeMap::new(),
-            issued: BTreeMap::new(),
+            issued: Issued::new(lifetime_s),
             expired: BTreeSet::new(),
             workers,
             owner: Box::new(owner),
@@ -146,7 +134,7 @@ impl Model {
                 count(&mut expected, arrival, Counter::ConnectsIpv4, Counter::ConnectsIpv6);
                 reply(&mut expected, arrival, Counter::ConnectResponses, Reply::Connect);
             }
-            _ if !self.holds(arrival, id_refused, seen) => {
+            _ if !self.issued.holds(arrival, id_refused, seen) => {
                 if self.rules.settings.answer_bad_connection_ids {
                     expected.counted.push(Counter::BadConnectionIdsAnswered);
                     reply(&mut expected, arrival, Counter::ErrorResponses, Reply::Error);
@@ -158,13 +146,6 @@ impl Model {
             Asked::Scrape(hashes) => self.scrape(&mut expected, arrival, &hashes, seen),
         }
         expected
-    }
-
-    /// Remembers a connection ID that the tracker issued.
-    pub(crate) fn note_issued(&mut self, now_ms: u64, to: SocketAddr, id: u64) {
-        if let Some((earlier, _)) = self.issued.insert(id, (to, now_ms)) {
-            assert_eq!(bound(earlier), bound(to), "one connection ID for two");
-        }
     }
 
     /// Torrents and peers of one family in one shard.
@@ -185,33 +166,6 @@ impl Model {
     pub(crate) fn expire(&mut self, key: &Key, peer: &SocketAddr) {
         self.remove(key, peer).unwrap();
         self.expired.insert((*key, *peer));
-    }
-
-    fn holds(&self, arrival: &Arrival<'_>, id_refused: bool, seen: &mut Coverage) -> bool {
-        let holds = self.certainty(arrival, seen);
-        seen.note_if(holds == Holds::Perhaps && id_refused, Seen::OldIdRefused);
-        seen.note_if(holds == Holds::Perhaps && !id_refused, Seen::OldIdAccepted);
-        holds == Holds::Certainly || holds == Holds::Perhaps && !id_refused
-    }
-
-    fn certainty(&self, arrival: &Arrival<'_>, seen: &mut Coverage) -> Holds {
-        let Some((to, issued_ms)) = self.issued.get(&u64_at(arrival.bytes, 0)) else {
-            seen.note(Seen::ForgedId);
-            return Holds::Never;
-        };
-        if bound(*to) != bound(arrival.from) {
-            seen.note(Seen::IdOfAnother);
-            return Holds::Never;
-        }
-        let lifetime_ms = u64::from(self.rules.settings.connection_lifetime_s) * 1000;
-        let age_ms = arrival.now_ms - issued_ms;
-        if age_ms >= 2 * lifetime_ms {
-            seen.note(Seen::ExpiredId);
-            return Holds::Never;
-        }
-        let shared = to.ip().to_canonical() != arrival.from.ip().to_canonical();
-        seen.note_if(shared, Seen::IdOfTheSame64);
-        if age_ms <= lifetime_ms { Holds::Certainly } else { Holds::Perhaps }
     }
 
     fn announce(
@@ -362,7 +316,7 @@ impl Model {
         let answered = self.rules.settings.scrape_hashes_max.into();
         seen.note_if(hashes.len() >= 60, Seen::ScrapeOfMany);
         seen.note_if(hashes.len() > answered, Seen::ScrapeBeyondMaximum);
-        seen.note_if((arrival.bytes.len() - 16) % 20 != 0, Seen::ScrapeWithRest);
+        seen.note_if(!(arrival.bytes.len() - 16).is_multiple_of(20), Seen::ScrapeWithRest);
         let entries = hashes.iter().take(answered).map(|hash| {
             let torrent = self.torrents.get(&(family(arrival.from), *hash));
             let permitted = self.rules.permits(hash);
@@ -423,24 +377,6 @@ fn note_announce(announced: &Announced, length: usize, seen: &mut Coverage) {
     seen.note_if(announced.event > 4, Seen::UnknownEvent);
     seen.note_if(announced.stopped() && announced.port == 0, Seen::StoppedPortZero);
     seen.note_if(length > 98, Seen::Options);
-}
-
-pub(crate) fn family(from: SocketAddr) -> Family {
-    match from.ip() {
-        IpAddr::V6(address) if !is_mapped(address) => Family::Ipv6,
-        _ => Family::Ipv4,
-    }
-}
-
-fn is_mapped(address: std::net::Ipv6Addr) -> bool {
-    address.to_bits() >> 32 == 0xffff
-}
-
-fn bound(to: SocketAddr) -> Bound {
-    match to.ip().to_canonical() {
-        IpAddr::V4(address) => Bound(Family::Ipv4, address.to_bits().into()),
-        IpAddr::V6(address) => Bound(Family::Ipv6, (address.to_bits() >> 64) as u64),
-    }
 }
 
 /// (1,472 - 20) / 6.

@@ -44,8 +44,10 @@ impl Noise {
             7 => (stranger, bytes),
             8 => (from, bytes),
             _ => {
-                let bit = rng.usize(..bytes.len() * 8);
-                bytes[bit / 8] ^= 1 << (bit % 8);
+                let bit = rng.usize(..bytes.len().max(1) * 8);
+                if let Some(byte) = bytes.get_mut(bit / 8) {
+                    *byte ^= 1 << (bit % 8);
+                }
                 bytes.truncate(rng.usize(bytes.len() / 2..=bytes.len()));
                 (from, bytes)
             }

@@ -22,11 +22,13 @@ pub(crate) enum Shape {
     Listed,
     /// A network that loses a third, and few that say goodbye.
     Rough,
+    /// Intervals and timeouts as long as they may be: ages wrap around several times.
+    Slow,
 }
 
 impl Shape {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Ordinary, Self::Crowd, Self::Capped, Self::Listed, Self::Rough];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Ordinary, Self::Crowd, Self::Capped, Self::Listed, Self::Rough, Self::Slow];
 }
 
 /// What the network does to datagrams.
@@ -72,6 +74,8 @@ pub(crate) struct Scenario {
     pub(crate) workers: usize,
     pub(crate) start_ms: u64,
     pub(crate) tick_ms: u64,
+    /// Between two comparisons of all that is stored.
+    pub(crate) audit_ms: u64,
     pub(crate) network: Network,
     pub(crate) rules: Rules,
     pub(crate) torrents: Vec<InfoHash>,
@@ -101,7 +105,12 @@ impl Scenario {
             workers: rng.usize(1..=3),
             // Anywhere in the range of the 14-bit ages that peers are stored with.
             start_ms: 1_700_000_000_000 + rng.u64(..20_000_000),
-            tick_ms: if shape == Shape::Ordinary { 100 } else { rng.u64(100..1500) },
+            tick_ms: match shape {
+                Shape::Ordinary => 100,
+                Shape::Slow => rng.u64(2000..9000),
+                _ => rng.u64(100..1500),
+            },
+            audit_ms: if shape == Shape::Slow { 60_000 } else { 5000 },
             network: draw_network(rng, shape),
             rules,
             torrents,
@@ -148,11 +157,14 @@ fn draw_settings(rng: &mut Rng, shape: Shape) -> TrackerSettings {
         answer_bad_connection_ids: rng.bool(),
         ..TrackerSettings::default()
     };
-    if shape == Shape::Crowd {
-        settings.numwant_max = 300;
-    }
-    if shape == Shape::Capped {
-        draw_caps(rng, &mut settings);
+    match shape {
+        Shape::Crowd => settings.numwant_max = 300,
+        Shape::Capped => draw_caps(rng, &mut settings),
+        Shape::Slow => {
+            settings.announce_interval_s = rng.u32(1500..2500);
+            settings.peer_timeout_s = rng.u32(2600..=TrackerSettings::PEER_TIMEOUT_S_MAX);
+        }
+        _ => {}
     }
     settings
 }

@@ -140,7 +140,7 @@ impl World {
             }
             Event::Noise => {
                 let (from, bytes) = self.noise.make(&mut self.rng, &self.scenario);
-                self.to_tracker(from, bytes);
+                self.send(from, bytes);
                 if now_ms < self.scenario.start_ms + self.scenario.noise_ms {
                     self.queue_within(NOISE_MS, event);
                 }
@@ -153,7 +153,7 @@ impl World {
             }
             Event::Audit => {
                 self.cluster.audit(now_ms);
-                self.queue_at(now_ms + AUDIT_MS, event);
+                self.queue_at(now_ms + self.scenario.audit_ms, event);
             }
             Event::Tick { worker } => {
                 self.cluster.tick(now_ms, worker, &mut self.seen);
@@ -205,11 +205,11 @@ impl World {
             self.queue_at(at_ms, Event::Wake { client: number, generation });
         }
         for (from, bytes) in out {
-            self.to_tracker(from, bytes);
+            self.send(from, bytes);
         }
     }
 
-    fn to_tracker(&mut self, from: SocketAddr, bytes: Vec<u8>) {
+    fn send(&mut self, from: SocketAddr, bytes: Vec<u8>) {
         self.transport(|order| Event::ToTracker { from, order, bytes: bytes.clone() });
     }
 
@@ -277,7 +277,5 @@ impl Drop for World {
 const NOISE_MS: u64 = 8000;
 /// The most between two changes of the rules.
 const RELOAD_MS: u64 = 900_000;
-/// Between two comparisons of all that is stored.
-const AUDIT_MS: u64 = 5000;
 /// The most copies of one datagram.
 const COPIES_MAX: u8 = 4;
