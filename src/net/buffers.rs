@@ -146,9 +146,7 @@ impl Buffer {
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: between claim and the last guard's drop the buffer is ours: the kernel does not
         // write, and guards only read. `claim` checked the length.
-        unsafe {
-            std::slice::from_raw_parts(self.memory.start_of(self.id).as_ptr(), self.length)
-        }
+        unsafe { std::slice::from_raw_parts(self.memory.start_of(self.id).as_ptr(), self.length) }
     }
 
     /// Where the buffer starts, for a send that the kernel reads from while a clone is held.

@@ -131,7 +131,10 @@ impl Counters {
     /// The figures as they are now.
     pub fn snapshot(&self) -> Snapshot {
         let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
-        Snapshot { counts: self.counts.each_ref().map(read), drops: self.drops.each_ref().map(read) }
+        Snapshot {
+            counts: self.counts.each_ref().map(read),
+            drops: self.drops.each_ref().map(read),
+        }
     }
 }
 

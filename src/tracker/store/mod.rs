@@ -1,0 +1,24 @@
+//! The peers of every torrent, in as little memory as they take.
+//!
+//! A [`Shard`] holds a part of all torrents: [`Torrents`] of each address family. A torrent is
+//! an entry of a slab, found by a keyed hash of its info hash; its peers are a short list or, if
+//! many, dense tables. Nothing here reads a clock, locks (but for [`Shards`]) or allocates,
+//! except for growth.
+
+mod expiry;
+mod index;
+mod peer;
+mod sample;
+mod shard;
+mod slab;
+mod swarm;
+mod table;
+mod torrents;
+
+pub use expiry::{EXPIRY_VISITS_MAX, Expired, Pace};
+pub use peer::{Family, Ipv4, Ipv4Record, Ipv6, Ipv6Record, Record, State};
+pub use shard::{Gauges, Secrets, Shard, ShardGuard, Shards};
+pub use torrents::{Announce, Announced, Event, Limits, Outcome, ScrapeCounts, Torrents};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! Shards in shared memory: one for each worker, each behind its own lock.
+//!
+//! Steering lets a worker find its own shard's lock free; anybody else takes it when needed, so
+//! nothing is wrong where steering does not work.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use fastrand::Rng;
+
+use super::expiry::{Expired, Pace};
+use super::peer::{Ipv4, Ipv6};
+use super::torrents::Torrents;
+use crate::handler::Now;
+use crate::tracker::InfoHash;
+use crate::tracker::steering::Steering;
+
+/// One shard: a part of all torrents, in both address families.
+pub struct Shard {
+    /// IPv4 swarms.
+    pub ipv4: Torrents<Ipv4>,
+    /// IPv6 swarms.
+    pub ipv6: Torrents<Ipv6>,
+    /// Chooses peers; seeded once, so that a simulation can be repeated.
+    pub rng: Rng,
+    pace: Pace,
+}
+
+impl Shard {
+    fn new(index_key: [u64; 2], seed: u64) -> Self {
+        Self {
+            ipv4: Torrents::new(index_key),
+            ipv6: Torrents::new(index_key),
+            rng: Rng::with_seed(seed),
+            pace: Pace::default(),
+        }
+    }
+
+    /// Removes the expired peers that are due; to be called once a tick by the shard's owner.
+    pub fn expire_due(&mut self, now: Now, timeout_s: u32) -> Expired {
+        let (ipv4, ipv6) = (self.ipv4.sweep_visits(), self.ipv6.sweep_visits());
+        let total = ipv4 + ipv6;
+        let budget = self.pace.budget(now, timeout_s, total);
+        let ipv4_budget = (budget * ipv4).div_ceil(total.max(1));
+        let mut expired = self.ipv4.expire(now, timeout_s, ipv4_budget);
+        expired += self.ipv6.expire(now, timeout_s, (budget - ipv4_budget).max(1));
+        expired
+    }
+
+    /// Makes the shard consistent again after a panic in the midst of a change.
+    fn recover(&mut self) {
+        self.ipv4.recover(&mut self.rng);
+        self.ipv6.recover(&mut self.rng);
+    }
+}
+
+/// How much a shard holds, readable without its lock; at the most one change behind.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    torrents_ipv4: AtomicUsize,
+    torrents_ipv6: AtomicUsize,
+    peers_ipv4: AtomicUsize,
+    peers_ipv6: AtomicUsize,
+}
+
+impl Gauges {
+    /// Torrents with IPv4 peers.
+    pub fn torrents_ipv4(&self) -> usize {
+        self.torrents_ipv4.load(Ordering::Relaxed)
+    }
+
+    /// Torrents with IPv6 peers.
+    pub fn torrents_ipv6(&self) -> usize {
+        self.torrents_ipv6.load(Ordering::Relaxed)
+    }
+
+    /// IPv4 peers.
+    pub fn peers_ipv4(&self) -> usize {
+        self.peers_ipv4.load(Ordering::Relaxed)
+    }
+
+    /// IPv6 peers.
+    pub fn peers_ipv6(&self) -> usize {
+        self.peers_ipv6.load(Ordering::Relaxed)
+    }
+
+    fn store(&self, shard: &Shard) {
+        self.torrents_ipv4.store(shard.ipv4.torrents(), Ordering::Relaxed);
+        self.torrents_ipv6.store(shard.ipv6.torrents(), Ordering::Relaxed);
+        self.peers_ipv4.store(shard.ipv4.peers(), Ordering::Relaxed);
+        self.peers_ipv6.store(shard.ipv6.peers(), Ordering::Relaxed);
+    }
+}
+
+/// Everything random that the storage is set up with.
+pub struct Secrets {
+    steering: Steering,
+    index_key: [u64; 2],
+    rng_seed: u64,
+}
+
+impl Secrets {
+    /// Secrets from the kernel's random source.
+    ///
+    /// # Errors
+    /// When the kernel has no randomness to give.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut seed = [0; Self::SEED_BYTES];
+        getrandom::fill(&mut seed)?;
+        Ok(Self::from_seed(&seed))
+    }
+
+    /// Secrets that follow from `seed` alone, for simulations that can be repeated.
+    pub fn from_seed(seed: &[u8; Self::SEED_BYTES]) -> Self {
+        let mut steering = [0; Steering::SEED_BYTES];
+        let (first, words) = seed.split_at(Steering::SEED_BYTES);
+        steering.copy_from_slice(first);
+        let mut words = words.as_chunks::<8>().0.iter().map(|bytes| u64::from_be_bytes(*bytes));
+        let mut word = || words.next().unwrap_or_default();
+        Self {
+            steering: Steering::from_seed(&steering),
+            index_key: [word(), word()],
+            rng_seed: word(),
+        }
+    }
+
+    /// Bytes of seed.
+    pub const SEED_BYTES: usize = Steering::SEED_BYTES + 3 * size_of::<u64>();
+}
+
+/// All shards.
+pub struct Shards {
+    cells: Box<[Cell]>,
+    steering: Steering,
+}
+
+/// A shard with its lock and gauges, on cache lines of its own.
+#[repr(align(128))]
+struct Cell {
+    shard: Mutex<Shard>,
+    gauges: Gauges,
+}
+
+impl Shards {
+    /// `count` shards, at least one.
+    pub fn new(count: usize, secrets: &Secrets) -> Self {
+        let mut seeds = Rng::with_seed(secrets.rng_seed);
+        let cell = |_| Cell {
+            shard: Mutex::new(Shard::new(secrets.index_key, seeds.u64(..))),
+            gauges: Gauges::default(),
+        };
+        Self { cells: (0..count.max(1)).map(cell).collect(), steering: secrets.steering }
+    }
+
+    /// How many shards there are.
+    #[allow(clippy::len_without_is_empty)] // There is always one.
+    pub fn len(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// The shard that owns a torrent: the one whose worker the kernel steers its requests to.
+    #[inline]
+    pub fn owner(&self, info_hash: &InfoHash) -> usize {
+        self.steering.owner(info_hash, self.cells.len())
+    }
+
+    /// The constants of [`Shards::owner`], for the kernel's program.
+    pub fn steering(&self) -> &Steering {
+        &self.steering
+    }
+
+    /// Locks one shard. If its last holder panicked, the shard is made consistent first.
+    ///
+    /// # Panics
+    /// If `index` is not below [`Shards::len`].
+    pub fn lock(&self, index: usize) -> ShardGuard<'_> {
+        let Cell { shard, gauges } = &self.cells[index];
+        let shard = shard.lock().unwrap_or_else(|poisoned| {
+            let mut shard = poisoned.into_inner();
+            shard.recover();
+            self.cells[index].shard.clear_poison();
+            shard
+        });
+        ShardGuard { shard, gauges }
+    }
+
+    /// How much each shard holds, in order.
+    pub fn gauges(&self) -> impl Iterator<Item = &Gauges> {
+        self.cells.iter().map(|cell| &cell.gauges)
+    }
+}
+
+/// A locked shard; its gauges are brought up to date when it is released.
+pub struct ShardGuard<'a> {
+    shard: MutexGuard<'a, Shard>,
+    gauges: &'a Gauges,
+}
+
+impl Deref for ShardGuard<'_> {
+    type Target = Shard;
+
+    #[inline]
+    fn deref(&self) -> &Shard {
+        &self.shard
+    }
+}
+
+impl DerefMut for ShardGuard<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Shard {
+        &mut self.shard
+    }
+}
+
+impl Drop for ShardGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.gauges.store(&self.shard);
+    }
+}
