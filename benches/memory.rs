@@ -43,7 +43,7 @@ fn build(torrents: u32, peers: u32) {
                 now: Now::from_unix(Duration::from_secs(1_700_000_000)),
                 info_hash: &info_hash,
                 peer: SocketAddrV4::new(address, 6881),
-                seeder: (peer + torrent) % 4 == 0,
+                seeder: (peer + torrent).is_multiple_of(4),
                 event: Event::Started,
                 numwant: 0,
             };

@@ -7,6 +7,7 @@ use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
+use nix::time::{ClockId, clock_gettime};
 use ringtide::handler::Now;
 use ringtide::tracker::InfoHash;
 use ringtide::tracker::store::{Announce, Event, Ipv4, Limits, Secrets, Shards};
@@ -38,7 +39,8 @@ impl Bench {
         let rng = fastrand::Rng::with_seed(1).into();
         let bench = Self { shards, torrents, peers, rng };
         for peer in 0..peers {
-            (0..torrents).for_each(|torrent| bench.send(torrent, peer, peer % 4 == 0, START, 0));
+            (0..torrents)
+                .for_each(|torrent| bench.send(torrent, peer, peer.is_multiple_of(4), START, 0));
         }
         bench
     }
@@ -61,9 +63,9 @@ impl Bench {
         let mut slowest = Duration::ZERO;
         for peer in 0..200_000 {
             let torrent = self.torrents + if self.torrents > 1000 { peer } else { 0 };
-            let begin = Instant::now();
+            let begin = processor_time();
             self.send(torrent, peer, false, START, 0);
-            slowest = slowest.max(begin.elapsed());
+            slowest = slowest.max(processor_time() - begin);
         }
         println!("  slowest of 200,000 new peers     {:7.1} us", slowest.as_nanos() as f64 / 1e3);
     }
@@ -71,13 +73,13 @@ impl Bench {
     fn announce(&self, kind: u32, numwant: usize) {
         let (torrent, peer) = self.random();
         let peer = (peer / 4 * 4 + kind) % self.peers;
-        self.send(torrent, peer, peer % 4 == 0, Event::None, numwant);
+        self.send(torrent, peer, peer.is_multiple_of(4), Event::None, numwant);
     }
 
     fn announce_either(&self, numwant: usize) {
         let (torrent, peer) = self.random();
         self.send(torrent, peer, true, Event::Completed, numwant);
-        self.send(torrent, peer, peer % 4 == 0, Event::None, numwant);
+        self.send(torrent, peer, peer.is_multiple_of(4), Event::None, numwant);
     }
 
     fn come_and_go(&self, numwant: usize) {
@@ -116,6 +118,11 @@ fn info_hash(torrent: u32) -> InfoHash {
     let mut info_hash = InfoHash([0; 20]);
     info_hash.0[..4].copy_from_slice(&torrent.to_be_bytes());
     info_hash
+}
+
+/// What this thread has used of a processor.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("the thread's clock").into()
 }
 
 const LIMITS: Limits =

@@ -4,8 +4,8 @@ use fastrand::Rng;
 use smallvec::SmallVec;
 
 use super::peer::{Record, State};
-use super::sample::{Reply, sample_flat, sample_table};
-use super::table::PeerTable;
+use super::sample::{Reply, sample_flat};
+use super::segments::{self, Segments};
 
 /// The peers of one torrent.
 #[derive(Debug)]
@@ -20,8 +20,8 @@ pub(super) enum Swarm<R: Record> {
 /// Peers by kind, so that a seeder's reply is chosen from leechers alone and counting is free.
 #[derive(Debug)]
 pub(super) struct LargeSwarm<R> {
-    seeders: PeerTable<R>,
-    leechers: PeerTable<R>,
+    seeders: Segments<R>,
+    leechers: Segments<R>,
 }
 
 /// Seeders and leechers.
@@ -41,16 +41,11 @@ pub(super) enum Placed {
     Refused,
 }
 
-/// How far a sweep has come in a large swarm: leechers first, then seeders, each table by
-/// regions. They are visited in the order of their bit-reversed numbers, which thins the table
-/// out evenly.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How far a sweep has come in a large swarm: leechers first, then seeders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     in_seeders: bool,
-    /// How finely the table is divided: as its size was when the sweep came to it.
-    bits: u32,
-    /// How many regions are done.
-    regions: u32,
+    within: Option<segments::Position>,
 }
 
 impl<R: Record> Swarm<R> {
@@ -182,7 +177,7 @@ impl<R: Record> Swarm<R> {
     /// Rebuilds the swarm from whatever records it holds, after a change to it was cut short.
     pub(super) fn repair(&mut self, rng: &mut Rng) {
         // A peer that was being moved may be in both tables: it is kept once.
-        let unique = PeerTable::from_peers(self.to_vec(), rng);
+        let unique = Segments::from_peers(self.to_vec(), rng);
         let large = LargeSwarm::from_peers(unique.peers().copied(), rng);
         *self = Self::Large(Box::new(large));
         self.flatten();
@@ -202,8 +197,8 @@ impl<R: Record> LargeSwarm<R> {
     fn from_peers(peers: impl Iterator<Item = R>, rng: &mut Rng) -> Self {
         let (seeders, leechers) = peers.partition(|peer| peer.state().seeder());
         Self {
-            seeders: PeerTable::from_peers(seeders, rng),
-            leechers: PeerTable::from_peers(leechers, rng),
+            seeders: Segments::from_peers(seeders, rng),
+            leechers: Segments::from_peers(leechers, rng),
         }
     }
 
@@ -234,20 +229,20 @@ impl<R: Record> LargeSwarm<R> {
 
     fn sample(&self, me: &R, stored: bool, want: usize, rng: &mut Rng, reply: &mut Reply<'_>) {
         if me.state().seeder() {
-            return sample_table(&self.leechers, me, want, rng, reply);
+            return self.leechers.sample(me, want, rng, reply);
         }
         let seeders = self.seeders.len();
         let others = seeders + self.leechers.len() - usize::from(stored);
         if want >= others {
-            sample_table(&self.seeders, me, seeders, rng, reply);
-            return sample_table(&self.leechers, me, want - seeders, rng, reply);
+            self.seeders.sample(me, seeders, rng, reply);
+            return self.leechers.sample(me, want - seeders, rng, reply);
         }
         // Rounded up as often as the fraction says, so that on average the share is exact.
         let share = want * seeders / others;
         let round_up = rng.usize(..others) < want * seeders % others;
         let share = share + usize::from(round_up);
-        sample_table(&self.seeders, me, share, rng, reply);
-        sample_table(&self.leechers, me, want - share, rng, reply);
+        self.seeders.sample(me, share, rng, reply);
+        self.leechers.sample(me, want - share, rng, reply);
     }
 
     fn expire(
@@ -256,30 +251,16 @@ impl<R: Record> LargeSwarm<R> {
         budget: usize,
         is_expired: impl Fn(State) -> bool,
     ) -> (usize, usize) {
-        let begin = |in_seeders, table: &PeerTable<R>| Position {
-            in_seeders,
-            bits: table.region_bits(),
-            regions: 0,
+        let begin = Position { in_seeders: false, within: None };
+        let Position { in_seeders, mut within } = position.unwrap_or(begin);
+        let peers = if in_seeders { &mut self.seeders } else { &mut self.leechers };
+        let slice = peers.expire(&mut within, budget, is_expired);
+        *position = match (within, in_seeders) {
+            (None, true) => None,
+            (None, false) => Some(Position { in_seeders: true, within }),
+            _ => Some(Position { in_seeders, within }),
         };
-        let mut at = position.unwrap_or_else(|| begin(false, &self.leechers));
-        let (mut visited, mut removed) = (0, 0);
-        while visited < budget {
-            let table = if at.in_seeders { &mut self.seeders } else { &mut self.leechers };
-            let region = at.regions.reverse_bits().checked_shr(u32::BITS - at.bits).unwrap_or(0);
-            let (slots, peers) = table.expire(region, at.bits, &is_expired);
-            visited += slots + 1;
-            removed += peers;
-            at.regions += 1;
-            if at.regions >> at.bits > 0 {
-                if at.in_seeders {
-                    *position = None;
-                    return (visited, removed);
-                }
-                at = begin(true, &self.seeders);
-            }
-        }
-        *position = Some(at);
-        (visited, removed)
+        slice
     }
 }
 

@@ -33,15 +33,25 @@ enum Place {
 }
 
 impl<R: Record> PeerTable<R> {
+    /// A table without peers, to be filled by [`PeerTable::append`] or replaced.
+    pub(super) fn empty() -> Self {
+        Self { slots: Vec::new(), capacity: 0, len: 0, key: 0 }
+    }
+
     /// A table of `peers`, in any order. Empty records and repeated endpoints are left out.
     pub(super) fn from_peers(mut peers: Vec<R>, rng: &mut Rng) -> Self {
         let key = rng.u64(..);
         peers.retain(|peer| !peer.is_empty());
         peers.sort_unstable_by_key(|peer| peer.hash(key));
         peers.dedup_by(|later, earlier| later.is_peer(earlier));
-        let mut table = Self { slots: Vec::new(), capacity: 0, len: peers.len() as u32, key };
-        table.slots = peers;
-        table.resize(roomy_capacity(table.len));
+        Self::from_sorted(peers, key)
+    }
+
+    /// A table of peers that are in the order of their hashes under `key`.
+    fn from_sorted(peers: Vec<R>, key: u64) -> Self {
+        let len = peers.len() as u32;
+        let mut table = Self { slots: peers, capacity: 0, len, key };
+        table.resize(roomy_capacity(len));
         table
     }
 
@@ -74,7 +84,7 @@ impl<R: Record> PeerTable<R> {
     /// Adds a peer that is not there yet.
     pub(super) fn insert(&mut self, peer: R, rng: &mut Rng) {
         debug_assert!(!peer.is_empty());
-        if (self.len + 1) as u64 * 8 > u64::from(self.capacity) * 7 {
+        if u64::from(self.len + 1) * 8 > u64::from(self.capacity) * 7 {
             self.resize(self.capacity + (self.capacity / 8).max(CAPACITY_STEP_MIN));
         }
         let Place::Vacant(slot) = self.locate(&peer) else { return };
@@ -110,6 +120,22 @@ impl<R: Record> PeerTable<R> {
     /// [`PeerTable::expire`].
     pub(super) fn region_bits(&self) -> u32 {
         (self.capacity / REGION_SLOTS_MIN).checked_ilog2().unwrap_or(0)
+    }
+
+    /// Takes the peers that `moves` tells out into a table of their own, in one pass: both keep
+    /// the key and so the order.
+    pub(super) fn split_off(&mut self, moves: impl Fn(&R) -> bool) -> Self {
+        let (moved, kept): (Vec<R>, Vec<R>) = self.peers().copied().partition(moves);
+        *self = Self::from_sorted(kept, self.key);
+        Self::from_sorted(moved, self.key)
+    }
+
+    /// Takes in all peers of `other`. If both have the same key it is a merge of two sorted runs,
+    /// which the sort makes use of.
+    pub(super) fn append(&mut self, other: Self) {
+        let mut peers: Vec<R> = self.peers().chain(other.peers()).copied().collect();
+        peers.sort_by_key(|peer| peer.hash(self.key));
+        *self = Self::from_sorted(peers, self.key);
     }
 
     /// Removes the peers of one region whose state `is_expired` tells: those whose hashes begin
@@ -201,7 +227,7 @@ impl<R: Record> PeerTable<R> {
     /// The slot at which a record of this hash would lie if it were alone.
     #[inline]
     fn home(&self, hash: u64) -> usize {
-        (u128::from(hash) * u128::from(self.capacity) >> 64) as usize
+        ((u128::from(hash) * u128::from(self.capacity)) >> 64) as usize
     }
 
     /// Whether the slot holds a record that is not at home.
