@@ -55,7 +55,8 @@ fn build(torrents: u32, peers: u32) {
     assert_eq!(stored, torrents as usize * peers as usize);
     let per_peer = |bytes: usize| bytes as f64 / stored as f64;
     println!(
-        "{torrents:>9} torrents x {peers:>7} peers: whole process {:6.2} B/peer, storage {:6.2} B/peer",
+        "{torrents:>9} torrents x {peers:>7} peers: whole process {:6.2} B/peer, \
+         storage {:6.2} B/peer",
         per_peer(after),
         per_peer(after - before),
     );

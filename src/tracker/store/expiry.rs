@@ -94,8 +94,8 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The budget of the slice that is due `now`, of a sweep of `visits` in all: between
-    /// [`EXPIRY_VISITS_MIN`] and [`EXPIRY_VISITS_MAX`]. It counts on being asked once a tick.
+    /// The budget of the slice that is due `now`, of a sweep of `visits` in all: a small
+    /// number at the least, [`EXPIRY_VISITS_MAX`] at the most. It is to be asked once a tick.
     pub fn budget(&mut self, now: Now, timeout_s: u32, visits: usize) -> usize {
         let elapsed = match self.last.replace(now) {
             Some(last) => now.since_epoch().saturating_sub(last.since_epoch()),

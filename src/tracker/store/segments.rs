@@ -173,7 +173,7 @@ impl<R: Record> Segments<R> {
     /// The table that the last one was split from, and will be joined with.
     fn buddy_of_last(&self) -> usize {
         let last = self.tables.len() - 1;
-        last & !(last.next_power_of_two() >> usize::from(!last.is_power_of_two()))
+        last.checked_ilog2().map_or(0, |highest_bit| last ^ (1 << highest_bit))
     }
 
     /// Splits the next table in turn if there are too many peers for as many tables.
