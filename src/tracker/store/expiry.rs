@@ -78,6 +78,7 @@ impl<F: Family> Torrents<F> {
                 self.remove_torrent(digest, number);
                 self.sweep.position = None;
                 expired.torrents += 1;
+                visits += REMOVAL_VISITS;
             }
             if self.sweep.position.is_none() {
                 self.sweep.number = number + 1;
@@ -110,6 +111,8 @@ impl Pace {
 
 /// The most that one slice visits: with every peer expiring, well under a millisecond of work.
 pub const EXPIRY_VISITS_MAX: usize = 4096;
+/// What removing a torrent counts beside the visit: it has to be found in the index.
+const REMOVAL_VISITS: usize = 2;
 /// A slice below this costs nothing worth saving.
 const EXPIRY_VISITS_MIN: usize = 256;
 /// The longest that a sweep is meant to take.
