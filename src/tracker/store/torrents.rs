@@ -10,7 +10,6 @@ use super::slab::Slab;
 use super::swarm::{Counts, Placed, Swarm};
 use crate::handler::Now;
 use crate::telemetry::Counter;
-use crate::tracker::request::Event;
 use crate::tracker::{InfoHash, TrackerSettings};
 
 /// One address family's torrents of one shard.
@@ -57,6 +56,19 @@ pub struct Announce<'a, F: Family> {
     pub event: Event,
     /// The most peers it is to be told of.
     pub numwant: usize,
+}
+
+/// What an announce reports. Events that the tracker does not know count as `None`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The regular announce.
+    None,
+    /// The download is complete.
+    Completed,
+    /// The peer begins.
+    Started,
+    /// The peer leaves.
+    Stopped,
 }
 
 /// Caps of one shard and address family.
@@ -138,7 +150,7 @@ impl<F: Family> Torrents<F> {
     }
 
     /// Stores, updates or removes the announcing peer and chooses the peers it is told of, which
-    /// are written to `out` as the wire has them.
+    /// are written to `out` as the wire has them; what `out` holds after them is left undefined.
     ///
     /// A seeder is told of leechers only, a leecher of both; nobody of itself. `completed` counts
     /// once for a stored peer, however often it is repeated. A stopping peer gets counts and no
