@@ -1,9 +1,21 @@
 //! The BitTorrent UDP tracker (BEP 15) as plain functions of bytes and time.
 
-mod info_hash;
+pub mod access_list;
+pub mod connection_id;
+pub mod connection_key;
+#[cfg(test)]
+pub(crate) mod golden;
+pub mod handler;
+pub mod info_hash;
+pub mod policy;
+pub mod request;
+pub mod request_write;
+pub mod response;
+pub mod response_parse;
 mod settings;
 pub mod steering;
 pub mod store;
+pub mod wire;
 
 pub use info_hash::InfoHash;
 pub use settings::TrackerSettings;
