@@ -7,9 +7,8 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use ringtide::handler::Now;
 use ringtide::tracker::InfoHash;
-use ringtide::tracker::store::{
-    Announce, EXPIRY_VISITS_MAX, Event, Ipv4, Limits, Secrets, Shard, Shards,
-};
+use ringtide::tracker::request::Event;
+use ringtide::tracker::store::{Announce, EXPIRY_VISITS_MAX, Ipv4, Limits, Secrets, Shard, Shards};
 
 fn main() {
     for (torrents, peers) in SHAPES {

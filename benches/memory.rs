@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use ringtide::handler::Now;
 use ringtide::tracker::InfoHash;
-use ringtide::tracker::store::{Announce, Event, Ipv4, Limits, Secrets, Shards};
+use ringtide::tracker::request::Event;
+use ringtide::tracker::store::{Announce, Ipv4, Limits, Secrets, Shards};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_gettime};
 use ringtide::handler::Now;
 use ringtide::tracker::InfoHash;
-use ringtide::tracker::store::{Announce, Event, Ipv4, Limits, Secrets, Shards};
+use ringtide::tracker::request::Event;
+use ringtide::tracker::store::{Announce, Ipv4, Limits, Secrets, Shards};
 
 fn main() {
     for (torrents, peers) in SHAPES {

@@ -160,11 +160,6 @@ impl Buffer {
         // write, and guards only read. `claim` checked the length.
         unsafe { std::slice::from_raw_parts(self.memory.start_of(self.id).as_ptr(), self.length) }
     }
-
-    /// Where the buffer starts, for a send that the kernel reads from while a clone is held.
-    pub(crate) fn start(&self) -> *const u8 {
-        self.memory.start_of(self.id).as_ptr()
-    }
 }
 
 impl Clone for Buffer {

@@ -19,7 +19,7 @@ mod torrents;
 pub use expiry::{EXPIRY_VISITS_MAX, Expired, Pace};
 pub use peer::{Family, Ipv4, Ipv4Record, Ipv6, Ipv6Record, Record, State};
 pub use shard::{Gauges, Secrets, Shard, ShardGuard, Shards};
-pub use torrents::{Announce, Announced, Event, Limits, Outcome, ScrapeCounts, Torrents};
+pub use torrents::{Announce, Announced, Limits, Outcome, ScrapeCounts, Torrents};
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use fastrand::Rng;
 use super::*;
 use crate::handler::Now;
 use crate::telemetry::Counter;
+use crate::tracker::request::Event;
 use crate::tracker::{InfoHash, TrackerSettings};
 
 /// What the tests need of a family beside what the storage needs.

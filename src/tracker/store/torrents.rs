@@ -10,6 +10,7 @@ use super::slab::Slab;
 use super::swarm::{Counts, Placed, Swarm};
 use crate::handler::Now;
 use crate::telemetry::Counter;
+use crate::tracker::request::Event;
 use crate::tracker::{InfoHash, TrackerSettings};
 
 /// One address family's torrents of one shard.
@@ -56,19 +57,6 @@ pub struct Announce<'a, F: Family> {
     pub event: Event,
     /// The most peers it is to be told of.
     pub numwant: usize,
-}
-
-/// What an announce reports. Events that the tracker does not know count as `None`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The regular announce.
-    None,
-    /// The download is complete.
-    Completed,
-    /// The peer begins.
-    Started,
-    /// The peer leaves.
-    Stopped,
 }
 
 /// Caps of one shard and address family.
