@@ -54,8 +54,9 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     }
     let started = Instant::now();
     let mut process = Process::start(&settings, &cores)?;
+    let addresses: Vec<_> = process.addresses().map(|address| address.to_string()).collect();
     info!(
-        listen = %process.addresses().map(|address| address.to_string()).collect::<Vec<_>>().join(", "),
+        listen = %addresses.join(", "),
         workers = cores.len(),
         steered = process.is_steered(),
         "serving"
