@@ -16,7 +16,8 @@ use nix::sys::socket::{
 };
 use ringtide::clock::Clock;
 use ringtide::handler::{Handler, Now, Packet, Transmit};
-use ringtide::net::socket::{BoundSocket, SocketOptions, bind_group};
+use ringtide::net::lent::{Lend, SocketTable};
+use ringtide::net::socket::{SocketOptions, bind_group};
 use ringtide::telemetry::{Counter, Counters};
 use ringtide::tracker::connection_id::ConnectionIds;
 use ringtide::tracker::handler::{Tracker, TrackerParts};
@@ -116,12 +117,12 @@ fn start<H: Handler>(core: usize, make: impl Fn(usize) -> H + Send + Sync + 'sta
     let options = SocketOptions { receive_buffer_bytes: 8 << 20, send_buffer_bytes: 4 << 20 };
     let group = bind_group("0.0.0.0:0".parse().unwrap(), 1, options, None).unwrap();
     let port = group.sockets[0].address().port();
-    let sockets: Arc<[BoundSocket]> = group.sockets.into();
+    let sockets = group.sockets.into_iter().map(|socket| Arc::new(socket) as Arc<dyn Lend>);
     let counters = Arc::new(Counters::default());
     let plan = WorkerPlan {
         index: 0,
         core: Some(core),
-        sockets,
+        table: Arc::new(SocketTable::new(sockets)),
         counters: Arc::clone(&counters),
         control: Arc::new(WorkerControl::new(Duration::from_secs(1)).unwrap()),
         sizes: LoopSizes::TRACKER,

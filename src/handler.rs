@@ -80,6 +80,34 @@ pub struct Packet<'a> {
     pub buffer: &'a Buffer,
 }
 
+/// One link-layer frame from a packet socket, borrowed from the receive buffer that holds it.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    /// The packet socket it came in on.
+    pub socket: SocketId,
+    /// A `virtio_net_hdr`, then the frame from its Ethernet header on: a part of `buffer`.
+    pub bytes: &'a [u8],
+    /// The buffer behind `bytes`.
+    pub buffer: &'a Buffer,
+    /// What the packet socket says beside the frame; `None` when it says nothing.
+    pub auxiliary: Option<Auxiliary>,
+    /// Whether this host sent the frame itself.
+    pub outgoing: bool,
+    /// Whether the frame was longer than a receive buffer.
+    pub truncated: bool,
+}
+
+/// The parts of `struct tpacket_auxdata` that matter (packet(7), `PACKET_AUXDATA`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Auxiliary {
+    /// Whether a VLAN tag was taken off the frame.
+    pub vlan: bool,
+    /// Whether the checksum is still to be filled in: the packet was made on this host.
+    pub checksum_pending: bool,
+    /// Whether somebody verified the checksum already.
+    pub checksum_valid: bool,
+}
+
 /// A stretch of a receive buffer, for [`Transmit::forward`].
 #[derive(Clone, Debug)]
 pub struct Part {
@@ -89,15 +117,61 @@ pub struct Part {
     pub range: Range<usize>,
 }
 
-/// The transmit side had no free slot; the datagram was counted as dropped by the transmit side.
+impl Part {
+    /// The bytes to send.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer.bytes()[self.range.clone()]
+    }
+}
+
+/// A send straight from receive buffers.
+#[derive(Clone, Debug)]
+pub struct Forward<'a> {
+    /// The socket to send on.
+    pub socket: SocketId,
+    /// Where to, for a socket that is not connected.
+    pub to: Option<SocketAddr>,
+    /// Whether it is an IPv6 socket.
+    pub ipv6: bool,
+    /// What to send, in order; at most [`FORWARD_PARTS_MAX`] parts.
+    pub parts: &'a [Part],
+    /// With a size, the kernel cuts the parts together into datagrams of that size
+    /// (`UDP_SEGMENT`), the last one possibly shorter. Without, they are one datagram.
+    pub segment_bytes: Option<u16>,
+    /// The TTL or hop limit, where it is not the socket's own.
+    pub ttl: Option<u8>,
+    /// The type of service or traffic class, where it is not the socket's own.
+    pub tos: Option<u8>,
+    /// Comes back with [`Handler::on_forwarded`].
+    pub tag: u32,
+}
+
+/// How a [`Forward`] ended.
+#[derive(Clone, Debug)]
+pub struct Forwarded<'a> {
+    /// From the forward.
+    pub tag: u32,
+    /// The bytes sent, or the error number.
+    pub result: Result<usize, i32>,
+    /// From the forward; they return to their pool afterwards unless cloned.
+    pub parts: &'a [Part],
+    /// From the forward.
+    pub segment_bytes: Option<u16>,
+    /// From the forward.
+    pub ttl: Option<u8>,
+    /// From the forward.
+    pub tos: Option<u8>,
+}
+
+/// The transmit side had no free slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no free transmit slot")]
 pub struct TransmitFull;
 
 /// What a handler sends through.
 ///
-/// Nothing blocks and nothing allocates. When no slot is free the datagram is dropped, the
-/// implementation counts it, and [`TransmitFull`] tells the handler.
+/// Nothing blocks and nothing allocates. Without a free slot nothing is sent: a reply is then
+/// counted as dropped by the implementation, a forward by the handler, which knows its output.
 pub trait Transmit {
     /// Queues one datagram that `write` puts in place.
     ///
@@ -110,16 +184,7 @@ pub trait Transmit {
     ) -> Result<(), TransmitFull>;
 
     /// Queues one datagram, or several equal ones in one trip, straight from receive buffers.
-    ///
-    /// With `segment_bytes` the parts together are cut by the kernel (`UDP_SEGMENT`) into
-    /// datagrams of that size, the last one possibly shorter. `path.to` is ignored by connected
-    /// sockets. At most [`FORWARD_PARTS_MAX`] parts.
-    fn forward(
-        &mut self,
-        path: ReplyPath,
-        parts: &[Part],
-        segment_bytes: Option<u16>,
-    ) -> Result<(), TransmitFull>;
+    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull>;
 }
 
 /// The most parts one [`Transmit::forward`] takes: the kernel's limit on UDP segments in a send.
@@ -129,6 +194,16 @@ pub const FORWARD_PARTS_MAX: usize = 64;
 pub trait Handler {
     /// Handles one datagram. It never reads a clock, makes a system call or allocates.
     fn on_packet<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, tx: &mut T);
+
+    /// Handles one frame from a packet socket, under the same rules.
+    fn on_frame<T: Transmit>(&mut self, now: Now, frame: &Frame<'_>, tx: &mut T) {
+        let _ = (now, frame, tx);
+    }
+
+    /// Learns how a forward ended; may forward its parts again.
+    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &Forwarded<'_>, tx: &mut T) {
+        let _ = (now, forwarded, tx);
+    }
 
     /// Called at most once per tick interval for bounded housekeeping such as expiry.
     fn on_tick<T: Transmit>(&mut self, now: Now, tx: &mut T);
@@ -140,22 +215,41 @@ pub trait Handler {
     }
 }
 
-/// One datagram recorded by [`RecordedTransmit`].
+/// One reply recorded by [`RecordedTransmit`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
     /// Where it would have gone.
     pub path: ReplyPath,
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// The segment size it was forwarded with, if any.
+}
+
+/// One forward recorded by [`RecordedTransmit`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentOn {
+    /// The socket it would have left by.
+    pub socket: SocketId,
+    /// The bytes of its parts, put together.
+    pub bytes: Vec<u8>,
+    /// How many parts there were.
+    pub parts: usize,
+    /// The segment size, if any.
     pub segment_bytes: Option<u16>,
+    /// The TTL or hop limit, if any.
+    pub ttl: Option<u8>,
+    /// The type of service or traffic class, if any.
+    pub tos: Option<u8>,
+    /// The handler's tag.
+    pub tag: u32,
 }
 
 /// A [`Transmit`] that keeps what it is given, for tests and simulation.
 #[derive(Debug, Default)]
 pub struct RecordedTransmit {
-    /// Everything sent so far, oldest first.
+    /// Every reply so far, oldest first.
     pub sent: Vec<Sent>,
+    /// Every forward so far, oldest first.
+    pub forwarded: Vec<SentOn>,
 }
 
 impl Transmit for RecordedTransmit {
@@ -167,21 +261,15 @@ impl Transmit for RecordedTransmit {
         let mut bytes = vec![0; REPLY_BYTES_MAX];
         let length = write(&mut bytes);
         bytes.truncate(length);
-        self.sent.push(Sent { path, bytes, segment_bytes: None });
+        self.sent.push(Sent { path, bytes });
         Ok(())
     }
 
-    fn forward(
-        &mut self,
-        path: ReplyPath,
-        parts: &[Part],
-        segment_bytes: Option<u16>,
-    ) -> Result<(), TransmitFull> {
-        let bytes = parts
-            .iter()
-            .flat_map(|part| part.buffer.bytes()[part.range.clone()].iter().copied())
-            .collect();
-        self.sent.push(Sent { path, bytes, segment_bytes });
+    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {
+        let Forward { socket, parts, segment_bytes, ttl, tos, tag, .. } = forward;
+        let bytes = parts.iter().flat_map(|part| part.bytes().iter().copied()).collect();
+        let parts = parts.len();
+        self.forwarded.push(SentOn { socket, bytes, parts, segment_bytes, ttl, tos, tag });
         Ok(())
     }
 }

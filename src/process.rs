@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::config::{AccessConfig, Settings, TrackerConfig};
 use crate::control::report::Holdings;
+use crate::net::lent::{Lend, SocketTable};
 use crate::net::socket::{BindError, BoundSocket, SocketGroup, SocketOptions, bind_group};
 use crate::net::steering::{SteeringConstants, SteeringProgram};
 use crate::telemetry::{Counters, Snapshot};
@@ -52,7 +53,7 @@ pub struct Process {
     /// `None` once stopped.
     workers: Option<Workers>,
     counters: Vec<Arc<Counters>>,
-    sockets: Vec<Arc<[BoundSocket]>>,
+    sockets: Vec<Arc<BoundSocket>>,
     shards: Arc<Shards>,
     policy: SharedPolicy,
     addresses: Vec<SocketAddr>,
@@ -77,9 +78,10 @@ impl Process {
         let addresses = groups.iter().map(|group| group.sockets[0].address()).collect();
         let steered = groups.iter().all(|group| group.steered);
         let policy = SharedPolicy::new(policy);
-        let plans = plan_workers(settings, cores, groups)?;
+        let hands = deal(groups, cores.len());
+        let sockets = hands.iter().flatten().cloned().collect();
+        let plans = plan_workers(settings, cores, hands)?;
         let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
-        let sockets = plans.iter().map(|plan| Arc::clone(&plan.sockets)).collect();
         let make_tracker = {
             let (counters, shards, policy) =
                 (counters.clone(), Arc::clone(&shards), policy.clone());
@@ -119,7 +121,7 @@ impl Process {
 
     /// Datagrams that the kernel dropped because a receive buffer was full.
     pub fn kernel_drops(&self) -> u64 {
-        self.sockets.iter().flat_map(|worker| worker.iter()).map(BoundSocket::kernel_drops).sum()
+        self.sockets.iter().map(|socket| socket.kernel_drops()).sum()
     }
 
     /// What the tracker holds.
@@ -185,28 +187,33 @@ fn bind(tracker: &TrackerConfig, shards: &Shards) -> Result<Vec<SocketGroup>, Bi
 }
 
 /// Deals each group's sockets out: one to each worker, in order.
+fn deal(groups: Vec<SocketGroup>, workers: usize) -> Vec<Vec<Arc<BoundSocket>>> {
+    let mut hands: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+    for group in groups {
+        hands.iter_mut().zip(group.sockets).for_each(|(hand, socket)| hand.push(Arc::new(socket)));
+    }
+    hands
+}
+
 fn plan_workers(
     settings: &Settings,
     cores: &[usize],
-    groups: Vec<SocketGroup>,
+    hands: Vec<Vec<Arc<BoundSocket>>>,
 ) -> Result<Vec<WorkerPlan>, ProcessError> {
-    let mut dealt: Vec<Vec<BoundSocket>> = cores.iter().map(|_| Vec::new()).collect();
-    for group in groups {
-        dealt.iter_mut().zip(group.sockets).for_each(|(hand, socket)| hand.push(socket));
-    }
-    let plan = |(index, (core, sockets)): (usize, (&usize, Vec<BoundSocket>))| {
+    let plan = |(index, (core, hand)): (usize, (&usize, Vec<Arc<BoundSocket>>))| {
         let control =
             WorkerControl::new(settings.shutdown_timeout).map_err(ProcessError::Control)?;
+        let lent = hand.into_iter().map(|socket| socket as Arc<dyn Lend>);
         Ok(WorkerPlan {
             index,
             core: Some(*core),
-            sockets: sockets.into(),
+            table: Arc::new(SocketTable::new(lent)),
             counters: Arc::new(Counters::default()),
             control: Arc::new(control),
             sizes: LoopSizes::TRACKER,
         })
     };
-    cores.iter().zip(dealt).enumerate().map(plan).collect()
+    cores.iter().zip(hands).enumerate().map(plan).collect()
 }
 
 /// One warning for each kind of buffer, with the sysctl that allows more.

@@ -14,7 +14,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::clock::Clock;
 use crate::handler::{Handler, Now};
-use crate::net::socket::BoundSocket;
+use crate::net::lent::SocketTable;
 use crate::telemetry::{Counter, Counters};
 use crate::uring::{EventLoop, LoopSizes, Ring, RingError};
 
@@ -27,7 +27,7 @@ pub struct WorkerPlan {
     pub core: Option<usize>,
     /// The sockets it serves; [`crate::handler::SocketId`] indexes them. They belong to the
     /// process and are lent: a restarted worker takes the same ones.
-    pub sockets: Arc<[BoundSocket]>,
+    pub table: Arc<SocketTable>,
     /// The counters only this worker writes.
     pub counters: Arc<Counters>,
     /// How other threads reach it.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use common::{Echo, Forward, Started};
 use ringtide::handler::{Handler, Now, Packet, Transmit};
 use ringtide::telemetry::{Counter, DropReason};
+use ringtide::uring::LoopSizes;
 
 #[test]
 fn echoes_over_ipv4_and_ipv6_from_the_asked_address() {
@@ -25,7 +26,8 @@ fn echoes_over_ipv4_and_ipv6_from_the_asked_address() {
 
 #[test]
 fn forwards_without_a_copy_and_gets_every_buffer_back() {
-    let started = Started::new(1, &["127.0.0.1:0"], |_| Forward);
+    let sizes = LoopSizes { forwards: true, ..LoopSizes::TRACKER };
+    let started = Started::with(1, &["127.0.0.1:0"], None, sizes, |_, counters| Forward(counters));
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     for round in 0..5_000u32 {
         let reply = started.ask(&client, ("127.0.0.1", started.port(0)), &round.to_be_bytes());

@@ -24,6 +24,7 @@ const TINY: LoopSizes = LoopSizes {
     receive_payload_bytes: 2048,
     send_slots: 1,
     forwards: false,
+    frame_buffers: 1,
 };
 
 /// Large enough that nothing runs out, small enough that a storm goes round many times.

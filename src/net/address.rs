@@ -3,13 +3,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use crate::handler::Local;
+use crate::handler::{Auxiliary, Local};
 
 /// Room for any address that [`read_address`] and [`write_address`] know: `sockaddr_in6`.
 pub const ADDRESS_BYTES: usize = size_of::<libc::sockaddr_in6>();
 
-/// Room for the control messages of one datagram, packet information being the longest.
-pub const CONTROL_BYTES: usize = 64;
+/// Room for the control messages of one datagram: three of 24 bytes are the most that are sent,
+/// one of 40 the longest that is received.
+pub const CONTROL_BYTES: usize = 72;
 
 /// Reads a `sockaddr_in` or `sockaddr_in6`; `None` for other families and short ones.
 pub fn read_address(bytes: &[u8]) -> Option<SocketAddr> {
@@ -58,26 +59,54 @@ pub fn write_address(address: SocketAddr, out: &mut [u8; ADDRESS_BYTES]) -> usiz
 /// For IPv4 it is `ipi_spec_dst`, the address to answer from; it equals the destination unless
 /// that was a broadcast or multicast address.
 pub fn read_local(control: &[u8]) -> Option<Local> {
+    messages(control).find_map(|(level, kind, data)| match (level, kind) {
+        (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+            let interface = u32::from_ne_bytes(array(data, 0)?);
+            let address = Ipv4Addr::from(array::<4>(data, 4)?);
+            Some(Local { address: IpAddr::V4(address), interface })
+        }
+        (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+            let address = Ipv6Addr::from(array::<16>(data, 0)?);
+            let interface = u32::from_ne_bytes(array(data, 16)?);
+            Some(Local { address: IpAddr::V6(address), interface })
+        }
+        _ => None,
+    })
+}
+
+/// Finds what a packet socket says of a frame (`PACKET_AUXDATA`).
+pub fn read_auxiliary(control: &[u8]) -> Option<Auxiliary> {
+    messages(control).find_map(|(level, kind, data)| {
+        if (level, kind) != (libc::SOL_PACKET, libc::PACKET_AUXDATA) {
+            return None;
+        }
+        let status = u32::from_ne_bytes(array(data, 0)?);
+        Some(Auxiliary {
+            vlan: status & libc::TP_STATUS_VLAN_VALID != 0,
+            checksum_pending: status & libc::TP_STATUS_CSUMNOTREADY != 0,
+            checksum_valid: status & libc::TP_STATUS_CSUM_VALID != 0,
+        })
+    })
+}
+
+/// Whether a `sockaddr_ll` says that this host sent the frame itself.
+pub fn is_outgoing(address: &[u8]) -> bool {
+    matches!(address.get(10), Some(&(libc::PACKET_OUTGOING | libc::PACKET_LOOPBACK)))
+}
+
+/// The control messages in `control`: level, type, data.
+fn messages(control: &[u8]) -> impl Iterator<Item = (i32, i32, &[u8])> {
     let mut rest = control;
-    // A buffer of CONTROL_BYTES holds at most four headers; the bound keeps this loop finite.
-    for _ in 0..CONTROL_BYTES / CMSG_HEADER_BYTES {
+    std::iter::from_fn(move || {
         let length = usize::from_ne_bytes(array(rest, 0)?);
         let level = i32::from_ne_bytes(array(rest, 8)?);
         let kind = i32::from_ne_bytes(array(rest, 12)?);
+        // Data from the header's end on: a length shorter than the header ends the iteration, so
+        // that each step consumes something.
         let data = rest.get(CMSG_HEADER_BYTES..length)?;
-        if level == libc::IPPROTO_IP && kind == libc::IP_PKTINFO {
-            let interface = u32::from_ne_bytes(array(data, 0)?);
-            let address = Ipv4Addr::from(array::<4>(data, 4)?);
-            return Some(Local { address: IpAddr::V4(address), interface });
-        }
-        if level == libc::IPPROTO_IPV6 && kind == libc::IPV6_PKTINFO {
-            let address = Ipv6Addr::from(array::<16>(data, 0)?);
-            let interface = u32::from_ne_bytes(array(data, 16)?);
-            return Some(Local { address: IpAddr::V6(address), interface });
-        }
-        rest = rest.get(length.next_multiple_of(CMSG_ALIGN)..)?;
-    }
-    None
+        rest = rest.get(length.next_multiple_of(CMSG_ALIGN)..).unwrap_or_default();
+        Some((level, kind, data))
+    })
 }
 
 /// Writes the control message that makes a reply leave from `local`, and returns its length.
@@ -107,14 +136,57 @@ pub fn write_local(local: Local, out: &mut [u8; CONTROL_BYTES]) -> usize {
     length.next_multiple_of(CMSG_ALIGN)
 }
 
-/// Writes the control message that cuts a send into datagrams of `segment_bytes` (udp(7)).
-pub fn write_segment_size(segment_bytes: u16, out: &mut [u8; CONTROL_BYTES]) -> usize {
-    let length = CMSG_HEADER_BYTES + size_of::<u16>();
-    out[0..8].copy_from_slice(&length.to_ne_bytes());
-    out[8..12].copy_from_slice(&libc::SOL_UDP.to_ne_bytes());
-    out[12..16].copy_from_slice(&libc::UDP_SEGMENT.to_ne_bytes());
-    out[16..18].copy_from_slice(&segment_bytes.to_ne_bytes());
-    length.next_multiple_of(CMSG_ALIGN)
+/// What a forward asks the kernel beside its bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SendOptions {
+    /// Cut the send into datagrams of this size (udp(7), `UDP_SEGMENT`).
+    pub segment_bytes: Option<u16>,
+    /// The TTL (ip(7), `IP_TTL`) or hop limit (ipv6(7), `IPV6_HOPLIMIT`).
+    pub ttl: Option<u8>,
+    /// The type of service (`IP_TOS`) or traffic class (`IPV6_TCLASS`).
+    pub tos: Option<u8>,
+}
+
+/// Writes the control messages for `options` and returns their length. IPv4 and IPv6 sockets each
+/// take their own kind and refuse the other.
+pub fn write_send_options(
+    options: SendOptions,
+    ipv6: bool,
+    out: &mut [u8; CONTROL_BYTES],
+) -> usize {
+    let mut end = 0;
+    if let Some(size) = options.segment_bytes {
+        end = write_message(out, end, libc::SOL_UDP, libc::UDP_SEGMENT, &size.to_ne_bytes());
+    }
+    let (level, ttl_kind, tos_kind) = if ipv6 {
+        (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, libc::IPV6_TCLASS)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_TTL, libc::IP_TOS)
+    };
+    for (kind, value) in [(ttl_kind, options.ttl), (tos_kind, options.tos)] {
+        if let Some(value) = value {
+            end = write_message(out, end, level, kind, &i32::from(value).to_ne_bytes());
+        }
+    }
+    end
+}
+
+/// Writes one control message of at most 8 bytes of data at `start` and returns where it ends.
+fn write_message(
+    out: &mut [u8; CONTROL_BYTES],
+    start: usize,
+    level: i32,
+    kind: i32,
+    data: &[u8],
+) -> usize {
+    let length = CMSG_HEADER_BYTES + data.len();
+    let message = &mut out[start..start + length.next_multiple_of(CMSG_ALIGN)];
+    message[0..8].copy_from_slice(&length.to_ne_bytes());
+    message[8..12].copy_from_slice(&level.to_ne_bytes());
+    message[12..16].copy_from_slice(&kind.to_ne_bytes());
+    message[16..].fill(0);
+    message[16..length].copy_from_slice(data);
+    start + message.len()
 }
 
 fn array<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
@@ -147,7 +219,8 @@ mod tests {
     #[test]
     fn packet_information_is_found_behind_other_messages() {
         let mut control = [0u8; CONTROL_BYTES];
-        let segment = write_segment_size(1400, &mut control);
+        let options = SendOptions { segment_bytes: Some(1400), ..SendOptions::default() };
+        let segment = write_send_options(options, false, &mut control);
         assert_eq!(segment, 24);
         let mut info = [0u8; CONTROL_BYTES];
         let local = Local { address: "127.0.0.5".parse().unwrap(), interface: 0 };
@@ -166,6 +239,36 @@ mod tests {
             let length = write_local(local, &mut raw);
             assert_eq!(read_local(&raw[..length]).unwrap().interface, wanted);
         }
+    }
+
+    #[test]
+    fn send_options_are_messages_of_their_family() {
+        let options = SendOptions { segment_bytes: Some(64), ttl: Some(7), tos: Some(0x88) };
+        for (ipv6, level, kinds) in [
+            (false, libc::IPPROTO_IP, [libc::IP_TTL, libc::IP_TOS]),
+            (true, libc::IPPROTO_IPV6, [libc::IPV6_HOPLIMIT, libc::IPV6_TCLASS]),
+        ] {
+            let mut control = [0xff; CONTROL_BYTES];
+            let length = write_send_options(options, ipv6, &mut control);
+            assert_eq!(length, 72);
+            let read: Vec<_> = messages(&control[..length]).collect();
+            assert_eq!(read[0], (libc::SOL_UDP, libc::UDP_SEGMENT, &[64, 0][..]));
+            assert_eq!(read[1], (level, kinds[0], &[7, 0, 0, 0][..]));
+            assert_eq!(read[2], (level, kinds[1], &[0x88, 0, 0, 0][..]));
+        }
+    }
+
+    #[test]
+    fn auxiliary_data_is_read_by_its_bits() {
+        let mut control = [0u8; 40];
+        control[0..8].copy_from_slice(&36usize.to_ne_bytes());
+        control[8..12].copy_from_slice(&libc::SOL_PACKET.to_ne_bytes());
+        control[12..16].copy_from_slice(&libc::PACKET_AUXDATA.to_ne_bytes());
+        assert_eq!(read_auxiliary(&control), Some(Auxiliary::default()));
+        control[16] = 1 << 4 | 1 << 3;
+        let tagged = Auxiliary { vlan: true, checksum_pending: true, checksum_valid: false };
+        assert_eq!(read_auxiliary(&control), Some(tagged));
+        assert_eq!(read_auxiliary(&[]), None);
     }
 
     proptest::proptest! {

@@ -3,5 +3,7 @@
 
 pub mod address;
 pub mod buffers;
+pub mod lent;
+pub(crate) mod region;
 pub mod socket;
 pub mod steering;

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::lent::{Lend, Receives};
 use super::steering::SteeringProgram;
 
 /// How the sockets of a group are set up.
@@ -253,6 +254,12 @@ fn set_option(socket: &Socket, level: i32, name: i32, value: i32) -> io::Result<
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+impl Lend for BoundSocket {
+    fn receives(&self) -> Receives {
+        if self.is_wildcard() { Receives::DatagramsWithLocal } else { Receives::Datagrams }
+    }
 }
 
 impl std::os::fd::AsFd for BoundSocket {

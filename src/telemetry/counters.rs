@@ -38,6 +38,7 @@ counted! {
         BytesReceived = "bytes_received", "Payload bytes of the datagrams taken from sockets.";
         PacketsSent = "packets_sent", "Datagrams that the kernel accepted for sending.";
         BytesSent = "bytes_sent", "Payload bytes of the datagrams accepted for sending.";
+        FramesReceived = "frames_received", "Link-layer frames taken from packet sockets.";
         Iterations = "iterations", "Turns of the event loop.";
         ReceiveRearms = "receive_rearms", "Multishot receives that had to be started again.";
         CompletionQueueOverflows = "completion_queue_overflows",

@@ -2,33 +2,34 @@
 
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use io_uring::squeue::Entry;
-use io_uring::types::{self, RecvMsgOut};
-use io_uring::{IoUring, cqueue, opcode};
+use io_uring::{IoUring, cqueue, opcode, types};
 
-use super::receive::{BufferRing, GROUP};
+use super::arrival::{RECEIVE_HEADER_BYTES, unwrap_datagram, unwrap_frame};
+use super::receive::BufferRing;
 use super::ring::{self, Queues, RingError, push};
+use super::sockets::{Groups, Sockets};
 use super::token::Token;
 use super::transmit::{RingTransmit, TransmitSlots, count_sent};
 use crate::clock::Clock;
-use crate::handler::{Buffer, Handler, Now, Packet, ReceivePool, ReplyPath, SocketId};
-use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES, read_address, read_local};
-use crate::net::socket::BoundSocket;
-use crate::telemetry::{Counter, Counters, DropReason};
+use crate::handler::{Forwarded, Handler, Now, ReceivePool};
+use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
+use crate::net::lent::{Receives, SOCKETS_MAX};
+use crate::telemetry::Counter;
 use crate::worker::WorkerPlan;
 
-/// How large the pools of one loop are. All of it is allocated at start.
+/// How large the pools of one loop are.
 #[derive(Clone, Copy, Debug)]
 pub struct LoopSizes {
     /// Entries of the submission queue.
     pub submission_entries: u32,
-    /// Receive buffers; a power of two.
+    /// Receive buffers for datagrams; a power of two.
     pub receive_buffers: u16,
     /// The longest datagram taken whole, in bytes of payload.
     pub receive_payload_bytes: usize,
+    /// Receive buffers for frames, allocated when the first packet socket is lent; a power of two.
+    pub frame_buffers: u16,
     /// Sends in flight at the same time.
     pub send_slots: u16,
     /// Whether the handler forwards receive buffers ([`crate::handler::Transmit::forward`]).
@@ -41,6 +42,7 @@ impl LoopSizes {
         submission_entries: 1024,
         receive_buffers: 1024,
         receive_payload_bytes: 2048,
+        frame_buffers: 1,
         send_slots: 1024,
         forwards: false,
     };
@@ -48,9 +50,12 @@ impl LoopSizes {
     /// The most completions that can wait at the same time: one per receive buffer, one per send,
     /// and for each socket the end of its receive and the cancellation of it, the same for the
     /// wake-up, and the cancellation of everything.
-    pub fn completions_max(&self, sockets: usize) -> u32 {
-        let controls = 2 * sockets + 2 + 1;
-        u32::from(self.receive_buffers) + u32::from(self.send_slots) + controls as u32
+    pub fn completions_max(&self) -> u32 {
+        let controls = 2 * SOCKETS_MAX + 2 + 1;
+        u32::from(self.receive_buffers)
+            + u32::from(self.frame_buffers)
+            + u32::from(self.send_slots)
+            + controls as u32
     }
 }
 
@@ -58,9 +63,9 @@ impl LoopSizes {
 pub struct Ring(IoUring);
 
 impl Ring {
-    /// Opens a ring for the sockets of `plan`, with a completion queue that never overflows.
+    /// Opens a ring for `plan`, with a completion queue that never overflows.
     pub fn open(plan: &WorkerPlan) -> Result<Self, RingError> {
-        let completions_max = plan.sizes.completions_max(plan.sockets.len());
+        let completions_max = plan.sizes.completions_max();
         let ring = Self::open_with(plan, completions_max.next_power_of_two())?;
         assert!(ring.0.params().cq_entries() >= completions_max, "the sum of all that can wait");
         Ok(ring)
@@ -72,29 +77,14 @@ impl Ring {
     }
 }
 
-/// Where a socket's multishot receive stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Receive {
-    /// The kernel has it.
-    Armed,
-    /// It ended; it starts again before the next wait, once buffers are back.
-    Ended,
-    /// It failed for a reason that may last; it starts again at the next tick.
-    Resting,
-}
-
 /// One worker's io_uring loop. Built, run and dropped on the worker's own thread.
 pub struct EventLoop<'r> {
-    queues: Queues<'r>,
-    /// Dropped by hand after the drain, or leaked when the kernel may still write to it.
+    pub(super) queues: Queues<'r>,
+    /// Dropped by hand after the drain, or leaked when the kernel may still use it.
     pub(super) pools: ManuallyDrop<Pools>,
-    receives: Vec<Receive>,
-    /// Receives that are [`Receive::Ended`].
-    ended: usize,
     pub(super) plan: WorkerPlan,
     clock: Clock,
     wake_armed: bool,
-    cancels_pending: u32,
     /// Set while a handler has a packet, so that a panic can be accounted for.
     pub(super) handling: bool,
     /// Set once the loop stops: what ends is not started again.
@@ -103,10 +93,9 @@ pub struct EventLoop<'r> {
 
 /// All memory that the kernel reads or writes.
 pub(super) struct Pools {
-    pub(super) buffers: BufferRing,
+    pub(super) sockets: Sockets,
+    pub(super) groups: Groups,
     pub(super) slots: TransmitSlots,
-    /// Per socket, which parts of a buffer are name and control data; in place for good.
-    headers: Box<[libc::msghdr]>,
     /// Where the wake-up read puts its eight bytes.
     wake_value: Box<u64>,
 }
@@ -125,34 +114,31 @@ macro_rules! transmit {
 }
 
 impl<'r> EventLoop<'r> {
-    /// Registers the sockets and the receive buffers of `plan` with the ring.
+    /// Registers the table of sockets and the receive buffers with the ring.
     pub fn new(ring: &'r mut Ring, plan: WorkerPlan, clock: Clock) -> Result<Self, RingError> {
-        assert!(plan.sockets.len() <= usize::from(u16::MAX), "socket IDs have 16 bits");
         let queues = Queues::of(&mut ring.0);
-        let mut files: Vec<i32> = plan.sockets.iter().map(AsRawFd::as_raw_fd).collect();
-        files.push(plan.control.wake_fd());
-        queues.submitter.register_files(&files).map_err(RingError::explain)?;
-        let buffer_bytes =
-            RECEIVE_HEADER_BYTES + ADDRESS_BYTES + CONTROL_BYTES + plan.sizes.receive_payload_bytes;
-        let pool = ReceivePool::new(plan.sizes.receive_buffers, buffer_bytes);
+        queues.submitter.register_files_sparse(FILES).map_err(RingError::explain)?;
+        queues
+            .submitter
+            .register_files_update(WAKE_FILE, &[plan.control.wake_fd()])
+            .map_err(RingError::explain)?;
+        let datagram_bytes = PREFIX_BYTES + plan.sizes.receive_payload_bytes;
+        let pool = ReceivePool::new(plan.sizes.receive_buffers, datagram_bytes);
         // SAFETY: the buffer ring lives in `pools`, which is dropped after a complete drain only.
-        let buffers =
-            unsafe { BufferRing::register(&queues.submitter, pool) }.map_err(RingError::explain)?;
+        let datagrams = unsafe { BufferRing::register(&queues.submitter, DATAGRAM_GROUP, pool) }
+            .map_err(RingError::explain)?;
         let pools = Pools {
-            buffers,
+            sockets: Sockets::new(plan.table.clone()),
+            groups: Groups { datagrams, frames: None },
             slots: TransmitSlots::new(plan.sizes.send_slots, plan.sizes.forwards),
-            headers: plan.sockets.iter().map(receive_header).collect(),
             wake_value: Box::new(0),
         };
         Ok(Self {
             queues,
             pools: ManuallyDrop::new(pools),
-            receives: vec![Receive::Ended; plan.sockets.len()],
-            ended: plan.sockets.len(),
             plan,
             clock,
             wake_armed: false,
-            cancels_pending: 0,
             handling: false,
             stopping: false,
         })
@@ -177,7 +163,9 @@ impl<'r> EventLoop<'r> {
     /// One turn: start what ended, submit, wait for a completion or `deadline`, reap and handle
     /// all there is, flush, recycle.
     pub(super) fn iterate(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<Now> {
-        self.rearm();
+        if !self.stopping {
+            self.rearm()?;
+        }
         let wait = deadline.since_epoch().saturating_sub(self.clock.now().since_epoch());
         // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for one completion
         // more than those spares a turn that would reap nothing but them.
@@ -193,18 +181,13 @@ impl<'r> EventLoop<'r> {
             let transmit = transmit!(self.queues, self.pools.slots, self.plan.counters);
             handler.on_flush(now, transmit);
         }
-        self.pools.buffers.recycle();
+        self.pools.groups.recycle();
         Ok(now)
     }
 
     fn tick(&mut self, handler: &mut impl Handler, now: Now) {
         self.plan.control.beat(now);
-        for receive in &mut self.receives {
-            if *receive == Receive::Resting {
-                *receive = Receive::Ended;
-                self.ended += 1;
-            }
-        }
+        self.pools.sockets.wake_resting();
         handler.on_tick(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
     }
 
@@ -217,19 +200,16 @@ impl<'r> EventLoop<'r> {
                 Some(Token::Receive(socket)) => {
                     handled |= self.received(socket, &completion, handler, now);
                 }
-                Some(Token::Send(slot)) => {
-                    self.pools.slots.release(slot);
-                    count_sent(&self.plan.counters, completion.result());
-                }
+                Some(Token::Send(slot)) => self.sent(slot, completion.result(), handler, now),
                 Some(Token::Wake) => self.wake_armed = false,
-                Some(Token::Cancel) => self.cancels_pending -= 1,
+                Some(Token::Cancel) => self.queues.cancels_pending -= 1,
                 None => debug_assert!(false, "a completion that nobody submitted"),
             }
         }
         handled
     }
 
-    /// Handles one completion of a receive. True when it carried a datagram.
+    /// Handles one completion of a receive. True when it carried something.
     fn received(
         &mut self,
         socket: u16,
@@ -237,96 +217,99 @@ impl<'r> EventLoop<'r> {
         handler: &mut impl Handler,
         now: Now,
     ) -> bool {
-        if !cqueue::more(completion.flags()) {
-            let state = after_end(completion.result());
-            self.ended += usize::from(state == Receive::Ended);
-            self.receives[usize::from(socket)] = state;
-        }
-        let Some(id) = cqueue::buffer_select(completion.flags()) else { return false };
-        let length = usize::try_from(completion.result()).unwrap_or(0);
         let pools = &mut *self.pools;
-        // SAFETY: the completion names a buffer of this group and how much of it the kernel
-        // wrote; it is ours from here on.
-        let buffer = unsafe { pools.buffers.pool().claim(id, length) };
-        let header = &pools.headers[usize::from(socket)];
-        self.handling = true;
-        if let Some(packet) = unwrap_datagram(socket, header, &buffer, &self.plan.counters) {
-            let transmit = transmit!(self.queues, pools.slots, self.plan.counters);
-            handler.on_packet(now, &packet, transmit);
+        let (receives, header) = pools.sockets.kind(socket);
+        if let (Some(id), Some(group)) =
+            (cqueue::buffer_select(completion.flags()), pools.groups.of(receives))
+        {
+            let length = usize::try_from(completion.result()).unwrap_or(0);
+            // SAFETY: the completion names a buffer of this group and how much of it the kernel
+            // wrote; it is ours from here on.
+            let buffer = unsafe { group.pool().claim(id, length) };
+            let counters = &self.plan.counters;
+            self.handling = true;
+            let transmit = transmit!(self.queues, pools.slots, counters);
+            if receives == Receives::Frames {
+                counters.count(Counter::FramesReceived);
+                if let Some(frame) = unwrap_frame(socket, header, &buffer) {
+                    handler.on_frame(now, &frame, transmit);
+                }
+            } else if let Some(packet) = unwrap_datagram(socket, header, &buffer, counters) {
+                handler.on_packet(now, &packet, transmit);
+            }
+            self.handling = false;
         }
-        self.handling = false;
-        true
+        if !cqueue::more(completion.flags()) {
+            pools.sockets.ended(socket, completion.result());
+        }
+        cqueue::buffer_select(completion.flags()).is_some()
     }
 
-    /// Starts receives and the wake-up read that are not with the kernel.
-    fn rearm(&mut self) {
-        if self.stopping {
-            return;
-        }
+    /// Takes a slot back, and tells the handler when it held a forward.
+    fn sent(&mut self, slot: u16, result: i32, handler: &mut impl Handler, now: Now) {
+        let Some(forward) = self.pools.slots.take_forward(slot) else {
+            self.pools.slots.release(slot);
+            return count_sent(&self.plan.counters, result);
+        };
+        self.pools.slots.release(slot);
+        let forwarded = Forwarded {
+            tag: forward.tag,
+            result: usize::try_from(result).map_err(|_| -result),
+            parts: &forward.parts,
+            segment_bytes: forward.options.segment_bytes,
+            ttl: forward.options.ttl,
+            tos: forward.options.tos,
+        };
+        let transmit = transmit!(self.queues, self.pools.slots, self.plan.counters);
+        handler.on_forwarded(now, &forwarded, transmit);
+        self.pools.slots.put_back(slot, forward.parts);
+    }
+
+    /// Brings sockets up to date and starts what is not with the kernel.
+    fn rearm(&mut self) -> io::Result<()> {
         let pools = &mut *self.pools;
         let queues = &mut self.queues;
         if !self.wake_armed {
-            let file = types::Fixed(self.receives.len() as u32);
             let value = (&raw mut *pools.wake_value).cast();
-            let read = opcode::Read::new(file, value, size_of::<u64>() as u32)
+            let read = opcode::Read::new(types::Fixed(WAKE_FILE), value, size_of::<u64>() as u32)
                 .build()
                 .user_data(Token::Wake.encode());
             // SAFETY: the eight bytes are boxed in the pools, which outlive the drain.
             self.wake_armed = unsafe { push(&mut queues.submissions, &queues.submitter, &read) };
         }
-        // A receive without a buffer to fill would end at once with ENOBUFS.
-        if self.ended == 0 || pools.buffers.lent() == 0 {
-            return;
-        }
-        for (socket, state) in self.receives.iter_mut().enumerate() {
-            if *state != Receive::Ended {
-                continue;
+        if pools.sockets.is_behind() {
+            if pools.groups.frames.is_none() && pools.sockets.wants_frames() {
+                let pool = ReceivePool::new(self.plan.sizes.frame_buffers, FRAME_BUFFER_BYTES);
+                // SAFETY: as for the datagram group: it lives in `pools`.
+                let frames = unsafe { BufferRing::register(&queues.submitter, FRAME_GROUP, pool) }?;
+                pools.groups.frames = Some(frames);
             }
-            let header = &raw const pools.headers[socket];
-            let receive = opcode::RecvMsgMulti::new(types::Fixed(socket as u32), header, GROUP)
-                .build()
-                .user_data(Token::Receive(socket as u16).encode());
-            // SAFETY: the header is boxed in the pools, which outlive the drain.
-            if unsafe { push(&mut queues.submissions, &queues.submitter, &receive) } {
-                *state = Receive::Armed;
-                self.ended -= 1;
-                self.plan.counters.count(Counter::ReceiveRearms);
-            }
+            pools.sockets.catch_up(queues)?;
         }
+        let started = pools.sockets.rearm(queues, &mut pools.groups);
+        self.plan.counters.add(Counter::ReceiveRearms, started);
+        Ok(())
     }
 
     /// Operations whose last completion has not been reaped.
     pub(super) fn outstanding(&self) -> usize {
-        self.receives.iter().filter(|state| **state == Receive::Armed).count()
+        self.pools.sockets.armed()
             + self.pools.slots.in_flight()
             + usize::from(self.wake_armed)
-            + self.cancels_pending as usize
+            + self.queues.cancels_pending as usize
     }
 
     /// Asks the kernel to end the receives and the wake-up read.
     pub(super) fn cancel_receives(&mut self) {
-        for socket in 0..self.receives.len() {
-            if self.receives[socket] == Receive::Armed {
-                let token = Token::Receive(socket as u16);
-                self.cancel(opcode::AsyncCancel::new(token.encode()).build());
-            }
-        }
+        self.pools.sockets.cancel_receives(&mut self.queues);
         if self.wake_armed {
-            self.cancel(opcode::AsyncCancel::new(Token::Wake.encode()).build());
+            self.queues.cancel(opcode::AsyncCancel::new(Token::Wake.encode()).build());
         }
     }
 
     /// Asks the kernel to end everything.
     pub(super) fn cancel_all(&mut self) {
-        self.cancel(opcode::AsyncCancel2::new(types::CancelBuilder::any()).build());
-    }
-
-    fn cancel(&mut self, entry: Entry) {
-        let entry = entry.user_data(Token::Cancel.encode());
-        let queues = &mut self.queues;
-        // SAFETY: a cancellation points to no memory.
-        let pushed = unsafe { push(&mut queues.submissions, &queues.submitter, &entry) };
-        self.cancels_pending += u32::from(pushed);
+        self.queues.cancel(opcode::AsyncCancel2::new(types::CancelBuilder::any()).build());
     }
 
     pub(super) fn now(&self) -> Now {
@@ -334,51 +317,18 @@ impl<'r> EventLoop<'r> {
     }
 }
 
-/// Takes apart what a multishot receive put into a buffer; `None` when it was dropped.
-fn unwrap_datagram<'b>(
-    socket: u16,
-    header: &libc::msghdr,
-    buffer: &'b Buffer,
-    counters: &Counters,
-) -> Option<Packet<'b>> {
-    counters.count(Counter::PacketsReceived);
-    let Ok(message) = RecvMsgOut::parse(buffer.bytes(), header) else {
-        counters.dropped(DropReason::Truncated);
-        return None;
-    };
-    // The message borrows itself, not the buffer: find its payload again in the buffer.
-    let start = RECEIVE_HEADER_BYTES + header.msg_namelen as usize + header.msg_controllen;
-    let payload = &buffer.bytes()[start..start + message.payload_data().len()];
-    counters.add(Counter::BytesReceived, payload.len() as u64);
-    if message.is_payload_truncated() {
-        counters.dropped(DropReason::Truncated);
-        return None;
-    }
-    let Some(source) = read_address(message.name_data()) else {
-        counters.dropped(DropReason::BadSource);
-        return None;
-    };
-    let from = read_local(message.control_data());
-    let path = ReplyPath { socket: SocketId(socket), to: source, from };
-    Some(Packet { path, payload, buffer })
-}
-
-/// What becomes of a receive that ended with `result`.
-fn after_end(result: i32) -> Receive {
-    // No buffers, or the kernel's own bound on shots: start again this iteration.
-    if result >= 0 || result == -libc::ENOBUFS { Receive::Ended } else { Receive::Resting }
-}
-
-fn receive_header(socket: &BoundSocket) -> libc::msghdr {
-    // SAFETY: msghdr is integers and pointers; all zero means "none".
-    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-    header.msg_namelen = ADDRESS_BYTES as libc::socklen_t;
-    header.msg_controllen = if socket.is_wildcard() { CONTROL_BYTES } else { 0 };
-    header
-}
-
 /// How often handlers get time for housekeeping, and the longest a waiting loop sleeps.
 pub(super) const TICK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// `struct io_uring_recvmsg_out`, in front of every received datagram.
-const RECEIVE_HEADER_BYTES: usize = 16;
+/// Registered files: the sockets by their IDs, then the eventfd.
+const FILES: u32 = SOCKETS_MAX as u32 + 1;
+const WAKE_FILE: u32 = SOCKETS_MAX as u32;
+
+const DATAGRAM_GROUP: u16 = 0;
+const FRAME_GROUP: u16 = 1;
+
+/// What stands in a receive buffer before the payload, at the most.
+const PREFIX_BYTES: usize = RECEIVE_HEADER_BYTES + ADDRESS_BYTES + CONTROL_BYTES;
+
+/// A super-packet of 64 KiB with its Ethernet header, VLAN tags and `virtio_net_hdr`.
+const FRAME_BUFFER_BYTES: usize = PREFIX_BYTES + 65_536 + 64;

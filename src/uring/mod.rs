@@ -4,10 +4,12 @@
 //! from push to completion. A receive buffer is ours from its completion to the last guard's
 //! drop. Shutdown cancels and drains before anything is freed, and leaks what it cannot drain.
 
+mod arrival;
 mod event_loop;
 mod receive;
 mod ring;
 mod shutdown;
+mod sockets;
 #[cfg(test)]
 mod tests;
 mod token;

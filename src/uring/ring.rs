@@ -8,6 +8,8 @@ use io_uring::squeue::Entry;
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, Probe, SubmissionQueue, Submitter, opcode};
 
+use super::token::Token;
+
 /// Builds a ring with the cheapest task-work mode that the kernel has.
 ///
 /// From 6.1 on only the thread that builds the ring may submit to it.
@@ -42,6 +44,8 @@ pub(super) struct Queues<'r> {
     pub(super) submitter: Submitter<'r>,
     pub(super) submissions: SubmissionQueue<'r>,
     pub(super) completions: CompletionQueue<'r>,
+    /// Cancellations whose completion has not been reaped.
+    pub(super) cancels_pending: u32,
 }
 
 impl<'r> Queues<'r> {
@@ -50,7 +54,15 @@ impl<'r> Queues<'r> {
         let (mut submitter, submissions, completions) = ring.split();
         // The saving is small: where it cannot be had, going without is fine.
         let _ = submitter.register_ring_fd();
-        Self { submitter, submissions, completions }
+        Self { submitter, submissions, completions, cancels_pending: 0 }
+    }
+
+    /// Queues a cancellation.
+    pub(super) fn cancel(&mut self, entry: Entry) {
+        let entry = entry.user_data(Token::Cancel.encode());
+        // SAFETY: a cancellation points to no memory.
+        let pushed = unsafe { push(&mut self.submissions, &self.submitter, &entry) };
+        self.cancels_pending += u32::from(pushed);
     }
 
     /// Submits everything and waits for `want` completions, at most for `wait`.

@@ -1,12 +1,13 @@
 //! The loop under conditions that a well-sized ring never meets.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{EventLoop, LoopSizes, Ring};
 use crate::clock::Clock;
 use crate::handler::{Handler, Now, Packet, Transmit};
+use crate::net::lent::{Lend, SocketTable};
 use crate::net::socket::{SocketOptions, bind_group};
 use crate::telemetry::{Counter, Counters, DropReason};
 use crate::worker::{WorkerControl, WorkerPlan};
@@ -32,26 +33,29 @@ impl Handler for EchoUntil {
     fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
 }
 
-fn plan(sizes: LoopSizes) -> WorkerPlan {
+fn plan(sizes: LoopSizes) -> (WorkerPlan, SocketAddr) {
     let options = SocketOptions { receive_buffer_bytes: 4 << 20, send_buffer_bytes: 4 << 20 };
     let group = bind_group("127.0.0.1:0".parse().unwrap(), 1, options, None).unwrap();
-    WorkerPlan {
+    let address = group.sockets[0].address();
+    let sockets = group.sockets.into_iter().map(|socket| Arc::new(socket) as Arc<dyn Lend>);
+    let plan = WorkerPlan {
         index: 0,
         core: None,
-        sockets: group.sockets.into(),
+        table: Arc::new(SocketTable::new(sockets)),
         counters: Arc::new(Counters::default()),
         control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
         sizes,
-    }
+    };
+    (plan, address)
 }
 
 /// Sends `count` datagrams ahead of time, then runs a loop until it has echoed all of them.
 fn run_over(sizes: LoopSizes, completion_entries: u32, count: u32) -> (Arc<Counters>, usize) {
-    let plan = plan(sizes);
+    let (plan, address) = plan(sizes);
     let counters = Arc::clone(&plan.counters);
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     for number in 0..count {
-        client.send_to(&number.to_be_bytes(), plan.sockets[0].address()).unwrap();
+        client.send_to(&number.to_be_bytes(), address).unwrap();
     }
     let mut ring = Ring::open_with(&plan, completion_entries).unwrap();
     let mut handler = EchoUntil { left: count, control: Arc::clone(&plan.control) };
@@ -59,7 +63,7 @@ fn run_over(sizes: LoopSizes, completion_entries: u32, count: u32) -> (Arc<Count
     event_loop.run(&mut handler).unwrap();
     assert_eq!(event_loop.outstanding(), 0);
     let pools = &event_loop.pools;
-    assert_eq!(pools.buffers.pool().held(), 0);
+    assert_eq!(pools.groups.datagrams.pool().held(), 0);
     (counters, pools.slots.in_flight())
 }
 

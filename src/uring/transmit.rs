@@ -1,6 +1,6 @@
 //! The transmit side: a slab of fixed slots, each one `sendmsg` in flight.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::net::SocketAddr;
 use std::ptr::NonNull;
 
 use io_uring::squeue::Entry;
@@ -9,11 +9,12 @@ use io_uring::{SubmissionQueue, Submitter, opcode, types};
 use super::ring::push;
 use super::token::Token;
 use crate::handler::{
-    Buffer, FORWARD_PARTS_MAX, Part, REPLY_BYTES_MAX, ReplyPath, Transmit, TransmitFull,
+    FORWARD_PARTS_MAX, Forward, Part, REPLY_BYTES_MAX, ReplyPath, SocketId, Transmit, TransmitFull,
 };
 use crate::net::address::{
-    ADDRESS_BYTES, CONTROL_BYTES, write_address, write_local, write_segment_size,
+    ADDRESS_BYTES, CONTROL_BYTES, SendOptions, write_address, write_local, write_send_options,
 };
+use crate::net::region::Region;
 use crate::telemetry::{Counter, Counters, DropReason};
 
 /// Everything that the kernel reads while a send is in flight. Never moves.
@@ -24,7 +25,27 @@ struct Slot {
     control: Control,
     address: [u8; ADDRESS_BYTES],
     bytes: [u8; REPLY_BYTES_MAX],
-    forward_vectors: [libc::iovec; FORWARD_PARTS_MAX],
+}
+
+/// What a slot needs beside its memory while a forward is in flight.
+struct Held {
+    /// The receive buffers that the kernel reads from.
+    parts: Vec<Part>,
+    vectors: Box<[libc::iovec]>,
+    tag: u32,
+    options: SendOptions,
+}
+
+impl Held {
+    fn with_room_for(parts: usize) -> Self {
+        let none = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        Self {
+            parts: Vec::with_capacity(parts),
+            vectors: vec![none; parts].into_boxed_slice(),
+            tag: 0,
+            options: SendOptions::default(),
+        }
+    }
 }
 
 #[repr(C, align(8))]
@@ -32,11 +53,10 @@ struct Control([u8; CONTROL_BYTES]);
 
 /// The slots of one worker. A slot is the kernel's from push to completion.
 pub(super) struct TransmitSlots {
-    memory: NonNull<Slot>,
-    layout: Layout,
+    region: Region,
     free: Vec<u16>,
-    /// The receive buffers that a forward in flight reads from.
-    held: Vec<Vec<Buffer>>,
+    /// Per slot, for forwards; empty when the handler forwards nothing.
+    held: Vec<Held>,
     count: usize,
 }
 
@@ -45,18 +65,12 @@ impl TransmitSlots {
     /// lists that hold receive buffers.
     pub(super) fn new(count: u16, forwards: bool) -> Self {
         assert!(count > 0, "a worker that cannot send has no use");
-        let layout = Layout::array::<Slot>(usize::from(count))
-            .expect("65,535 slots of under 4 KiB fit the address space");
-        // SAFETY: `count` is not zero and neither is a slot's size.
-        let Some(memory) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
-            handle_alloc_error(layout)
-        };
-        let parts = if forwards { FORWARD_PARTS_MAX } else { 0 };
+        let region = Region::new(usize::from(count) * size_of::<Slot>());
+        let held = if forwards { count } else { 0 };
         Self {
-            memory: memory.cast(),
-            layout,
+            region,
             free: (0..count).rev().collect(),
-            held: (0..count).map(|_| Vec::with_capacity(parts)).collect(),
+            held: (0..held).map(|_| Held::with_room_for(FORWARD_PARTS_MAX)).collect(),
             count: usize::from(count),
         }
     }
@@ -67,15 +81,17 @@ impl TransmitSlots {
 
     /// Takes a slot back after its completion, and lets go of the buffers it read from.
     pub(super) fn release(&mut self, slot: u16) {
-        self.held[usize::from(slot)].clear();
+        if let Some(held) = self.held.get_mut(usize::from(slot)) {
+            held.parts.clear();
+        }
         assert!(self.free.len() < self.count, "a slot was completed twice");
         self.free.push(slot);
     }
 
     fn slot(&self, index: u16) -> NonNull<Slot> {
         assert!(usize::from(index) < self.count);
-        // SAFETY: the index is inside the allocation of `count` slots.
-        unsafe { self.memory.add(usize::from(index)) }
+        // SAFETY: the index is inside the region, which `new` sized for `count` slots.
+        unsafe { self.region.base().cast::<Slot>().add(usize::from(index)) }
     }
 
     /// Fills a free slot with a reply. The caller pushes the entry or releases the slot.
@@ -93,68 +109,91 @@ impl TransmitSlots {
         slot.reply_vector =
             libc::iovec { iov_base: slot.bytes.as_mut_ptr().cast(), iov_len: length };
         let control_bytes = path.from.map_or(0, |from| write_local(from, &mut slot.control.0));
-        let vector = &raw mut slot.reply_vector;
-        Some((index, slot.address_and_submit(index, path, vector, 1, control_bytes)))
+        let vector = (&raw mut slot.reply_vector, 1);
+        Some((index, slot.submit(index, path.socket, Some(path.to), vector, control_bytes)))
     }
 
     /// Fills a free slot with references to receive buffers.
-    fn prepare_forward(
-        &mut self,
-        path: ReplyPath,
-        parts: &[Part],
-        segment_bytes: Option<u16>,
-    ) -> Option<(u16, Entry)> {
-        assert!(parts.len() <= FORWARD_PARTS_MAX, "more parts than the kernel takes segments");
+    fn prepare_forward(&mut self, forward: &Forward<'_>) -> Option<(u16, Entry)> {
+        let count = forward.parts.len();
+        assert!(count <= FORWARD_PARTS_MAX, "more parts than the kernel takes segments");
+        if self.held.is_empty() {
+            return None;
+        }
         let index = self.free.pop()?;
-        // SAFETY: as in `prepare_reply`: a free slot is ours alone.
-        let slot = unsafe { self.slot(index).as_mut() };
-        for (vector, part) in slot.forward_vectors.iter_mut().zip(parts) {
-            let bytes = &part.buffer.bytes()[part.range.clone()];
+        let held = &mut self.held[usize::from(index)];
+        for (vector, part) in held.vectors.iter_mut().zip(forward.parts) {
+            let bytes = part.bytes();
             // The clone in `held` keeps these bytes unwritten until the completion.
             vector.iov_base = bytes.as_ptr().cast_mut().cast();
             vector.iov_len = bytes.len();
-            self.held[usize::from(index)].push(part.buffer.clone());
+            held.parts.push(part.clone());
         }
-        let control_bytes = match (segment_bytes, path.from) {
-            (Some(size), _) => write_segment_size(size, &mut slot.control.0),
-            (None, Some(from)) => write_local(from, &mut slot.control.0),
-            (None, None) => 0,
-        };
-        let vectors = slot.forward_vectors.as_mut_ptr();
-        let entry = slot.address_and_submit(index, path, vectors, parts.len(), control_bytes);
-        Some((index, entry))
+        let Forward { segment_bytes, ttl, tos, tag, .. } = *forward;
+        held.options = SendOptions { segment_bytes, ttl, tos };
+        held.tag = tag;
+        let (vectors, options) = (held.vectors.as_mut_ptr(), held.options);
+        // SAFETY: as in `prepare_reply`: a free slot is ours alone.
+        let slot = unsafe { self.slot(index).as_mut() };
+        let control_bytes = write_send_options(options, forward.ipv6, &mut slot.control.0);
+        Some((
+            index,
+            slot.submit(index, forward.socket, forward.to, (vectors, count), control_bytes),
+        ))
     }
+
+    /// What the completed send in `slot` was, if it was a forward. Give the slot back with
+    /// [`Self::release`] and the parts with [`Forwarding::parts`] dropped.
+    pub(super) fn take_forward(&mut self, slot: u16) -> Option<Forwarding> {
+        let held = self.held.get_mut(usize::from(slot))?;
+        if held.parts.is_empty() {
+            return None;
+        }
+        let parts = std::mem::take(&mut held.parts);
+        Some(Forwarding { parts, tag: held.tag, options: held.options })
+    }
+
+    /// Puts the emptied list of parts back, so that its memory is used again.
+    pub(super) fn put_back(&mut self, slot: u16, mut parts: Vec<Part>) {
+        parts.clear();
+        if let Some(held) = self.held.get_mut(usize::from(slot)) {
+            held.parts = parts;
+        }
+    }
+}
+
+/// A forward that the kernel is done with.
+pub(super) struct Forwarding {
+    pub(super) parts: Vec<Part>,
+    pub(super) tag: u32,
+    pub(super) options: SendOptions,
 }
 
 impl Slot {
     /// Completes the message header and makes the submission that sends it.
-    fn address_and_submit(
+    fn submit(
         &mut self,
         index: u16,
-        path: ReplyPath,
-        vectors: *mut libc::iovec,
-        vector_count: usize,
+        socket: SocketId,
+        to: Option<SocketAddr>,
+        (vectors, vector_count): (*mut libc::iovec, usize),
         control_bytes: usize,
     ) -> Entry {
-        let address_bytes = write_address(path.to, &mut self.address);
-        self.message.msg_name = self.address.as_mut_ptr().cast();
+        let address_bytes = to.map_or(0, |to| write_address(to, &mut self.address));
+        // Without an address the socket is connected, and the name must be null.
+        self.message.msg_name = match address_bytes {
+            0 => std::ptr::null_mut(),
+            _ => self.address.as_mut_ptr().cast(),
+        };
         self.message.msg_namelen = address_bytes as libc::socklen_t;
         self.message.msg_iov = vectors;
         self.message.msg_iovlen = vector_count;
         self.message.msg_control = self.control.0.as_mut_ptr().cast();
         self.message.msg_controllen = control_bytes;
-        opcode::SendMsg::new(types::Fixed(u32::from(path.socket.0)), &raw const self.message)
+        opcode::SendMsg::new(types::Fixed(u32::from(socket.0)), &raw const self.message)
             .flags(libc::MSG_DONTWAIT as u32)
             .build()
             .user_data(Token::Send(index).encode())
-    }
-}
-
-impl Drop for TransmitSlots {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout. The event loop drains every send before it
-        // drops the slots, and leaks them when it cannot.
-        unsafe { dealloc(self.memory.as_ptr().cast(), self.layout) }
     }
 }
 
@@ -168,17 +207,13 @@ pub(super) struct RingTransmit<'a, 'r> {
 
 impl RingTransmit<'_, '_> {
     fn submit(&mut self, prepared: Option<(u16, Entry)>) -> Result<(), TransmitFull> {
-        let Some((slot, entry)) = prepared else {
-            self.counters.dropped(DropReason::SendSlotsFull);
-            return Err(TransmitFull);
-        };
-        // SAFETY: the entry points into the slot, which never moves and stays taken until the
-        // completion (or the leak that replaces an impossible drain).
+        let (slot, entry) = prepared.ok_or(TransmitFull)?;
+        // SAFETY: the entry points into the slot and what it holds, which never move and stay
+        // taken until the completion (or the leak that replaces an impossible drain).
         if unsafe { push(self.submissions, self.submitter, &entry) } {
             return Ok(());
         }
         self.slots.release(slot);
-        self.counters.dropped(DropReason::SendSlotsFull);
         Err(TransmitFull)
     }
 }
@@ -190,21 +225,20 @@ impl Transmit for RingTransmit<'_, '_> {
         write: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), TransmitFull> {
         let prepared = self.slots.prepare_reply(path, write);
-        self.submit(prepared)
+        let submitted = self.submit(prepared);
+        if submitted.is_err() {
+            self.counters.dropped(DropReason::SendSlotsFull);
+        }
+        submitted
     }
 
-    fn forward(
-        &mut self,
-        path: ReplyPath,
-        parts: &[Part],
-        segment_bytes: Option<u16>,
-    ) -> Result<(), TransmitFull> {
-        let prepared = self.slots.prepare_forward(path, parts, segment_bytes);
+    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {
+        let prepared = self.slots.prepare_forward(&forward);
         self.submit(prepared)
     }
 }
 
-/// Counts how a send ended.
+/// Counts how a reply ended.
 pub(super) fn count_sent(counters: &Counters, result: i32) {
     match result {
         0.. => {

@@ -1,6 +1,10 @@
 //! Small handlers for tests of the loop alone.
 
-use ringtide::handler::{Handler, Now, Packet, Part, Transmit};
+use std::sync::Arc;
+
+use ringtide::handler::{self, Forwarded, Handler, Now, Packet, Part, Transmit};
+
+use ringtide::telemetry::{Counter, Counters};
 
 /// Answers every datagram with a copy of itself.
 pub struct Echo;
@@ -17,7 +21,7 @@ impl Handler for Echo {
 }
 
 /// Answers every datagram straight from its receive buffer.
-pub struct Forward;
+pub struct Forward(pub Arc<Counters>);
 
 impl Handler for Forward {
     fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
@@ -25,7 +29,21 @@ impl Handler for Forward {
         let start = packet.payload.as_ptr() as usize - whole.as_ptr() as usize;
         let range = start..start + packet.payload.len();
         let part = Part { buffer: packet.buffer.clone(), range };
-        let _ = tx.forward(packet.path, &[part], None);
+        let _ = tx.forward(handler::Forward {
+            socket: packet.path.socket,
+            to: Some(packet.path.to),
+            ipv6: packet.path.to.is_ipv6(),
+            parts: &[part],
+            segment_bytes: None,
+            ttl: None,
+            tos: None,
+            tag: 0,
+        });
+    }
+
+    fn on_forwarded<T: Transmit>(&mut self, _: Now, forwarded: &Forwarded<'_>, _: &mut T) {
+        assert_eq!(forwarded.result, Ok(forwarded.parts[0].bytes().len()));
+        self.0.count(Counter::PacketsSent);
     }
 
     fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use ringtide::clock::Clock;
 use ringtide::handler::Handler;
-use ringtide::net::socket::{BoundSocket, SocketOptions, bind_group};
+use ringtide::net::lent::{Lend, SocketTable};
+use ringtide::net::socket::{SocketOptions, bind_group};
 use ringtide::net::steering::SteeringProgram;
 use ringtide::telemetry::{Counter, Counters, Snapshot};
 use ringtide::uring::LoopSizes;
@@ -38,13 +39,15 @@ impl Started {
         make: impl Fn(usize, Arc<Counters>) -> H + Send + Sync + 'static,
     ) -> Self {
         let options = SocketOptions { receive_buffer_bytes: 4 << 20, send_buffer_bytes: 4 << 20 };
-        let mut lent: Vec<Vec<BoundSocket>> = (0..count).map(|_| Vec::new()).collect();
+        let mut lent: Vec<Vec<Arc<dyn Lend>>> = (0..count).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for address in listen {
             let group = bind_group(address.parse().unwrap(), count, options, steering).unwrap();
             assert_eq!(group.steered, steering.is_some() && count > 1);
             addresses.push(group.sockets[0].address());
-            lent.iter_mut().zip(group.sockets).for_each(|(list, socket)| list.push(socket));
+            lent.iter_mut()
+                .zip(group.sockets)
+                .for_each(|(list, socket)| list.push(Arc::new(socket)));
         }
         let counters: Vec<_> = (0..count).map(|_| Arc::new(Counters::default())).collect();
         let plans = lent
@@ -53,7 +56,7 @@ impl Started {
             .map(|(index, sockets)| WorkerPlan {
                 index,
                 core: None,
-                sockets: sockets.into(),
+                table: Arc::new(SocketTable::new(sockets)),
                 counters: Arc::clone(&counters[index]),
                 control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
                 sizes,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use ringtide::handler::{
-    Handler, Local, Now, Packet, Part, ReceivePool, RecordedTransmit, ReplyPath, Sent, SocketId,
+    Forward, Handler, Local, Now, Packet, ReceivePool, RecordedTransmit, ReplyPath, Sent, SocketId,
     Transmit, TransmitFull,
 };
 use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
@@ -248,7 +248,7 @@ impl Transmit for Slots<'_> {
         self.recorded.reply(path, write)
     }
 
-    fn forward(&mut self, _: ReplyPath, _: &[Part], _: Option<u16>) -> Result<(), TransmitFull> {
+    fn forward(&mut self, _: Forward<'_>) -> Result<(), TransmitFull> {
         panic!("a tracker forwards nothing");
     }
 }

@@ -1,0 +1,136 @@
+//! Sockets that the process owns and lends to a worker's loop, which may change while it runs.
+
+use std::fmt::Debug;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::handler::SocketId;
+
+/// A socket that can be lent to a loop.
+pub trait Lend: AsRawFd + Debug + Send + Sync {
+    /// What the loop receives from it.
+    fn receives(&self) -> Receives;
+}
+
+/// What a loop receives from a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receives {
+    /// Nothing: the socket only sends.
+    Nothing,
+    /// Datagrams for one address.
+    Datagrams,
+    /// Datagrams for any local address, with the one that was asked.
+    DatagramsWithLocal,
+    /// Link-layer frames behind a `virtio_net_hdr`, with auxiliary data.
+    Frames,
+}
+
+/// What one worker's loop serves: its sockets by [`SocketId`].
+///
+/// The control thread says what should be lent; the loop catches up when it is woken. A worker
+/// that is restarted takes the same sockets again.
+#[derive(Debug, Default)]
+pub struct SocketTable {
+    wanted: Mutex<Vec<Option<Arc<dyn Lend>>>>,
+    version: AtomicU64,
+    applied: AtomicU64,
+}
+
+impl SocketTable {
+    /// A table that lends `sockets` under the IDs 0, 1, 2 and so on.
+    pub fn new(sockets: impl IntoIterator<Item = Arc<dyn Lend>>) -> Self {
+        let wanted = sockets.into_iter().map(Some).collect();
+        Self { wanted: Mutex::new(wanted), version: AtomicU64::new(1), applied: AtomicU64::new(0) }
+    }
+
+    /// Lends a socket under the lowest free ID. `None` when [`SOCKETS_MAX`] are lent.
+    pub fn lend(&self, socket: Arc<dyn Lend>) -> Option<SocketId> {
+        let mut wanted = self.lock();
+        let id = wanted.iter().position(Option::is_none).unwrap_or(wanted.len());
+        if id >= SOCKETS_MAX {
+            return None;
+        }
+        if id == wanted.len() {
+            wanted.push(None);
+        }
+        wanted[id] = Some(socket);
+        self.version.fetch_add(1, Ordering::Release);
+        Some(SocketId(id as u16))
+    }
+
+    /// Takes a socket back. The loop lets go of it when it applies the change.
+    pub fn take_back(&self, id: SocketId) {
+        if let Some(slot) = self.lock().get_mut(usize::from(id.0)) {
+            *slot = None;
+            self.version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// The version that counts up with each change.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// The last version that the loop has fully applied.
+    pub fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_applied(&self, version: u64) {
+        self.applied.store(version, Ordering::Release);
+    }
+
+    /// Hands what should be lent to `look`, with its version.
+    pub(crate) fn with_wanted<R>(
+        &self,
+        look: impl FnOnce(&[Option<Arc<dyn Lend>>], u64) -> R,
+    ) -> R {
+        let wanted = self.lock();
+        look(&wanted, self.version())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Option<Arc<dyn Lend>>>> {
+        // Every change is one assignment: a panic elsewhere leaves nothing half-done here.
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The most sockets one loop serves.
+pub const SOCKETS_MAX: usize = 960;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Nowhere;
+
+    impl AsRawFd for Nowhere {
+        fn as_raw_fd(&self) -> i32 {
+            -1
+        }
+    }
+
+    impl Lend for Nowhere {
+        fn receives(&self) -> Receives {
+            Receives::Nothing
+        }
+    }
+
+    #[test]
+    fn ids_are_reused_and_versions_count_up() {
+        let table = SocketTable::new([]);
+        let first = table.lend(Arc::new(Nowhere)).unwrap();
+        let second = table.lend(Arc::new(Nowhere)).unwrap();
+        assert_eq!((first, second), (SocketId(0), SocketId(1)));
+        let before = table.version();
+        table.take_back(first);
+        assert!(table.version() > before);
+        assert_eq!(table.lend(Arc::new(Nowhere)), Some(first));
+        for _ in 2..SOCKETS_MAX {
+            assert!(table.lend(Arc::new(Nowhere)).is_some());
+        }
+        assert_eq!(table.lend(Arc::new(Nowhere)), None);
+    }
+}

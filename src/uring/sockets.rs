@@ -1,0 +1,252 @@
+//! The loop's side of the sockets lent to it: registered files and multishot receives.
+
+use std::io;
+use std::sync::Arc;
+
+use io_uring::squeue::Entry;
+use io_uring::{opcode, types};
+
+use super::receive::BufferRing;
+use super::ring::{Queues, push};
+use super::token::Token;
+use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
+use crate::net::lent::{Lend, Receives, SOCKETS_MAX, SocketTable};
+
+/// Where a slot's multishot receive stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Receive {
+    /// There is nothing to receive.
+    Nothing,
+    /// The kernel has it.
+    Armed,
+    /// It ended; it starts again before the next wait, once buffers are back.
+    Ended,
+    /// It failed for a reason that may last; it starts again at the next tick.
+    Resting,
+    /// It was cancelled because the socket goes; the slot is free when it ends.
+    Closing,
+}
+
+struct Slot {
+    socket: Option<Arc<dyn Lend>>,
+    receives: Receives,
+    receive: Receive,
+}
+
+/// Which parts of a buffer are name and control data, for each kind of receive.
+struct Headers {
+    datagrams: libc::msghdr,
+    with_local: libc::msghdr,
+    frames: libc::msghdr,
+}
+
+/// All sockets of one loop, by ID.
+pub(super) struct Sockets {
+    table: Arc<SocketTable>,
+    slots: Vec<Slot>,
+    /// The kernel reads them whenever a receive starts: in place for good.
+    headers: Box<Headers>,
+    /// The version of the table that was looked at last.
+    seen: u64,
+    /// Slots that differ from the table because their receive has yet to end.
+    unsettled: usize,
+    /// Slots whose receive is [`Receive::Ended`].
+    ended: usize,
+}
+
+/// The buffer groups, by what is received into them.
+pub(super) struct Groups {
+    pub(super) datagrams: BufferRing,
+    /// Registered when the first packet socket is lent.
+    pub(super) frames: Option<BufferRing>,
+}
+
+impl Groups {
+    pub(super) fn of(&mut self, receives: Receives) -> Option<&mut BufferRing> {
+        match receives {
+            Receives::Nothing => None,
+            Receives::Datagrams | Receives::DatagramsWithLocal => Some(&mut self.datagrams),
+            Receives::Frames => self.frames.as_mut(),
+        }
+    }
+
+    pub(super) fn recycle(&mut self) {
+        self.datagrams.recycle();
+        if let Some(frames) = &mut self.frames {
+            frames.recycle();
+        }
+    }
+}
+
+impl Sockets {
+    pub(super) fn new(table: Arc<SocketTable>) -> Self {
+        let headers = Box::new(Headers {
+            datagrams: header(ADDRESS_BYTES, 0),
+            with_local: header(ADDRESS_BYTES, CONTROL_BYTES),
+            frames: header(ADDRESS_BYTES, CONTROL_BYTES),
+        });
+        let slots = Vec::with_capacity(SOCKETS_MAX);
+        Self { table, slots, headers, seen: 0, unsettled: 0, ended: 0 }
+    }
+
+    /// Whether the table has changed, or a change waits for a receive that has ended since.
+    pub(super) fn is_behind(&self) -> bool {
+        self.seen != self.table.version()
+    }
+
+    /// Whether packet sockets are wanted, which need buffers of their own.
+    pub(super) fn wants_frames(&self) -> bool {
+        self.table.with_wanted(|wanted, _| {
+            wanted.iter().flatten().any(|socket| socket.receives() == Receives::Frames)
+        })
+    }
+
+    /// Makes the slots what the table says, as far as receives that must end first allow.
+    pub(super) fn catch_up(&mut self, queues: &mut Queues<'_>) -> io::Result<()> {
+        let table = Arc::clone(&self.table);
+        let version = table.with_wanted(|wanted, version| {
+            self.unsettled = 0;
+            for id in 0..wanted.len().max(self.slots.len()) {
+                self.settle(id, wanted.get(id).and_then(Option::as_ref), queues)?;
+            }
+            Ok::<_, io::Error>(version)
+        })?;
+        self.seen = version;
+        if self.unsettled == 0 {
+            table.set_applied(version);
+        }
+        Ok(())
+    }
+
+    fn settle(
+        &mut self,
+        id: usize,
+        wanted: Option<&Arc<dyn Lend>>,
+        queues: &mut Queues<'_>,
+    ) -> io::Result<()> {
+        if id == self.slots.len() {
+            let (receives, receive) = (Receives::Nothing, Receive::Nothing);
+            self.slots.push(Slot { socket: None, receives, receive });
+        }
+        let slot = &mut self.slots[id];
+        let same = match (&slot.socket, wanted) {
+            (Some(present), Some(wanted)) => Arc::ptr_eq(present, wanted),
+            (None, None) => true,
+            _ => false,
+        };
+        if same {
+            return Ok(());
+        }
+        if slot.receive == Receive::Armed {
+            slot.receive = Receive::Closing;
+            queues.cancel(opcode::AsyncCancel::new(Token::Receive(id as u16).encode()).build());
+        }
+        if slot.receive == Receive::Closing {
+            self.unsettled += 1;
+            return Ok(());
+        }
+        let descriptor = wanted.map_or(-1, |socket| socket.as_raw_fd());
+        queues.submitter.register_files_update(id as u32, &[descriptor])?;
+        self.ended -= usize::from(slot.receive == Receive::Ended);
+        slot.receives = wanted.map_or(Receives::Nothing, |socket| socket.receives());
+        slot.receive = match slot.receives {
+            Receives::Nothing => Receive::Nothing,
+            _ => Receive::Ended,
+        };
+        self.ended += usize::from(slot.receive == Receive::Ended);
+        slot.socket = wanted.cloned();
+        Ok(())
+    }
+
+    /// What a slot receives, and the header its receives were started with.
+    pub(super) fn kind(&self, id: u16) -> (Receives, &libc::msghdr) {
+        let receives = self.slots[usize::from(id)].receives;
+        (receives, self.header(receives))
+    }
+
+    fn header(&self, receives: Receives) -> &libc::msghdr {
+        match receives {
+            Receives::Nothing | Receives::Datagrams => &self.headers.datagrams,
+            Receives::DatagramsWithLocal => &self.headers.with_local,
+            Receives::Frames => &self.headers.frames,
+        }
+    }
+
+    /// Notes that a receive ended with `result`.
+    pub(super) fn ended(&mut self, id: u16, result: i32) {
+        let slot = &mut self.slots[usize::from(id)];
+        if slot.receive == Receive::Closing {
+            slot.receive = Receive::Nothing;
+            // Look at the table again: this slot can change now.
+            self.seen = 0;
+            return;
+        }
+        // No buffers, or the kernel's own bound on shots: start again this iteration.
+        let at_once = result >= 0 || result == -libc::ENOBUFS;
+        slot.receive = if at_once { Receive::Ended } else { Receive::Resting };
+        self.ended += usize::from(at_once);
+    }
+
+    /// Gives receives that failed another chance.
+    pub(super) fn wake_resting(&mut self) {
+        for slot in &mut self.slots {
+            if slot.receive == Receive::Resting {
+                slot.receive = Receive::Ended;
+                self.ended += 1;
+            }
+        }
+    }
+
+    /// Starts the receives that ended and have buffers to fill. Returns how many.
+    pub(super) fn rearm(&mut self, queues: &mut Queues<'_>, groups: &mut Groups) -> u64 {
+        let mut started = 0;
+        if self.ended == 0 {
+            return started;
+        }
+        for id in 0..self.slots.len() {
+            let receives = self.slots[id].receives;
+            // A receive without a buffer to fill would end at once with ENOBUFS.
+            let group = groups.of(receives).filter(|group| group.lent() > 0);
+            let (Receive::Ended, Some(group)) = (self.slots[id].receive, group) else { continue };
+            let entry = self.receive(id, group.group());
+            // SAFETY: the header is boxed and outlives the drain, as this struct does.
+            if unsafe { push(&mut queues.submissions, &queues.submitter, &entry) } {
+                self.slots[id].receive = Receive::Armed;
+                self.ended -= 1;
+                started += 1;
+            }
+        }
+        started
+    }
+
+    fn receive(&self, id: usize, group: u16) -> Entry {
+        let header: *const libc::msghdr = self.header(self.slots[id].receives);
+        opcode::RecvMsgMulti::new(types::Fixed(id as u32), header, group)
+            .build()
+            .user_data(Token::Receive(id as u16).encode())
+    }
+
+    /// Receives that the kernel has.
+    pub(super) fn armed(&self) -> usize {
+        let with_kernel = |slot: &&Slot| matches!(slot.receive, Receive::Armed | Receive::Closing);
+        self.slots.iter().filter(with_kernel).count()
+    }
+
+    /// Asks the kernel to end all receives.
+    pub(super) fn cancel_receives(&self, queues: &mut Queues<'_>) {
+        for (id, slot) in self.slots.iter().enumerate() {
+            if slot.receive == Receive::Armed {
+                let token = Token::Receive(id as u16).encode();
+                queues.cancel(opcode::AsyncCancel::new(token).build());
+            }
+        }
+    }
+}
+
+fn header(name_bytes: usize, control_bytes: usize) -> libc::msghdr {
+    // SAFETY: msghdr is integers and pointers; all zero means "none".
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_namelen = name_bytes as libc::socklen_t;
+    header.msg_controllen = control_bytes;
+    header
+}
