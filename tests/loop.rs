@@ -27,13 +27,13 @@ fn echoes_over_ipv4_and_ipv6_from_the_asked_address() {
 #[test]
 fn forwards_without_a_copy_and_gets_every_buffer_back() {
     let sizes = LoopSizes { forwards: true, ..LoopSizes::TRACKER };
-    let started = Started::with(1, &["127.0.0.1:0"], None, sizes, |_| Forward);
+    let started = Started::with(1, &["127.0.0.1:0"], None, sizes, |_, counters| Forward(counters));
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     for round in 0..5_000u32 {
         let reply = started.ask(&client, ("127.0.0.1", started.port(0)), &round.to_be_bytes());
         assert_eq!(reply.0, round.to_be_bytes());
     }
-    started.stop();
+    started.stop_and_check();
 }
 
 #[test]

@@ -5,18 +5,18 @@
 //! engine claims a buffer when a completion names it; when the last guard drops, the buffer's ID
 //! waits in a list until the engine lends it out again, once per iteration.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::rc::Rc;
+
+use super::region::Region;
 
 /// Buffers start on cache lines.
 const BUFFER_ALIGN: usize = 64;
 
 #[derive(Debug)]
 struct Memory {
-    base: NonNull<u8>,
-    layout: Layout,
+    region: Region,
     buffer_bytes: usize,
     /// Guards alive per buffer.
     guards: Box<[Cell<u32>]>,
@@ -31,18 +31,9 @@ impl Memory {
     fn start_of(&self, id: u16) -> NonNull<u8> {
         let offset = usize::from(id) * self.buffer_bytes;
         assert!(usize::from(id) < self.guards.len());
-        // SAFETY: `id` is below the number of buffers, so the offset is inside the allocation,
-        // which `new` sized as count times buffer_bytes and which lives as long as `self`.
-        unsafe { self.base.add(offset) }
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: `base` came from `alloc_zeroed` with this layout. The engine that lent buffers
-        // to the kernel holds a `ReceivePool` until it has cancelled and drained every receive,
-        // and guards hold the memory too, so nobody can reach it any more.
-        unsafe { dealloc(self.base.as_ptr(), self.layout) }
+        // SAFETY: `id` is below the number of buffers, so the offset is inside the region, which
+        // `new` sized as count times buffer_bytes and which lives as long as `self`.
+        unsafe { self.region.base().add(offset) }
     }
 }
 
@@ -60,23 +51,10 @@ impl ReceivePool {
     pub fn new(count: u16, buffer_bytes: usize) -> Self {
         assert!(count > 0 && buffer_bytes > 0, "a pool holds at least one byte");
         let buffer_bytes = buffer_bytes.next_multiple_of(BUFFER_ALIGN);
-        let layout = Layout::from_size_align(usize::from(count) * buffer_bytes, BUFFER_ALIGN)
-            .expect("65,535 buffers of any sane size fit the address space");
-        // SAFETY: the layout's size is not zero, asserted above.
-        let pointer = unsafe { alloc_zeroed(layout) };
-        let Some(base) = NonNull::new(pointer) else { handle_alloc_error(layout) };
+        let region = Region::new(usize::from(count) * buffer_bytes);
         let guards = (0..count).map(|_| Cell::new(0)).collect();
         let home = RefCell::new((0..count).rev().collect());
-        Self {
-            memory: Rc::new(Memory {
-                base,
-                layout,
-                buffer_bytes,
-                guards,
-                held: Cell::new(0),
-                home,
-            }),
-        }
+        Self { memory: Rc::new(Memory { region, buffer_bytes, guards, held: Cell::new(0), home }) }
     }
 
     /// How many buffers the pool has.

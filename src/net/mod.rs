@@ -4,5 +4,6 @@
 pub mod address;
 pub mod buffers;
 pub mod lent;
+pub(crate) mod region;
 pub mod socket;
 pub mod steering;

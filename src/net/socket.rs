@@ -151,11 +151,6 @@ pub fn bind_group(
 ) -> Result<SocketGroup, BindError> {
     let fail = |source| BindError::from_io(address, source);
     let shared = count > 1;
-    if shared && address.port() != 0 {
-        // With SO_REUSEPORT the kernel would let us join another process's group, and both would
-        // get half of the requests. A bind without it says whether the port is free.
-        bind_one(address, false).map_err(fail)?;
-    }
     let mut group = SocketGroup {
         sockets: Vec::with_capacity(count),
         steered: false,
@@ -163,8 +158,14 @@ pub fn bind_group(
         send_buffer_short: None,
     };
     let mut bound = address;
-    for _ in 0..count {
-        let socket = bind_one(bound, shared).map_err(fail)?;
+    for index in 0..count {
+        // The first is bound alone and shares the port from then on. Bound with SO_REUSEPORT it
+        // would join any group of this user's on that port, which with port 0 the kernel may
+        // well choose, and both would get half of the requests.
+        let socket = bind_one(bound, index > 0).map_err(fail)?;
+        if shared && index == 0 {
+            socket.set_reuse_port(true).map_err(fail)?;
+        }
         bound = local_address(&socket).map_err(fail)?;
         ask_for_buffers(&socket, options, &mut group).map_err(fail)?;
         group.sockets.push(BoundSocket { socket, address: bound });
@@ -308,6 +309,18 @@ mod tests {
             client.send_to(&[0; 512], socket.address()).unwrap();
         }
         assert!(socket.kernel_drops() > 900, "{}", socket.kernel_drops());
+    }
+
+    #[test]
+    fn groups_on_chosen_ports_stay_apart() {
+        // As many that the kernel, if it were free to, would put two of them on one port.
+        let any = "127.0.0.1:0".parse().unwrap();
+        let groups: Vec<_> = (0..300).map(|_| bind_group(any, 2, OPTIONS, None).unwrap()).collect();
+        let mut ports: Vec<_> =
+            groups.iter().map(|group| group.sockets[0].address().port()).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), groups.len());
     }
 
     #[test]

@@ -47,10 +47,9 @@ impl SteeringProgram {
             op(RET_K, 0),
             op(LD_WORD, TRANSACTION_OFFSET),
             op(MUL, constants.multipliers[0]),
-            op(RSH, 8),
-            op(MOD, workers),
-            op(RET_A, 0),
+            op(TAX, 0),
         ]);
+        code.extend(choose(constants, workers));
         Self { code }
     }
 
@@ -85,15 +84,21 @@ fn hash(constants: SteeringConstants, workers: u32) -> Vec<libc::sock_filter> {
         code.push(op(ADD_X, 0));
         code.push(op(TAX, 0));
     }
-    code.extend([
+    code.extend(choose(constants, workers));
+    code
+}
+
+/// The instructions that return the index of a socket for what is in A and in X alike. The high
+/// half is folded into the low one first: some clients count transactions in the first bytes.
+fn choose(constants: SteeringConstants, workers: u32) -> [libc::sock_filter; 6] {
+    [
         op(RSH, 16),
         op(XOR_X, 0),
         op(MUL, constants.multipliers[5]),
         op(RSH, 8),
         op(MOD, workers),
         op(RET_A, 0),
-    ]);
-    code
+    ]
 }
 
 const fn op(code: u32, k: u32) -> libc::sock_filter {

@@ -144,7 +144,11 @@ impl Tracker {
         message: &str,
         tx: &mut T,
     ) {
-        let sent = tx.reply(client.path, |out| write_error(out, transaction, message));
+        // Never more than was sent: an answer to a forged source must not amplify.
+        let sent = tx.reply(client.path, |out| {
+            let bytes_max = out.len().min(client.request_bytes);
+            write_error(&mut out[..bytes_max], transaction, message)
+        });
         self.count_response(sent.is_ok(), Counter::ErrorResponses);
     }
 
@@ -158,7 +162,7 @@ impl Tracker {
 
 impl Handler for Tracker {
     fn on_packet<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, tx: &mut T) {
-        let client = Client::of(packet.path);
+        let client = Client::of(packet);
         if client.path.to.port() == 0 {
             return self.counters.dropped(DropReason::BadSource);
         }
@@ -181,11 +185,14 @@ impl Handler for Tracker {
 struct Client {
     path: ReplyPath,
     address: IpAddr,
+    /// The size of the request, which an error response does not exceed.
+    request_bytes: usize,
 }
 
 impl Client {
-    fn of(path: ReplyPath) -> Self {
-        Self { path, address: path.to.ip().to_canonical() }
+    fn of(packet: &Packet<'_>) -> Self {
+        let Packet { path, payload, .. } = packet;
+        Self { path: *path, address: path.to.ip().to_canonical(), request_bytes: payload.len() }
     }
 
     fn either(&self, ipv4: Counter, ipv6: Counter) -> Counter {

@@ -130,8 +130,8 @@ pub enum RingError {
     /// `kernel.io_uring_disabled` is 1 or 2.
     #[error(
         "io_uring is switched off here (kernel.io_uring_disabled = {level}); \
-         allow it with `sysctl -w kernel.io_uring_disabled=0`{hint}",
-        hint = if *level == 1 { ", or put this user into the group kernel.io_uring_group" } else { "" }
+         allow it with `sysctl -w kernel.io_uring_disabled=0`{}",
+        if *level == 1 { ", or put this user into the group kernel.io_uring_group" } else { "" }
     )]
     Disabled {
         /// The sysctl's value.

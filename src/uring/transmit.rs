@@ -1,6 +1,5 @@
 //! The transmit side: a slab of fixed slots, each one `sendmsg` in flight.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::net::SocketAddr;
 use std::ptr::NonNull;
 
@@ -15,6 +14,7 @@ use crate::handler::{
 use crate::net::address::{
     ADDRESS_BYTES, CONTROL_BYTES, SendOptions, write_address, write_local, write_send_options,
 };
+use crate::net::region::Region;
 use crate::telemetry::{Counter, Counters, DropReason};
 
 /// Everything that the kernel reads while a send is in flight. Never moves.
@@ -53,8 +53,7 @@ struct Control([u8; CONTROL_BYTES]);
 
 /// The slots of one worker. A slot is the kernel's from push to completion.
 pub(super) struct TransmitSlots {
-    memory: NonNull<Slot>,
-    layout: Layout,
+    region: Region,
     free: Vec<u16>,
     /// Per slot, for forwards; empty when the handler forwards nothing.
     held: Vec<Held>,
@@ -66,16 +65,10 @@ impl TransmitSlots {
     /// lists that hold receive buffers.
     pub(super) fn new(count: u16, forwards: bool) -> Self {
         assert!(count > 0, "a worker that cannot send has no use");
-        let layout = Layout::array::<Slot>(usize::from(count))
-            .expect("65,535 slots of under 4 KiB fit the address space");
-        // SAFETY: `count` is not zero and neither is a slot's size.
-        let Some(memory) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
-            handle_alloc_error(layout)
-        };
+        let region = Region::new(usize::from(count) * size_of::<Slot>());
         let held = if forwards { count } else { 0 };
         Self {
-            memory: memory.cast(),
-            layout,
+            region,
             free: (0..count).rev().collect(),
             held: (0..held).map(|_| Held::with_room_for(FORWARD_PARTS_MAX)).collect(),
             count: usize::from(count),
@@ -97,8 +90,8 @@ impl TransmitSlots {
 
     fn slot(&self, index: u16) -> NonNull<Slot> {
         assert!(usize::from(index) < self.count);
-        // SAFETY: the index is inside the allocation of `count` slots.
-        unsafe { self.memory.add(usize::from(index)) }
+        // SAFETY: the index is inside the region, which `new` sized for `count` slots.
+        unsafe { self.region.base().cast::<Slot>().add(usize::from(index)) }
     }
 
     /// Fills a free slot with a reply. The caller pushes the entry or releases the slot.
@@ -201,14 +194,6 @@ impl Slot {
             .flags(libc::MSG_DONTWAIT as u32)
             .build()
             .user_data(Token::Send(index).encode())
-    }
-}
-
-impl Drop for TransmitSlots {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout. The event loop drains every send before it
-        // drops the slots, and leaks them when it cannot.
-        unsafe { dealloc(self.memory.as_ptr().cast(), self.layout) }
     }
 }
 

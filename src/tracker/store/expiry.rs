@@ -78,6 +78,7 @@ impl<F: Family> Torrents<F> {
                 self.remove_torrent(digest, number);
                 self.sweep.position = None;
                 expired.torrents += 1;
+                visits += REMOVAL_VISITS;
             }
             if self.sweep.position.is_none() {
                 self.sweep.number = number + 1;
@@ -94,8 +95,8 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The budget of the slice that is due `now`, of a sweep of `visits` in all: between
-    /// [`EXPIRY_VISITS_MIN`] and [`EXPIRY_VISITS_MAX`]. It counts on being asked once a tick.
+    /// The budget of the slice that is due `now`, of a sweep of `visits` in all: a small
+    /// number at the least, [`EXPIRY_VISITS_MAX`] at the most. It is to be asked once a tick.
     pub fn budget(&mut self, now: Now, timeout_s: u32, visits: usize) -> usize {
         let elapsed = match self.last.replace(now) {
             Some(last) => now.since_epoch().saturating_sub(last.since_epoch()),
@@ -110,6 +111,8 @@ impl Pace {
 
 /// The most that one slice visits: with every peer expiring, well under a millisecond of work.
 pub const EXPIRY_VISITS_MAX: usize = 4096;
+/// What removing a torrent counts beside the visit: it has to be found in the index.
+const REMOVAL_VISITS: usize = 2;
 /// A slice below this costs nothing worth saving.
 const EXPIRY_VISITS_MIN: usize = 256;
 /// The longest that a sweep is meant to take.

@@ -9,6 +9,7 @@ mod expiry;
 mod index;
 mod peer;
 mod sample;
+mod segments;
 mod shard;
 mod slab;
 mod swarm;

@@ -96,7 +96,7 @@ impl Record for Ipv4Record {
 
     #[inline]
     fn hash(&self, key: u64) -> u64 {
-        folded_multiply(self.0 >> 16 ^ key.rotate_left(32), key | 1)
+        mix(self.0 >> 16 ^ key, key)
     }
 
     #[inline]
@@ -150,9 +150,8 @@ impl Record for Ipv6Record {
     fn hash(&self, key: u64) -> u64 {
         let address = u128::from_be_bytes(self.address);
         let (network, host) = ((address >> 64) as u64, address as u64);
-        let mixed = folded_multiply(network ^ key, host ^ key.rotate_left(32));
         let port = u64::from(self.port_and_state >> 16);
-        folded_multiply(mixed ^ network.rotate_left(16) ^ host ^ port, key | 1)
+        mix(mix(network ^ key, key) ^ host, key) ^ mix(port ^ key, !key)
     }
 
     #[inline]
@@ -206,13 +205,23 @@ impl State {
     }
 }
 
-/// Multiplies to 128 bits and folds the halves: every input bit reaches the high output bits.
+/// Spreads endpoints evenly over all 64-bit numbers, whatever pattern they have. One product is
+/// not enough: addresses or ports in a row would crowd for some keys.
+#[inline]
+fn mix(value: u64, key: u64) -> u64 {
+    folded_multiply(folded_multiply(value, MIX_FIRST) ^ key.rotate_left(32), MIX_SECOND)
+}
+
+/// Multiplies to 128 bits and folds the halves.
 #[inline]
 fn folded_multiply(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     (product >> 64) as u64 ^ product as u64
 }
 
+/// Odd, with half of their bits set: the fractions of the golden ratio and of the root of 2.
+const MIX_FIRST: u64 = 0x9e37_79b9_7f4a_7c15;
+const MIX_SECOND: u64 = 0x6a09_e667_f3bc_c909;
 const SEEDER: u16 = 1 << 15;
 const COMPLETED: u16 = 1 << 14;
 /// The bits that hold seconds.

@@ -34,6 +34,28 @@ impl<'a> Reply<'a> {
             self.written = end;
         }
     }
+
+    /// Writes the first `quota` peers of `slots`, `me` left out; returns how many slots that took
+    /// and how many peers it were.
+    ///
+    /// Which slots are empty cannot be foreseen, so every record is written, and the next one
+    /// over it if it was none to keep: no branch to mispredict.
+    #[inline]
+    fn put_run<R: Record>(&mut self, slots: &[R], me: &R, quota: usize) -> (usize, usize) {
+        let mut kept = 0;
+        for (visited, record) in slots.iter().enumerate() {
+            let end = self.written + R::WIRE_BYTES;
+            let Some(space) = self.out.get_mut(self.written..end) else { break };
+            if kept == quota {
+                return (visited, kept);
+            }
+            record.write(space);
+            let keep = usize::from(!record.is_empty() & !record.is_peer(me));
+            self.written += keep * R::WIRE_BYTES;
+            kept += keep;
+        }
+        (slots.len(), kept)
+    }
 }
 
 /// Writes up to `want` of the peers that `me` may be told of: everybody else, or the leechers
@@ -46,7 +68,7 @@ pub(super) fn sample_flat<R: Record>(
     reply: &mut Reply<'_>,
 ) {
     let seeder = me.state().seeder();
-    let eligible = |peer: &&R| !(seeder && peer.state().seeder()) && !peer.is_peer(me);
+    let eligible = |peer: &&R| !(peer.is_peer(me) || seeder && peer.state().seeder());
     let mut left = peers.iter().filter(eligible).count();
     if want >= left {
         return peers.iter().filter(eligible).for_each(|peer| reply.put(peer));
@@ -86,16 +108,24 @@ pub(super) fn sample_table<R: Record>(
         return others.take(want).for_each(|peer| reply.put(peer));
     }
     let slots = table.slots();
-    let arcs_used = want.min(ARCS_MAX);
+    let arcs = (slots.len() / ARC_SLOTS_MIN).min(want / ARC_PEERS_MIN).clamp(1, ARCS_MAX);
+    let arcs_log2 = arcs.ilog2();
+    let arcs_used = 1 << arcs_log2;
     let rotation = rng.usize(..slots.len());
     let mut arcs = [Arc::default(); ARCS_MAX];
+    // All starts are drawn before the first is used: their cache misses overlap.
+    for (at, arc) in arcs[..arcs_used].iter_mut().enumerate() {
+        let begin = (at * slots.len()) >> arcs_log2;
+        let end = ((at + 1) * slots.len()) >> arcs_log2;
+        *arc = Arc::new(slots, begin + rotation, end - begin, me, rng);
+    }
     let mut missing = want;
-    for at in 0..arcs_used {
-        let begin = at * slots.len() / arcs_used;
-        let end = (at + 1) * slots.len() / arcs_used;
-        arcs[at] = Arc::new(slots, begin + rotation, end - begin, rng);
-        let quota = missing.div_ceil(arcs_used - at);
-        missing -= arcs[at].take(slots, me, quota, reply);
+    let mut owed = 0;
+    for (at, arc) in arcs[..arcs_used].iter_mut().enumerate() {
+        let quota = owed + (((at + 1) * want) >> arcs_log2) - ((at * want) >> arcs_log2);
+        let taken = arc.take(slots, me, quota, reply);
+        owed = quota - taken;
+        missing -= taken;
     }
     for arc in &mut arcs[..arcs_used] {
         if missing == 0 {
@@ -116,23 +146,25 @@ struct Arc {
 }
 
 impl Arc {
-    /// An arc that starts at a random peer. An empty slot is drawn again, because starting there
-    /// would favour peers that lie after a gap.
-    fn new<R: Record>(slots: &[R], begin: usize, length: usize, rng: &mut Rng) -> Self {
+    /// An arc that starts at a random peer. An empty slot or `me` is drawn again, because starting
+    /// there would favour the peers that follow.
+    fn new<R: Record>(slots: &[R], begin: usize, length: usize, me: &R, rng: &mut Rng) -> Self {
         let mut arc = Self { begin, length, offset: 0, walked: 0 };
         for _ in 0..DRAWS_MAX {
             arc.offset = rng.usize(..length);
-            if !arc.slot(slots).is_empty() {
+            let start = &slots[arc.slot(slots.len())];
+            if !start.is_empty() && !start.is_peer(me) {
                 break;
             }
         }
         arc
     }
 
+    /// The slot to visit next.
     #[inline]
-    fn slot<'a, R>(&self, slots: &'a [R]) -> &'a R {
+    fn slot(&self, slots: usize) -> usize {
         let slot = self.begin + self.offset;
-        &slots[if slot < slots.len() { slot } else { slot - slots.len() }]
+        if slot < slots { slot } else { slot - slots }
     }
 
     /// Writes the next `quota` peers, or as many as the arc still has; returns how many.
@@ -146,20 +178,29 @@ impl Arc {
     ) -> usize {
         let mut taken = 0;
         while taken < quota && self.walked < self.length {
-            let record = self.slot(slots);
-            self.walked += 1;
-            self.offset = if self.offset + 1 < self.length { self.offset + 1 } else { 0 };
-            if !record.is_empty() && !record.is_peer(me) {
-                reply.put(record);
-                taken += 1;
+            // As far as slots follow one another: to the end of the arc or of the ring.
+            let from = self.slot(slots.len());
+            let run =
+                (self.length - self.offset).min(self.length - self.walked).min(slots.len() - from);
+            let (visited, kept) = reply.put_run(&slots[from..from + run], me, quota - taken);
+            taken += kept;
+            self.walked += visited;
+            self.offset += visited;
+            if self.offset == self.length {
+                self.offset = 0;
             }
         }
         taken
     }
 }
 
-/// Into how many arcs the slots are cut.
+/// Into how many arcs the slots are cut at the most.
 const ARCS_MAX: usize = 8;
+/// The least that an arc is worth cutting for. In a short one the number of peers depends much
+/// on chance, and where it is low each would be named too often.
+const ARC_SLOTS_MIN: usize = 128;
+/// The fewest peers that an arc is worth cutting for: about as many lie in one cache line.
+const ARC_PEERS_MIN: usize = 6;
 /// How often an arc's start is drawn. At least half of the slots are taken, so the last draw is
 /// reached once in 60,000 times.
 const DRAWS_MAX: usize = 16;

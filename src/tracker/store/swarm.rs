@@ -4,8 +4,8 @@ use fastrand::Rng;
 use smallvec::SmallVec;
 
 use super::peer::{Record, State};
-use super::sample::{Reply, sample_flat, sample_table};
-use super::table::PeerTable;
+use super::sample::{Reply, sample_flat};
+use super::segments::{self, Segments};
 
 /// The peers of one torrent.
 #[derive(Debug)]
@@ -20,8 +20,8 @@ pub(super) enum Swarm<R: Record> {
 /// Peers by kind, so that a seeder's reply is chosen from leechers alone and counting is free.
 #[derive(Debug)]
 pub(super) struct LargeSwarm<R> {
-    seeders: PeerTable<R>,
-    leechers: PeerTable<R>,
+    seeders: Segments<R>,
+    leechers: Segments<R>,
 }
 
 /// Seeders and leechers.
@@ -41,11 +41,11 @@ pub(super) enum Placed {
     Refused,
 }
 
-/// How far a sweep has come in a large swarm: leechers first, then seeders, by hash.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How far a sweep has come in a large swarm: leechers first, then seeders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     in_seeders: bool,
-    hash: u64,
+    within: Option<segments::Position>,
 }
 
 impl<R: Record> Swarm<R> {
@@ -138,8 +138,8 @@ impl<R: Record> Swarm<R> {
         }
     }
 
-    /// Removes expired peers, in a large swarm those from `position` on and over about `budget`
-    /// slots. Returns how many records were visited and how many removed; `position` is `None`
+    /// Removes expired peers, in a large swarm from `position` on until about `budget` slots were
+    /// visited. Returns how many were visited and how many peers removed; `position` is `None`
     /// when the swarm is done.
     pub(super) fn expire(
         &mut self,
@@ -166,14 +166,18 @@ impl<R: Record> Swarm<R> {
         (visited, removed)
     }
 
-    /// Rebuilds the swarm from whatever records it holds, after a change to it was cut short.
-    pub(super) fn repair(&mut self, rng: &mut Rng) {
-        let peers = match self {
+    /// All peers, in no telling order.
+    pub(super) fn to_vec(&self) -> Vec<R> {
+        match self {
             Self::Flat(peers) => peers.to_vec(),
             Self::Large(large) => large.peers().copied().collect(),
-        };
+        }
+    }
+
+    /// Rebuilds the swarm from whatever records it holds, after a change to it was cut short.
+    pub(super) fn repair(&mut self, rng: &mut Rng) {
         // A peer that was being moved may be in both tables: it is kept once.
-        let unique = PeerTable::from_peers(peers, rng);
+        let unique = Segments::from_peers(self.to_vec(), rng);
         let large = LargeSwarm::from_peers(unique.peers().copied(), rng);
         *self = Self::Large(Box::new(large));
         self.flatten();
@@ -193,8 +197,8 @@ impl<R: Record> LargeSwarm<R> {
     fn from_peers(peers: impl Iterator<Item = R>, rng: &mut Rng) -> Self {
         let (seeders, leechers) = peers.partition(|peer| peer.state().seeder());
         Self {
-            seeders: PeerTable::from_peers(seeders, rng),
-            leechers: PeerTable::from_peers(leechers, rng),
+            seeders: Segments::from_peers(seeders, rng),
+            leechers: Segments::from_peers(leechers, rng),
         }
     }
 
@@ -225,20 +229,20 @@ impl<R: Record> LargeSwarm<R> {
 
     fn sample(&self, me: &R, stored: bool, want: usize, rng: &mut Rng, reply: &mut Reply<'_>) {
         if me.state().seeder() {
-            return sample_table(&self.leechers, me, want, rng, reply);
+            return self.leechers.sample(me, want, rng, reply);
         }
         let seeders = self.seeders.len();
         let others = seeders + self.leechers.len() - usize::from(stored);
         if want >= others {
-            sample_table(&self.seeders, me, seeders, rng, reply);
-            return sample_table(&self.leechers, me, want - seeders, rng, reply);
+            self.seeders.sample(me, seeders, rng, reply);
+            return self.leechers.sample(me, want - seeders, rng, reply);
         }
         // Rounded up as often as the fraction says, so that on average the share is exact.
         let share = want * seeders / others;
         let round_up = rng.usize(..others) < want * seeders % others;
         let share = share + usize::from(round_up);
-        sample_table(&self.seeders, me, share, rng, reply);
-        sample_table(&self.leechers, me, want - share, rng, reply);
+        self.seeders.sample(me, share, rng, reply);
+        self.leechers.sample(me, want - share, rng, reply);
     }
 
     fn expire(
@@ -247,15 +251,16 @@ impl<R: Record> LargeSwarm<R> {
         budget: usize,
         is_expired: impl Fn(State) -> bool,
     ) -> (usize, usize) {
-        let Position { in_seeders, hash } = position.unwrap_or_default();
-        let table = if in_seeders { &mut self.seeders } else { &mut self.leechers };
-        let slice = table.expire(hash, budget, is_expired);
-        *position = match (slice.next, in_seeders) {
-            (Some(hash), _) => Some(Position { in_seeders, hash }),
-            (None, false) => Some(Position { in_seeders: true, hash: 0 }),
+        let begin = Position { in_seeders: false, within: None };
+        let Position { in_seeders, mut within } = position.unwrap_or(begin);
+        let peers = if in_seeders { &mut self.seeders } else { &mut self.leechers };
+        let slice = peers.expire(&mut within, budget, is_expired);
+        *position = match (within, in_seeders) {
             (None, true) => None,
+            (None, false) => Some(Position { in_seeders: true, within }),
+            _ => Some(Position { in_seeders, within }),
         };
-        (slice.visited, slice.removed)
+        slice
     }
 }
 
@@ -267,9 +272,10 @@ fn replace_state<R: Record>(stored: &mut R, state: State) -> State {
     earlier
 }
 
-/// Gives heap memory back when a quarter of it is used.
+/// Gives heap memory back when a quarter of it is used, or none is needed.
 fn shrink_flat<R: Record>(peers: &mut SmallVec<[R; 2]>) {
-    if peers.spilled() && peers.len() * 4 <= peers.capacity() {
+    let wasteful = peers.len() * 4 <= peers.capacity() || peers.len() <= peers.inline_size();
+    if peers.spilled() && wasteful {
         peers.shrink_to_fit();
     }
 }

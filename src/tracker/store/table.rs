@@ -7,7 +7,7 @@
 //! - a lookup ends at an empty slot or at a larger hash, so a high load costs little;
 //! - where a record lies says nothing about when it came, so a window of slots is a fair sample;
 //! - growing and shrinking copy from front to back in one pass;
-//! - a hash is a position that survives every change of the table, which the sweep relies on.
+//! - a range of hashes is a part of the table, whatever changes, which the sweep relies on.
 
 use fastrand::Rng;
 
@@ -32,24 +32,26 @@ enum Place {
     Vacant(usize),
 }
 
-/// What one slice of a sweep did to a table.
-pub(super) struct Slice {
-    pub(super) visited: usize,
-    pub(super) removed: usize,
-    /// The hash to go on from; `None` when the table's end was reached.
-    pub(super) next: Option<u64>,
-}
-
 impl<R: Record> PeerTable<R> {
+    /// A table without peers, to be filled by [`PeerTable::append`] or replaced.
+    pub(super) fn empty() -> Self {
+        Self { slots: Vec::new(), capacity: 0, len: 0, key: 0 }
+    }
+
     /// A table of `peers`, in any order. Empty records and repeated endpoints are left out.
     pub(super) fn from_peers(mut peers: Vec<R>, rng: &mut Rng) -> Self {
         let key = rng.u64(..);
         peers.retain(|peer| !peer.is_empty());
         peers.sort_unstable_by_key(|peer| peer.hash(key));
         peers.dedup_by(|later, earlier| later.is_peer(earlier));
-        let mut table = Self { slots: Vec::new(), capacity: 0, len: peers.len() as u32, key };
-        table.slots = peers;
-        table.resize(roomy_capacity(table.len));
+        Self::from_sorted(peers, key)
+    }
+
+    /// A table of peers that are in the order of their hashes under `key`.
+    fn from_sorted(peers: Vec<R>, key: u64) -> Self {
+        let len = peers.len() as u32;
+        let mut table = Self { slots: peers, capacity: 0, len, key };
+        table.resize(roomy_capacity(len));
         table
     }
 
@@ -82,7 +84,7 @@ impl<R: Record> PeerTable<R> {
     /// Adds a peer that is not there yet.
     pub(super) fn insert(&mut self, peer: R, rng: &mut Rng) {
         debug_assert!(!peer.is_empty());
-        if (self.len + 1) as u64 * 8 > u64::from(self.capacity) * 7 {
+        if u64::from(self.len + 1) * 8 > u64::from(self.capacity) * 7 {
             self.resize(self.capacity + (self.capacity / 8).max(CAPACITY_STEP_MIN));
         }
         let Place::Vacant(slot) = self.locate(&peer) else { return };
@@ -114,51 +116,79 @@ impl<R: Record> PeerTable<R> {
         Some(removed)
     }
 
-    /// Removes peers whose state `is_expired` tells, from the hash `from` on, over `budget` slots
-    /// and then to the end of the cluster it stops in.
+    /// How many bits of hash divide the table into regions of 16 to 32 home slots, for
+    /// [`PeerTable::expire`].
+    pub(super) fn region_bits(&self) -> u32 {
+        (self.capacity / REGION_SLOTS_MIN).checked_ilog2().unwrap_or(0)
+    }
+
+    /// Takes the peers that `moves` tells out into a table of their own, in one pass: both keep
+    /// the key and so the order.
+    pub(super) fn split_off(&mut self, moves: impl Fn(&R) -> bool) -> Self {
+        let (moved, kept): (Vec<R>, Vec<R>) = self.peers().copied().partition(moves);
+        *self = Self::from_sorted(kept, self.key);
+        Self::from_sorted(moved, self.key)
+    }
+
+    /// Takes in all peers of `other`. If both have the same key it is a merge of two sorted runs,
+    /// which the sort makes use of.
+    pub(super) fn append(&mut self, other: Self) {
+        let mut peers: Vec<R> = self.peers().chain(other.peers()).copied().collect();
+        peers.sort_by_key(|peer| peer.hash(self.key));
+        *self = Self::from_sorted(peers, self.key);
+    }
+
+    /// Removes the peers of one region whose state `is_expired` tells: those whose hashes begin
+    /// with the `bits` low bits of `region`. Returns how many slots were visited, those to the
+    /// end of the last cluster included, and how many peers removed.
     ///
-    /// Records are moved as the sweep passes, not once per removal: a hole that opened at `write`
-    /// is filled by the records after it, until one of them is at home already.
+    /// The caller must not go through regions in order: with peers removed from one end on, the
+    /// rest would lie too densely for the table's size as soon as it shrinks or others come.
+    ///
+    /// Records are moved as the slots are visited, not once per removal: a hole that opened at
+    /// `write` is filled by the records after it, until one of them is at home already.
     pub(super) fn expire(
         &mut self,
-        from: u64,
-        budget: usize,
+        region: u32,
+        bits: u32,
         is_expired: impl Fn(State) -> bool,
-    ) -> Slice {
-        let start = self.position(from);
+    ) -> (usize, usize) {
+        let first = u64::from(region).checked_shl(u64::BITS - bits).unwrap_or(0);
+        let last = first | u64::MAX.checked_shr(bits).unwrap_or(0);
+        let start = self.position(first);
         let before = self.len;
         let (mut read, mut write) = (start, start);
         while let Some(&record) = self.slots.get(read) {
             if record.is_empty() {
                 write = read + 1;
-            } else {
-                let hole = write < read;
-                let at_home = hole && self.home(record.hash(self.key)) == read;
-                if read - start >= budget && (!hole || at_home) {
+                if self.home(last) <= read {
                     break;
                 }
-                if at_home {
+            } else {
+                let hash = record.hash(self.key);
+                let home = self.home(hash);
+                if home == read {
                     write = read;
                 }
-                if is_expired(record.state()) {
+                if hash > last && write == read {
+                    break;
+                }
+                if hash <= last && is_expired(record.state()) {
                     self.slots[read] = R::EMPTY;
                     self.len -= 1;
                 } else {
-                    if write < read {
-                        write = write.max(self.home(record.hash(self.key)));
-                        self.slots.swap(write, read);
-                    }
+                    write = write.max(home);
+                    self.slots.swap(write, read);
                     write += 1;
                 }
             }
             read += 1;
         }
-        let next = self.slots.get(read).map(|record| record.hash(self.key));
-        let slice = Slice { visited: read - start, removed: (before - self.len) as usize, next };
-        if slice.removed > 0 {
+        let removed = (before - self.len) as usize;
+        if removed > 0 {
             self.shrink();
         }
-        slice
+        (read - start, removed)
     }
 
     /// Where `peer` is or would go. Empty slots end the search, so it is short at any load the
@@ -168,10 +198,13 @@ impl<R: Record> PeerTable<R> {
         let hash = peer.hash(self.key);
         let mut slot = self.home(hash);
         while let Some(record) = self.slots.get(slot) {
+            if record.is_empty() {
+                break;
+            }
             if record.is_peer(peer) {
                 return Place::Taken(slot);
             }
-            if record.is_empty() || record.hash(self.key) > hash {
+            if record.hash(self.key) > hash {
                 break;
             }
             slot += 1;
@@ -194,7 +227,7 @@ impl<R: Record> PeerTable<R> {
     /// The slot at which a record of this hash would lie if it were alone.
     #[inline]
     fn home(&self, hash: u64) -> usize {
-        (u128::from(hash) * u128::from(self.capacity) >> 64) as usize
+        ((u128::from(hash) * u128::from(self.capacity)) >> 64) as usize
     }
 
     /// Whether the slot holds a record that is not at home.
@@ -256,6 +289,8 @@ fn roomy_capacity(len: u32) -> u32 {
     if len == 0 { 0 } else { (len + len / 4 + 4).max(CAPACITY_STEP_MIN) }
 }
 
+/// The fewest home slots of a region.
+const REGION_SLOTS_MIN: u32 = 16;
 /// The least that a table grows by, and the smallest that is not empty.
 const CAPACITY_STEP_MIN: u32 = 8;
 /// Slots allocated beyond the home slots at a time: most tables never need more.

@@ -138,7 +138,7 @@ impl<F: Family> Torrents<F> {
     }
 
     /// Stores, updates or removes the announcing peer and chooses the peers it is told of, which
-    /// are written to `out` as the wire has them.
+    /// are written to `out` as the wire has them; what `out` holds after them is left undefined.
     ///
     /// A seeder is told of leechers only, a leecher of both; nobody of itself. `completed` counts
     /// once for a stored peer, however often it is repeated. A stopping peer gets counts and no

@@ -1,0 +1,26 @@
+# shellcheck shell=bash
+# What several scripts need. Sourced after `set -euo pipefail`; sets `root`.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# Where rustup installs, for shells that have not read its profile yet.
+PATH=$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
+
+die() {
+    echo "${0##*/}: $*" >&2
+    exit 1
+}
+
+# Checks what a build needs and says how to get what is missing.
+require_cargo() {
+    local needed found
+    needed=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$root/Cargo.toml")
+    command -v cargo >/dev/null ||
+        die "cargo is missing. Install Rust $needed or later from https://rustup.rs, then run" \
+            "this again. (The cargo of Debian 12 is too old.)"
+    found=$(cargo --version | cut -d ' ' -f 2)
+    [[ $(printf '%s\n' "$needed" "$found" | sort -V | head -n 1) == "$needed" ]] ||
+        die "cargo is version $found, and Rust $needed or later is needed:" \
+            "run 'rustup update stable', or install it from https://rustup.rs."
+    command -v cc >/dev/null ||
+        die "a linker is missing. On Debian: apt-get install gcc libc6-dev"
+}

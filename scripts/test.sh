@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Checks everything there is to check: scripts, format, lints, documentation, tests, and that the
+# release build and the benchmarks compile. Stops at the first failure.
+#
+# As root it installs the Debian packages that tests need. As another user it says which are
+# missing, and the tests that need them, or a network namespace, are skipped. With
+# RINGTIDE_SKIP_REAL_CLIENTS=1 it installs nothing and skips those tests.
+set -euo pipefail
+# shellcheck source=scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+main() {
+    trap finish EXIT
+    cd "$root"
+    step "Rust toolchain" require_cargo
+    step "Debian packages" provide_packages
+    step "shell scripts" check_scripts
+    step "format" cargo fmt --check
+    step "lints" cargo clippy --locked --all-targets -- -D warnings
+    step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+    step "tests" cargo test --locked
+    step "release build, through run.sh" check_run
+    step "benchmarks compile" cargo bench --locked --no-run
+    step=""
+}
+
+# Runs one step under its name, in this shell, so that it can leave warnings.
+step() {
+    step=$1
+    shift
+    local started=$SECONDS
+    echo "== $step"
+    "$@"
+    echo "== $step: passed in $((SECONDS - started)) s"
+    steps_passed=$((steps_passed + 1))
+}
+
+finish() {
+    local status=$?
+    for warning in "${warnings[@]}"; do
+        echo "WARNING: $warning" >&2
+    done
+    if ((status == 0)); then
+        echo "test.sh: all $steps_passed steps passed in $SECONDS s"
+    else
+        echo "test.sh: FAILED in step '$step', after $SECONDS s" >&2
+    fi
+}
+
+warn() {
+    echo "WARNING: $*" >&2
+    warnings+=("$*")
+}
+
+provide_packages() {
+    local missing=()
+    command -v ip >/dev/null || missing+=(iproute2)
+    command -v shellcheck >/dev/null || missing+=(shellcheck)
+    command -v aria2c >/dev/null || missing+=(aria2)
+    command -v transmission-cli >/dev/null || missing+=(transmission-cli)
+    # Debian's own Python, for which the package is made, whatever other Python is in use.
+    /usr/bin/python3 -c "import libtorrent" 2>/dev/null || missing+=(python3-libtorrent)
+
+    if [[ ${RINGTIDE_SKIP_REAL_CLIENTS:-} == 1 ]]; then
+        warn "RINGTIDE_SKIP_REAL_CLIENTS=1: tests may be skipped. Not here: ${missing[*]:-nothing}."
+    elif ((EUID != 0)); then
+        export RINGTIDE_SKIP_REAL_CLIENTS=1
+        warn "Not root: tests that need network namespaces are SKIPPED."
+        ((${#missing[@]} == 0)) ||
+            warn "Tests that need these packages are SKIPPED: ${missing[*]}." \
+                "To run them: apt-get install ${missing[*]}"
+    elif ((${#missing[@]} > 0)); then
+        echo "Installing ${missing[*]}"
+        # The package lists may be absent or old.
+        install_packages "${missing[@]}" ||
+            { apt-get update -q && install_packages "${missing[@]}"; }
+    fi
+}
+
+install_packages() {
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+        -o DPkg::Lock::Timeout=120 "$@"
+}
+
+check_scripts() {
+    local scripts
+    mapfile -t scripts < <(find .ci scripts tests -name '*.sh' -o -path .ci/run)
+    for script in "${scripts[@]}"; do
+        bash -n "$script"
+    done
+    if command -v shellcheck >/dev/null; then
+        shellcheck -x "${scripts[@]}"
+    else
+        warn "shellcheck is missing: the scripts were only parsed."
+    fi
+    echo "${#scripts[@]} scripts"
+}
+
+# From another directory, as a user may call it.
+check_run() {
+    (cd / && "$root/scripts/run.sh" --help >/dev/null)
+}
+
+warnings=()
+steps_passed=0
+step="start"
+# Nothing here asks questions, so nothing may wait for an answer.
+main "$@" </dev/null

@@ -1,0 +1,60 @@
+//! Memory that is mapped at start and costs nothing until it is touched.
+
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+/// A private, zeroed, page-aligned stretch of memory that never moves.
+///
+/// An allocator would clear over-aligned memory by writing to it, and with that make megabytes of
+/// idle buffers resident. A fresh mapping reads as zeros without being there.
+#[derive(Debug)]
+pub(crate) struct Region {
+    base: NonNull<u8>,
+    bytes: usize,
+}
+
+impl Region {
+    /// Maps `bytes`, at least one.
+    ///
+    /// # Panics
+    /// When the process may map no more: pools are sized and mapped at start.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let length = NonZeroUsize::new(bytes).expect("a region holds at least one byte");
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new private mapping at an address of the kernel's choice touches nothing that
+        // exists.
+        let mapped = unsafe { mmap_anonymous(None, length, access, MapFlags::MAP_PRIVATE) };
+        let base = mapped.expect("address space for the buffers of a worker");
+        Self { base: base.cast(), bytes }
+    }
+
+    /// The first byte; the others follow.
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new` with this length and not unmapped since. Who lent parts of it to
+        // the kernel, or made references into it, keeps the region for longer than those.
+        let unmapped = unsafe { munmap(self.base.cast(), self.bytes) };
+        debug_assert!(unmapped.is_ok());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_is_zeroed_and_page_aligned() {
+        let region = Region::new(3 * 4096);
+        assert_eq!(region.base().as_ptr() as usize % 4096, 0);
+        // SAFETY: the region is 3 pages long, and nobody else uses it.
+        let bytes = unsafe { std::slice::from_raw_parts(region.base().as_ptr(), region.bytes) };
+        assert!(bytes.iter().all(|byte| *byte == 0));
+    }
+}

@@ -1,0 +1,179 @@
+//! The `ringtide` binary as a process of its own.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::eventually;
+
+pub const RINGTIDE: &str = env!("CARGO_BIN_EXE_ringtide");
+
+/// A running `ringtide`; killed in the end if it is still there.
+pub struct Binary {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Binary {
+    /// `ringtide tracker` on a port of 127.0.0.1 that the kernel chooses, with JSON logs.
+    pub fn tracker(arguments: &[&str]) -> Self {
+        let mut command = Command::new(RINGTIDE);
+        command.args(["tracker", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+        command.args(arguments);
+        Self::spawn(command)
+    }
+
+    /// Starts a command and gathers what it writes to standard error.
+    pub fn spawn(mut command: Command) -> Self {
+        // The caller may have set the variable itself.
+        if !command.get_envs().any(|(name, _)| name == "RINGTIDE_LOG") {
+            command.env_remove("RINGTIDE_LOG");
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let gathered = Arc::clone(&lines);
+        let reader = std::thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).for_each(|l| gathered.lock().unwrap().push(l));
+        });
+        Self { child, lines, reader: Some(reader) }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid() as i32), signal).unwrap();
+    }
+
+    /// The lines written so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// The events logged so far: every line has to be a JSON object.
+    pub fn events(&self) -> Vec<Value> {
+        let event = |line: &String| {
+            let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+            assert!(value.is_object(), "{line}");
+            value
+        };
+        self.lines().iter().map(event).collect()
+    }
+
+    /// The events so far whose message begins so.
+    pub fn events_of(&self, message: &str) -> Vec<Value> {
+        let mut events = self.events();
+        events.retain(|event| event["message"].as_str().unwrap().starts_with(message));
+        events
+    }
+
+    /// Waits for an event whose message begins so.
+    #[track_caller]
+    pub fn event(&self, message: &str) -> Value {
+        self.nth_event(message, 1)
+    }
+
+    /// Waits for the `nth` event whose message begins so.
+    #[track_caller]
+    pub fn nth_event(&self, message: &str, nth: usize) -> Value {
+        eventually(message, || self.events_of(message).into_iter().nth(nth - 1))
+    }
+
+    /// Waits until requests are answered, and returns the address of the first socket.
+    #[track_caller]
+    pub fn serving(&self) -> SocketAddr {
+        let event = self.event("serving");
+        event["listen"].as_str().unwrap().split(", ").next().unwrap().parse().unwrap()
+    }
+
+    /// Waits for the process's end; all it wrote can be read then.
+    #[track_caller]
+    pub fn exit(&mut self) -> ExitStatus {
+        let status = eventually("the end of the process", || self.child.try_wait().unwrap());
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        status
+    }
+
+    /// Waits for the process to fail at run time and returns what it wrote.
+    #[track_caller]
+    pub fn failure(&mut self) -> String {
+        self.failure_with(1)
+    }
+
+    /// Waits for the process to refuse its configuration and returns what it wrote.
+    #[track_caller]
+    pub fn refusal(&mut self) -> String {
+        self.failure_with(2)
+    }
+
+    #[track_caller]
+    fn failure_with(&mut self, code: i32) -> String {
+        let status = self.exit();
+        let text = self.lines().join("\n");
+        assert_eq!(status.code(), Some(code), "{text}");
+        assert!(!text.contains("panicked"), "{text}");
+        text
+    }
+}
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        // Both fail only when the process has gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A file in a directory of its own.
+pub fn file(name: &str, text: impl AsRef<[u8]>) -> (TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(name);
+    fs::write(&path, text).unwrap();
+    (directory, path.to_str().unwrap().to_owned())
+}
+
+/// `ringtide` under a user without privileges, and the directory of the copy that it may read.
+pub fn ringtide_of_nobody() -> (TempDir, Command) {
+    let directory = tempfile::tempdir().unwrap();
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return (directory, Command::new(RINGTIDE));
+    }
+    let copy = directory.path().join("ringtide");
+    fs::copy(RINGTIDE, &copy).unwrap();
+    for path in [directory.path(), &copy] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy);
+    (directory, command)
+}
+
+/// `ringtide` in a process where the system call `number` fails with `errno`; with `first`, only
+/// when its first argument is that.
+pub fn ringtide_refused(number: i64, first: Option<i32>, errno: i32) -> Command {
+    let first = first.map_or_else(|| "any".to_owned(), |value| value.to_string());
+    let mut command = Command::new("python3");
+    command.args(["-c", include_str!("refuse.py"), &number.to_string(), &first]);
+    command.args([&errno.to_string(), RINGTIDE]);
+    command
+}
+
+/// Says that a test cannot run here, past the harness, which shows nothing of tests that pass.
+pub fn skip(test: &str, reason: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+}

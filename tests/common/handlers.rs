@@ -1,0 +1,50 @@
+//! Small handlers for tests of the loop alone.
+
+use std::sync::Arc;
+
+use ringtide::handler::{self, Forwarded, Handler, Now, Packet, Part, Transmit};
+
+use ringtide::telemetry::{Counter, Counters};
+
+/// Answers every datagram with a copy of itself.
+pub struct Echo;
+
+impl Handler for Echo {
+    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
+        let _ = tx.reply(packet.path, |out| {
+            out[..packet.payload.len()].copy_from_slice(packet.payload);
+            packet.payload.len()
+        });
+    }
+
+    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
+}
+
+/// Answers every datagram straight from its receive buffer.
+pub struct Forward(pub Arc<Counters>);
+
+impl Handler for Forward {
+    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
+        let whole = packet.buffer.bytes();
+        let start = packet.payload.as_ptr() as usize - whole.as_ptr() as usize;
+        let range = start..start + packet.payload.len();
+        let part = Part { buffer: packet.buffer.clone(), range };
+        let _ = tx.forward(handler::Forward {
+            socket: packet.path.socket,
+            to: Some(packet.path.to),
+            ipv6: packet.path.to.is_ipv6(),
+            parts: &[part],
+            segment_bytes: None,
+            ttl: None,
+            tos: None,
+            tag: 0,
+        });
+    }
+
+    fn on_forwarded<T: Transmit>(&mut self, _: Now, forwarded: &Forwarded<'_>, _: &mut T) {
+        assert_eq!(forwarded.result, Ok(forwarded.parts[0].bytes().len()));
+        self.0.count(Counter::PacketsSent);
+    }
+
+    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
+}

@@ -1,0 +1,79 @@
+//! The whole tracker in this process: [`Process`] on ports that the kernel chose.
+
+use std::net::SocketAddr;
+
+use ringtide::config::Settings;
+use ringtide::process::Process;
+use ringtide::telemetry::{Counter, DropReason, Snapshot};
+
+use super::Client;
+
+/// A running tracker; stopped in the end, in whatever way that comes.
+pub struct Running {
+    process: Process,
+    pub settings: Settings,
+}
+
+impl Running {
+    /// One worker on 127.0.0.1, or whatever else `change` makes of the settings.
+    pub fn start(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::with_workers(1, change)
+    }
+
+    /// As [`Self::start`], with this many workers.
+    pub fn with_workers(workers: usize, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::default();
+        settings.tracker.listen = vec!["127.0.0.1:0".parse().unwrap()];
+        change(&mut settings);
+        let usable: Vec<usize> =
+            core_affinity::get_core_ids().unwrap().iter().map(|core| core.id).collect();
+        let cores: Vec<usize> = usable.iter().copied().cycle().take(workers).collect();
+        let process = Process::start(&settings, &cores).unwrap();
+        Self { process, settings }
+    }
+
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The address that stands at `index` in `listen`, with its port.
+    pub fn address(&self, index: usize) -> SocketAddr {
+        self.process.addresses().nth(index).unwrap()
+    }
+
+    /// A client of the first listen address.
+    pub fn client(&self) -> Client {
+        Client::new(self.address(0))
+    }
+
+    pub fn count(&self, counter: Counter) -> u64 {
+        self.process.counted().get(counter)
+    }
+
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.process.counted().dropped(reason)
+    }
+
+    /// Torrents and peers that are stored.
+    pub fn holdings(&self) -> (u64, u64) {
+        let holdings = self.process.holdings();
+        (holdings.torrents, holdings.peers)
+    }
+
+    /// Stops the workers and checks that every datagram was accounted for.
+    pub fn stop(mut self) -> Snapshot {
+        self.process.stop();
+        let total = self.process.counted();
+        let accounted = total.get(Counter::PacketsSent) + total.dropped_total();
+        assert_eq!(total.get(Counter::PacketsReceived), accounted, "{total:?}");
+        assert_eq!(total.get(Counter::WorkerRestarts), 0, "a worker panicked");
+        assert_eq!(total.get(Counter::CompletionQueueOverflows), 0);
+        total
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.process.stop();
+    }
+}

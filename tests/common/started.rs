@@ -1,0 +1,121 @@
+//! Workers on real rings that run a handler of the test's.
+
+use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use ringtide::clock::Clock;
+use ringtide::handler::Handler;
+use ringtide::net::lent::{Lend, SocketTable};
+use ringtide::net::socket::{SocketOptions, bind_group};
+use ringtide::net::steering::SteeringProgram;
+use ringtide::telemetry::{Counter, Counters, Snapshot};
+use ringtide::uring::LoopSizes;
+use ringtide::worker::{WorkerControl, WorkerPlan, Workers};
+
+/// Workers that run a handler of the test's.
+pub struct Started {
+    workers: Option<Workers>,
+    addresses: Vec<SocketAddr>,
+    pub counters: Vec<Arc<Counters>>,
+}
+
+impl Started {
+    pub fn new<H: Handler>(
+        count: usize,
+        listen: &[&str],
+        make: impl Fn(usize) -> H + Send + Sync + 'static,
+    ) -> Self {
+        Self::with(count, listen, None, LoopSizes::TRACKER, move |worker, _| make(worker))
+    }
+
+    /// As [`Self::new`], with all there is to choose; `make` gets the worker and its counters.
+    pub fn with<H: Handler>(
+        count: usize,
+        listen: &[&str],
+        steering: Option<&SteeringProgram>,
+        sizes: LoopSizes,
+        make: impl Fn(usize, Arc<Counters>) -> H + Send + Sync + 'static,
+    ) -> Self {
+        let options = SocketOptions { receive_buffer_bytes: 4 << 20, send_buffer_bytes: 4 << 20 };
+        let mut lent: Vec<Vec<Arc<dyn Lend>>> = (0..count).map(|_| Vec::new()).collect();
+        let mut addresses = Vec::new();
+        for address in listen {
+            let group = bind_group(address.parse().unwrap(), count, options, steering).unwrap();
+            assert_eq!(group.steered, steering.is_some() && count > 1);
+            addresses.push(group.sockets[0].address());
+            lent.iter_mut()
+                .zip(group.sockets)
+                .for_each(|(list, socket)| list.push(Arc::new(socket)));
+        }
+        let counters: Vec<_> = (0..count).map(|_| Arc::new(Counters::default())).collect();
+        let plans = lent
+            .into_iter()
+            .enumerate()
+            .map(|(index, sockets)| WorkerPlan {
+                index,
+                core: None,
+                table: Arc::new(SocketTable::new(sockets)),
+                counters: Arc::clone(&counters[index]),
+                control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
+                sizes,
+            })
+            .collect();
+        let of_worker = counters.clone();
+        let make = move |worker: usize| make(worker, Arc::clone(&of_worker[worker]));
+        let workers = Workers::start(plans, Clock::start(), make).unwrap();
+        Self { workers: Some(workers), addresses, counters }
+    }
+
+    pub fn address(&self, listen: usize) -> SocketAddr {
+        self.addresses[listen]
+    }
+
+    pub fn port(&self, listen: usize) -> u16 {
+        self.addresses[listen].port()
+    }
+
+    pub fn total(&self) -> Snapshot {
+        Snapshot::total(self.counters.iter().map(|counters| &**counters))
+    }
+
+    /// Sends a datagram and waits for the answer; asks again when it takes long.
+    pub fn ask(
+        &self,
+        client: &UdpSocket,
+        server: impl ToSocketAddrs,
+        request: &[u8],
+    ) -> (Vec<u8>, SocketAddr) {
+        client.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        let mut reply = vec![0; 65_536];
+        for _ in 0..10 {
+            client.send_to(request, &server).unwrap();
+            if let Ok((length, from)) = client.recv_from(&mut reply) {
+                reply.truncate(length);
+                return (reply, from);
+            }
+        }
+        panic!("no answer; counters: {:?}", self.total());
+    }
+
+    /// Stops the workers and checks that every datagram was accounted for.
+    pub fn stop_and_check(mut self) -> Snapshot {
+        self.workers.take().unwrap().stop();
+        let total = self.total();
+        let accounted = total.get(Counter::PacketsSent) + total.dropped_total();
+        assert_eq!(total.get(Counter::PacketsReceived), accounted, "{total:?}");
+        total
+    }
+
+    pub fn stop_within(mut self, limit: Duration) -> bool {
+        let workers = self.workers.take().unwrap();
+        let (sender, receiver) = mpsc::channel();
+        let started = Instant::now();
+        std::thread::spawn(move || {
+            workers.stop();
+            let _ = sender.send(());
+        });
+        receiver.recv_timeout(limit).is_ok() && started.elapsed() < limit
+    }
+}

@@ -1,0 +1,9 @@
+//! The `ringtide` process: signals, logs, what it says when it cannot start, what it costs idle.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod logs;
+mod reload;
+mod shutdown;
+mod start;

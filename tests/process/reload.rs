@@ -1,0 +1,80 @@
+//! SIGHUP: the access list is read again while announces go on.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+
+use crate::common::{Ask, Binary, Client, file, hash};
+
+fn start(mode: &str, list: &str) -> (Binary, Client) {
+    let binary = Binary::tracker(&["--access-mode", mode, "--access-file", list]);
+    let client = Client::new(binary.serving());
+    (binary, client)
+}
+
+/// The list is a pipe, so that reading it takes for as long as the test wants.
+#[test]
+fn announces_are_answered_while_the_list_is_read() {
+    let (directory, _) = file("unused", "");
+    let pipe = directory.path().join("list");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let path = pipe.to_str().unwrap().to_owned();
+    // Opening a pipe for writing waits for its reader, which is the process at its start.
+    let first = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::write(pipe, format!("{}\n", hash(9)))
+    });
+    let (binary, client) = start("deny", &path);
+    first.join().unwrap().unwrap();
+    let ask = Ask::leecher(hash(1), 1001);
+    assert_eq!(client.announce(&ask).counts(), (0, 1));
+
+    binary.signal(Signal::SIGHUP);
+    let mut list = File::options().write(true).open(&pipe).unwrap();
+    list.write_all(format!("{}\n", hash(1)).as_bytes()).unwrap();
+    for _ in 0..500 {
+        assert_eq!(client.announce(&ask).counts(), (0, 1), "the old list is in force");
+    }
+    client.announce_refused(&Ask::leecher(hash(9), 1001));
+    assert!(binary.events_of("access list reloaded").is_empty());
+    drop(list);
+    assert_eq!(binary.event("access list reloaded")["hashes"], 1);
+    client.announce_refused(&ask);
+    assert_eq!(client.announce(&Ask::leecher(hash(9), 1001)).counts(), (0, 1));
+}
+
+#[test]
+fn a_bad_list_keeps_the_old_one_and_says_where_and_why() {
+    let (_directory, list) = file("list", format!("{}\n", hash(1)));
+    let (binary, client) = start("allow", &list);
+    fs::write(&list, format!("# comment\n{}\n{}\n", hash(2), "0".repeat(39))).unwrap();
+    for (nth, reason) in [
+        (1, format!("{list}: line 3: an info hash has 40 hex digits (64 for v2), not 39")),
+        (2, format!("{list}: cannot be read: No such file or directory")),
+    ] {
+        binary.signal(Signal::SIGHUP);
+        let event = binary.nth_event("reload failed, the list in force stays", nth);
+        let message = event["message"].as_str().unwrap();
+        assert!(message.contains(&reason), "{message}");
+        assert_eq!(event["level"], "ERROR");
+        assert_eq!(client.announce(&Ask::leecher(hash(1), 1001)).counts(), (0, 1));
+        client.announce_refused(&Ask::leecher(hash(2), 1001));
+        fs::remove_file(&list).unwrap_or_default();
+    }
+    fs::write(&list, format!("{}\n", hash(2))).unwrap();
+    binary.signal(Signal::SIGHUP);
+    binary.event("access list reloaded");
+    assert_eq!(client.announce(&Ask::leecher(hash(2), 1001)).counts(), (0, 1));
+    client.announce_refused(&Ask::leecher(hash(1), 1001));
+}
+
+#[test]
+fn without_a_list_a_reload_changes_nothing() {
+    let binary = Binary::tracker(&[]);
+    let client = Client::new(binary.serving());
+    binary.signal(Signal::SIGHUP);
+    binary.event("nothing to reload: SIGHUP reads the access list again, and none is set");
+    assert_eq!(client.announce(&Ask::leecher(hash(1), 1001)).counts(), (0, 1));
+}

@@ -1,0 +1,128 @@
+//! Whole trackers and many clients in virtual time, driven by one seed.
+//!
+//! One to three workers serve clients over a network that loses, repeats, delays and reorders
+//! datagrams. Nothing reads a clock and one random generator decides everything, so a seed is a
+//! run. Each datagram that reaches the tracker also reaches a simple model, and every reply,
+//! counter and stored peer is compared with it.
+//!
+//! `RINGTIDE_SEED=<number> cargo test --test simulation -- --nocapture` repeats one run.
+#![allow(clippy::unwrap_used)]
+
+mod simulation {
+    pub(crate) mod client;
+    pub(crate) mod cluster;
+    pub(crate) mod coverage;
+    pub(crate) mod issued;
+    pub(crate) mod judge;
+    pub(crate) mod model;
+    pub(crate) mod noise;
+    pub(crate) mod reading;
+    pub(crate) mod scenario;
+    pub(crate) mod world;
+}
+
+use std::io::Write;
+
+use ringtide::telemetry::{Counter, DropReason};
+use simulation::coverage::{Coverage, Seen};
+use simulation::scenario::{Scenario, Shape};
+use simulation::world::{Outcome, World};
+
+/// Runs whose coverage is asserted; each shape of scenario comes up several times.
+const FIXED_SEEDS: std::ops::Range<u64> = 1..61;
+/// Runs that differ each time.
+const FRESH_SEEDS: usize = 4;
+
+/// Counted by an engine, which the simulation stands in for.
+const ENGINE_COUNTERS: [Counter; 9] = [
+    Counter::PacketsReceived,
+    Counter::BytesReceived,
+    Counter::PacketsSent,
+    Counter::BytesSent,
+    Counter::FramesReceived,
+    Counter::Iterations,
+    Counter::ReceiveRearms,
+    Counter::CompletionQueueOverflows,
+    Counter::WorkerRestarts,
+];
+
+/// Reasons that only an engine has. `SendSlotsFull` is an engine's as well, but that part of one
+/// the simulation plays.
+const ENGINE_REASONS: [DropReason; 5] = [
+    DropReason::Truncated,
+    DropReason::SocketFull,
+    DropReason::SendError,
+    DropReason::Panic,
+    DropReason::Shutdown,
+];
+
+#[test]
+fn fixed_seeds_agree_with_the_model_and_reach_everything() {
+    if let Some(seed) = requested_seed() {
+        run(seed);
+        return;
+    }
+    let mut seen = Coverage::default();
+    let mut totals = Vec::new();
+    for seed in FIXED_SEEDS {
+        let outcome = run(seed);
+        seen.merge(&outcome.seen);
+        totals.push(outcome.counted);
+    }
+    let missing: Vec<_> = Seen::ALL.iter().filter(|what| seen.times(**what) == 0).collect();
+    assert!(missing.is_empty(), "the generators never reached {missing:?}");
+    for counter in Counter::ALL.iter().filter(|counter| !ENGINE_COUNTERS.contains(counter)) {
+        assert!(totals.iter().any(|total| total.get(*counter) > 0), "{counter:?} never counted");
+    }
+    for reason in DropReason::ALL.iter().filter(|reason| !ENGINE_REASONS.contains(reason)) {
+        assert!(totals.iter().any(|total| total.dropped(*reason) > 0), "{reason:?} never counted");
+    }
+}
+
+#[test]
+fn fresh_seeds_agree_with_the_model() {
+    if requested_seed().is_some() {
+        return;
+    }
+    for _ in 0..FRESH_SEEDS {
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes).unwrap();
+        let seed = u64::from_be_bytes(bytes);
+        // Past the test harness, which keeps what successful tests print to itself.
+        writeln!(std::io::stderr(), "simulation: fresh seed {seed}").unwrap();
+        run(seed);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    if requested_seed().is_some() {
+        return;
+    }
+    for seed in FIXED_SEEDS.take(Shape::ALL.len()) {
+        let digest = World::new(seed).run().digest;
+        assert_eq!(digest, World::new(seed).run().digest, "seed {seed}");
+        assert_ne!(digest, World::new(seed + 1000).run().digest, "seed {seed}");
+    }
+}
+
+#[test]
+fn every_shape_and_number_of_workers_comes_up() {
+    let mut reached = [[false; 3]; Shape::ALL.len()];
+    for seed in 0..200 {
+        let scenario = Scenario::draw(&mut fastrand::Rng::with_seed(seed));
+        reached[scenario.shape as usize][scenario.workers - 1] = true;
+    }
+    assert_eq!(reached, [[true; 3]; Shape::ALL.len()]);
+}
+
+fn run(seed: u64) -> Outcome {
+    let world = World::new(seed);
+    println!("seed {seed}: {}", world.description());
+    world.run()
+}
+
+fn requested_seed() -> Option<u64> {
+    let text = std::env::var("RINGTIDE_SEED").ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("RINGTIDE_SEED={text}: not a decimal number")))
+}
