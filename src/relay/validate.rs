@@ -223,8 +223,7 @@ impl<'a> Check<'a> {
                     output.source.map(|source| check_source(source, &output.endpoint))
                 {
                     let part = RulePart::OutputSource(position);
-                    let message = format!("output {}, source: {reason}", position + 1);
-                    self.problem(index, part, &message);
+                    self.problem(index, part, &format!("source: {reason}"));
                 }
                 let first = *seen.entry(&output.endpoint).or_insert(position);
                 if first != position {
@@ -280,12 +279,17 @@ impl<'a> Check<'a> {
     }
 
     fn output_problem(&mut self, rule: usize, position: usize, text: &str) {
-        let message = format!("output {}: {text}", position + 1);
-        self.problem(rule, RulePart::Output(position), &message);
+        self.problem(rule, RulePart::Output(position), text);
     }
 
     fn problem(&mut self, rule: usize, part: RulePart, text: &str) {
-        let message = format!("rule \"{}\": {text}", self.names[rule]);
+        let name = &self.names[rule];
+        let message = match part {
+            RulePart::Output(position) | RulePart::OutputSource(position) => {
+                format!("rule \"{name}\", output {}: {text}", position + 1)
+            }
+            _ => format!("rule \"{name}\": {text}"),
+        };
         self.problems.push(RuleProblem { rule, part, message });
     }
 }

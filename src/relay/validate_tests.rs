@@ -47,7 +47,7 @@ fn assert_problem(drafts: &[RuleDraft], rule: usize, part: RulePart, hint: &str)
     let found = problems(drafts);
     assert_eq!(found.len(), 1, "{hint}: {found:?}");
     assert_eq!((found[0].0, found[0].1), (rule, part), "{found:?}");
-    let prefix = format!("rule \"rule-{}\": ", rule + 1);
+    let prefix = format!("rule \"rule-{}\"", rule + 1);
     assert!(found[0].2.starts_with(&prefix), "{found:?}");
     assert!(found[0].2.contains(hint), "{hint}: {found:?}");
 }
