@@ -2,7 +2,10 @@
 //! outside the ring itself.
 
 pub mod address;
+pub mod bpf;
 pub mod buffers;
+pub mod filter;
 pub mod lent;
+mod options;
 pub mod socket;
 pub mod steering;
