@@ -4,11 +4,14 @@
 pub mod address;
 pub mod bpf;
 pub mod buffers;
+pub mod egress;
 pub mod filter;
 pub mod interface;
 pub mod lent;
 pub mod link_watch;
+pub mod membership;
 mod netlink;
 mod options;
+pub mod packet_socket;
 pub mod socket;
 pub mod steering;
