@@ -156,11 +156,6 @@ fn open(receive_buffer_bytes: usize, short: &mut Option<usize>) -> io::Result<So
     for option in [libc::PACKET_VNET_HDR, libc::PACKET_AUXDATA] {
         set_option(&socket, libc::SOL_PACKET, option, &1)?;
     }
-    match set_option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1) {
-        // Kernels before 4.20: our own frames are then told by their address.
-        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {}
-        result => result?,
-    }
     *short = least(*short, ask_receive_buffer(&socket, receive_buffer_bytes)?);
     FrameFilter::nothing().attach(&socket)?;
     Ok(socket)
@@ -183,7 +178,11 @@ fn bind(socket: &Socket, interface_index: u32) -> io::Result<()> {
 /// Joins a fanout group, or founds one under a number that the kernel chooses, and returns its
 /// number. A group of one is of use too: it defragments.
 fn join(socket: &Socket, group: Option<u16>) -> io::Result<u16> {
-    let mode = libc::PACKET_FANOUT_HASH | libc::PACKET_FANOUT_FLAG_DEFRAG;
+    // What this host sends is left out for the group as a whole: in a group the kernel does not
+    // look at the PACKET_IGNORE_OUTGOING of its members.
+    let mode = libc::PACKET_FANOUT_HASH
+        | libc::PACKET_FANOUT_FLAG_DEFRAG
+        | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING;
     let (number, mode) = match group {
         Some(number) => (number, mode),
         None => (0, mode | libc::PACKET_FANOUT_FLAG_UNIQUEID),
