@@ -87,6 +87,8 @@ pub struct Frame<'a> {
     pub socket: SocketId,
     /// A `virtio_net_hdr`, then the frame from its Ethernet header on: a part of `buffer`.
     pub bytes: &'a [u8],
+    /// Where `bytes` starts in `buffer`.
+    pub start: usize,
     /// The buffer behind `bytes`.
     pub buffer: &'a Buffer,
     /// What the packet socket says beside the frame; `None` when it says nothing.
