@@ -1,6 +1,10 @@
+//! The multicast relay as plain functions of frames and time: frames in, datagrams out.
 
 pub mod checksum;
+pub mod datagram;
 pub mod ethernet;
+#[cfg(test)]
+mod golden;
 pub mod ipv4;
 pub mod ipv6;
 pub mod rule;
@@ -9,4 +13,5 @@ pub mod udp;
 pub mod virtio;
 mod wire;
 
+pub use datagram::{Datagram, count_datagrams};
 pub use rule::{Dscp, Endpoint, Input, Offload, Output, RelaySettings, Rule, Ttl};
