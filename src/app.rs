@@ -83,7 +83,8 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
 }
 
 fn steering_state(settings: &Settings, workers: usize, steered: bool) -> &'static str {
-    match (workers, settings.tracker.steering, steered) {
+    let wanted = settings.tracker.as_ref().is_some_and(|tracker| tracker.steering);
+    match (workers, wanted, steered) {
         (1, _, _) => "not needed",
         (_, false, _) => "off",
         (_, true, true) => "on",
@@ -108,7 +109,7 @@ fn watch(settings: &Settings, process: &Process, signals: &mut Signals) -> Resul
 }
 
 fn reload(settings: &Settings, process: &Process) {
-    if settings.tracker.access.is_none() {
+    if settings.tracker.as_ref().is_none_or(|tracker| tracker.access.is_none()) {
         return info!("nothing to reload: SIGHUP reads the access list again, and none is set");
     }
     match process.reload(settings) {

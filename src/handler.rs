@@ -202,6 +202,12 @@ pub trait Handler {
         let _ = (now, frame, tx);
     }
 
+    /// Sends that the next frame can lead to at the most, those of the flush after it included.
+    /// The engine holds frames back while it has fewer free slots.
+    fn sends_per_frame_max(&self) -> usize {
+        0
+    }
+
     /// Learns how a forward ended; may forward its parts again.
     fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &Forwarded<'_>, tx: &mut T) {
         let _ = (now, forwarded, tx);

@@ -1,11 +1,11 @@
 //! The rules as one worker sees them: matched by socket and destination, swapped as a whole.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use hashbrown::{DefaultHashBuilder, HashMap};
 
 use super::rule::Offload;
 use super::stats::FlowCounters;
@@ -18,14 +18,10 @@ pub struct RelayTable {
     pub generation: u64,
     /// Whether datagrams are kept together.
     pub offload: Offload,
-    /// Rules by what they take.
-    pub inputs: HashMap<InputKey, usize, DefaultHashBuilder>,
+    /// Rules by what they take. With source lists, several may take the same.
+    pub inputs: HashMap<InputKey, Vec<usize>>,
     /// The rules.
     pub rules: Vec<TableRule>,
-    /// One more than the largest tag of any output.
-    pub tags: usize,
-    /// The most receive buffers that one output may hold.
-    pub held_max: usize,
 }
 
 /// What a rule takes, as a frame shows it.
@@ -33,8 +29,17 @@ pub struct RelayTable {
 pub struct InputKey {
     /// The packet socket, which stands for the interface.
     pub socket: SocketId,
-    /// Where the datagram is going.
-    pub destination: SocketAddr,
+    /// Where the datagram is going, without flow label and scope.
+    pub address: IpAddr,
+    /// The UDP port.
+    pub port: u16,
+}
+
+impl InputKey {
+    /// What arrives at `socket` for `destination`.
+    pub const fn new(socket: SocketId, destination: SocketAddr) -> Self {
+        Self { socket, address: destination.ip(), port: destination.port() }
+    }
 }
 
 /// One rule.
@@ -42,8 +47,6 @@ pub struct InputKey {
 pub struct TableRule {
     /// Sources to take datagrams from; empty takes all.
     pub sources: Box<[IpAddr]>,
-    /// Whether some output keeps the TTL or the code point.
-    pub keeps: bool,
     /// What the worker took for this rule.
     pub counters: Arc<FlowCounters>,
     /// Where it goes.
@@ -57,26 +60,27 @@ pub struct TableOutput {
     pub socket: Option<SocketId>,
     /// Whether it is an IPv6 socket.
     pub ipv6: bool,
-    /// The output's own number among all outputs; stays when rules change.
-    pub tag: u32,
-    /// The largest payload that leaves the interface unfragmented.
+    /// The longest payload that leaves the interface unfragmented.
     pub segment_max: usize,
+    /// The longest payload of a datagram at all.
+    pub payload_max: usize,
     /// Whether it sends with the TTL that came in.
     pub keep_ttl: bool,
     /// Whether it sends with the code point that came in.
     pub keep_dscp: bool,
-    /// What the worker sent.
-    pub counters: Arc<FlowCounters>,
-    /// Set when the kernel refused `UDP_SEGMENT` here: from then on datagrams go singly.
-    pub refuses_segments: Arc<AtomicBool>,
+    /// What the worker sent, and how it stands; outlives the table.
+    pub state: Arc<OutputState>,
 }
 
-impl TableOutput {
-    /// The largest payload of a datagram: 65,535 bytes less the headers that count (RFC 768,
-    /// RFC 791, RFC 8200).
-    pub const fn payload_max(&self) -> usize {
-        if self.ipv6 { 65_535 - 8 } else { 65_535 - 20 - 8 }
-    }
+/// One worker's figures of one output, and what it learned about it.
+#[derive(Debug, Default)]
+pub struct OutputState {
+    /// Its own number among all outputs that there ever were.
+    pub tag: u32,
+    /// What the worker sent.
+    pub counters: FlowCounters,
+    /// Set when the kernel refused `UDP_SEGMENT` here: from then on datagrams go singly.
+    pub refuses_segments: AtomicBool,
 }
 
 /// The table in force on one worker.
