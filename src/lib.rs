@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod error;
 pub mod handler;
+pub mod jobs;
 pub mod logging;
 #[allow(unsafe_code)]
 pub mod net;

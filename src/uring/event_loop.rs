@@ -175,8 +175,7 @@ impl<'r> EventLoop<'r> {
         // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for one completion
         // more than those spares a turn that would reap nothing but them.
         // Frames held back wait for nothing else.
-        let want =
-            self.pools.slots.in_flight() + usize::from(self.pools.deferred.is_empty());
+        let want = self.pools.slots.in_flight() + usize::from(self.pools.deferred.is_empty());
         self.queues.submit_and_wait(want, wait)?;
         let now = self.clock.now();
         self.plan.counters.count(Counter::Iterations);
@@ -260,8 +259,7 @@ impl<'r> EventLoop<'r> {
         let pools = &mut *self.pools;
         let mut handled = false;
         while !pools.deferred.is_empty()
-            && (pools.slots.in_flight() == 0
-                || pools.slots.free() >= handler.sends_per_frame_max())
+            && (pools.slots.in_flight() == 0 || pools.slots.free() >= handler.sends_per_frame_max())
         {
             let Some((socket, buffer)) = pools.deferred.pop_front() else { break };
             // A socket that was taken back in the meantime left nothing to match.

@@ -49,9 +49,10 @@ impl RelayControl {
         });
         RelayFigures {
             rules: rules.collect(),
-            unmatched: sum(
-                &mut self.workers.iter().map(|worker| worker.shared.unmatched.snapshot())
-            ),
+            unmatched: sum(&mut self
+                .workers
+                .iter()
+                .map(|worker| worker.shared.unmatched.snapshot())),
             kernel_drops: self.inputs.kernel_drops(),
         }
     }
