@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::thread;
@@ -42,7 +43,10 @@ impl Namespace {
             std::panic::resume_unwind(panic);
         });
         let namespace = Self { file };
-        namespace.sysctl("net/ipv6/conf/default/accept_dad", "0");
+        // Probing for duplicate addresses would take a second for each cable.
+        for conf in ["all", "default"] {
+            namespace.sysctl(&format!("net/ipv6/conf/{conf}/accept_dad"), "0");
+        }
         namespace.ip("link set lo up");
         namespace
     }
@@ -80,6 +84,17 @@ impl Namespace {
         self.run(|| Interface::find(name).unwrap()).unwrap_or_else(|| panic!("no {name}"))
     }
 
+    /// Waits until an interface carries IPv4 and IPv6, and returns its link-local address.
+    pub fn ready(&self, name: &str) -> Ipv6Addr {
+        wait_for("an interface that carries packets", || {
+            let Interface { up, addresses, .. } = self.interface(name);
+            addresses.iter().filter(|_| up).find_map(|address| match address {
+                IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(*v6),
+                _ => None,
+            })
+        })
+    }
+
     /// What `ip` takes for a namespace without a name.
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
@@ -110,7 +125,7 @@ impl Cable {
             namespace.ip(&format!("link set dev {name} up"));
         }
         for (namespace, name) in [(&self.near, near), (&self.far, far)] {
-            wait_for("both ends are up", || namespace.interface(name).up.then_some(()));
+            namespace.ready(name);
         }
     }
 }
