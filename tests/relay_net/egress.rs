@@ -1,9 +1,13 @@
 //! What an output's socket puts on the wire, as a packet socket on the other side sees it.
 
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
+
+use nix::sys::socket::{MsgFlags, recv, send};
 use ringtide::net::egress::{EgressError, EgressOptions, EgressSocket};
 
 use super::capture::{Capture, Sender, output};
-use super::namespace::{Cable, Namespace, switched_off};
+use super::namespace::{Cable, Namespace, switched_off, wait_for};
 
 const GROUP: &str = "239.2.2.2:5002";
 const GROUP_V6: &str = "[ff15::2]:5002";
@@ -145,6 +149,37 @@ fn a_receiver_on_the_same_host_sees_it_too() {
     Sender::new(&cable.near, "a", GROUP).send(b"here too");
     let mut bytes = [0; 16];
     assert_eq!(receiver.recv(&mut bytes).unwrap(), 8);
+}
+
+#[test]
+fn a_peers_answers_are_not_kept_and_its_refusal_costs_no_datagram() {
+    if switched_off() {
+        return;
+    }
+    let cable = Cable::new();
+    let sender = Sender::new(&cable.near, "a", HOST);
+    let descriptor = sender.0.as_raw_fd();
+    let host = cable.far.run(|| UdpSocket::bind(HOST).unwrap());
+    host.set_read_timeout(Some(super::DEADLINE)).unwrap();
+    let mut bytes = [0; 16];
+    sender.send(b"hello");
+    let (_, from) = host.recv_from(&mut bytes).unwrap();
+    host.send_to(b"answer", from).unwrap();
+    drop(host);
+    // Nobody has the port any more. The refusal comes after the answer, and ends a send.
+    wait_for("a refusal", || {
+        (send(descriptor, b"void", MsgFlags::empty()) == Err(nix::Error::ECONNREFUSED))
+            .then_some(())
+    });
+    let kept = recv(descriptor, &mut bytes, MsgFlags::MSG_DONTWAIT);
+    assert!([Err(nix::Error::EAGAIN), Err(nix::Error::ECONNREFUSED)].contains(&kept), "{kept:?}");
+    let capture = Capture::start(&cable.far, "b", 1, &[HOST]);
+    let again = || send(descriptor, b"again", MsgFlags::empty());
+    if let Err(refused) = again() {
+        assert_eq!(refused, nix::Error::ECONNREFUSED);
+        assert_eq!(again(), Ok(5));
+    }
+    assert_eq!(capture.next().payload(), b"again");
 }
 
 fn refusal(namespace: &Namespace, name: &str, options: EgressOptions) -> EgressError {

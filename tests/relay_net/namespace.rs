@@ -6,6 +6,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -118,7 +119,11 @@ impl Cable {
     /// Adds a cable with addresses in 10.`net`.0.0/24 and fd`net`::/64.
     pub fn add(&self, near: &str, far: &str, net: u8) {
         let other = self.far.path();
-        self.near.ip(&format!("link add name {near} type veth peer name {far} netns {other}"));
+        // Ends with the same index in both namespaces look like hardware to the kernel, and news
+        // of their carrier may then wait for a second (`linkwatch_urgent_event`).
+        let index = INDEX.fetch_add(1, Ordering::Relaxed);
+        let veth = format!("index {index} type veth peer name {far} netns {other}");
+        self.near.ip(&format!("link add name {near} {veth}"));
         for (namespace, name, host) in [(&self.near, near, 1), (&self.far, far, 2)] {
             namespace.ip(&format!("addr add 10.{net}.0.{host}/24 dev {name}"));
             namespace.ip(&format!("addr add fd{net:02}::{host}/64 dev {name} nodad"));
@@ -129,6 +134,9 @@ impl Cable {
         }
     }
 }
+
+/// Interfaces made anew get another index each.
+static INDEX: AtomicU32 = AtomicU32::new(1000);
 
 /// Asks again and again until there is an answer, and fails when there is none in time.
 pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
