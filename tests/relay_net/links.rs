@@ -20,7 +20,7 @@ struct Heard<'n> {
 
 impl<'n> Heard<'n> {
     fn start(namespace: &'n Namespace) -> Self {
-        let watch = namespace.run(|| LinkWatch::start()).unwrap();
+        let watch = namespace.run(LinkWatch::start).unwrap();
         Self { namespace, watch, events: Vec::new() }
     }
 
