@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::filter::FrameFilter;
 use super::interface::Interface;
 use super::lent::{Lend, Receives};
 use super::options::{ask_send_buffer, fragment_freely, set_option};
@@ -34,6 +35,9 @@ pub struct EgressOptions {
 /// taking a local receiver's feed away would be a surprise. Where nobody on this host joined the
 /// group, the kernel makes no copy; and where somebody did, our packet sockets do not see the
 /// copy (the kernel keeps `PACKET_LOOPBACK` from them).
+///
+/// A host that refuses a datagram by ICMP makes the next send fail, with `ECONNREFUSED` for
+/// example. That send is not to blame: the same bytes can be sent again at once.
 #[derive(Debug)]
 pub struct EgressSocket {
     socket: Socket,
@@ -232,6 +236,8 @@ fn unbound(interface: &Interface, options: &EgressOptions) -> io::Result<Socket>
             }
         }
     }
+    // What the peer may answer is not wanted, and nobody would take it out of the buffer.
+    FrameFilter::nothing().attach(&socket)?;
     // A datagram longer than the MTU leaves in fragments, as it came in.
     fragment_freely(&socket, to.is_ipv6())?;
     Ok(socket)
@@ -292,6 +298,8 @@ const UDP_HEADER_BYTES: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn loopback() -> Interface {

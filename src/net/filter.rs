@@ -31,7 +31,7 @@ pub struct FrameFilter {
 }
 
 impl FrameFilter {
-    /// A filter that passes nothing.
+    /// A filter that passes nothing, on any socket.
     pub fn nothing() -> Self {
         compile(&[])
     }

@@ -17,7 +17,8 @@ pub struct Interface {
     pub index: u32,
     /// The longest IP packet it carries, in bytes.
     pub mtu: u32,
-    /// Whether it is administratively up and has a carrier.
+    /// Whether it carries packets: it is administratively up, and its operational state is not
+    /// down, as without a carrier (RFC 2863, section 3.1.13).
     pub up: bool,
     /// Whether its frames begin with an Ethernet header.
     pub ethernet: bool,
@@ -59,9 +60,10 @@ pub enum LinkChange {
     Appeared,
     /// There is none of this name any more: it was removed, renamed or moved elsewhere.
     Gone,
-    /// It is up and has a carrier.
+    /// It carries packets. Its IPv6 addresses may be usable a little later only, which is
+    /// [`LinkChange::Addresses`] then.
     Up,
-    /// It is down or lost its carrier.
+    /// It carries no packets: it was set down or lost its carrier.
     Down,
     /// Its MTU is now this many bytes.
     Mtu(u32),

@@ -206,14 +206,15 @@ const LINK_HEADER_BYTES: usize = size_of::<libc::ifinfomsg>();
 const ADDRESS_HEADER_BYTES: usize = size_of::<libc::ifaddrmsg>();
 const REQUEST_BYTES: usize = 16 + LINK_HEADER_BYTES;
 
-/// Administratively up, and with a carrier.
-const LINK_UP: u32 = (libc::IFF_UP | libc::IFF_LOWER_UP) as u32;
+/// Administratively up, and operating. With a carrier alone (`IFF_LOWER_UP`) an interface may
+/// still drop what is sent, until the kernel has started its queues.
+const LINK_UP: u32 = (libc::IFF_UP | libc::IFF_RUNNING) as u32;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// `RTM_NEWLINK` for `veth0`, index 5, up with a carrier, MTU 9000, and an attribute of
+    /// `RTM_NEWLINK` for `veth0`, index 5, up and running, MTU 9000, and an attribute of
     /// a kind that does not exist.
     const NEW_LINK: [u8; 60] = [
         60, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // nlmsghdr
@@ -266,8 +267,8 @@ mod tests {
     }
 
     #[test]
-    fn without_a_carrier_or_while_probed_nothing_is_usable() {
-        let down = read(&with(&NEW_LINK, 26, 0)).unwrap();
+    fn what_does_not_run_or_is_still_probed_is_not_usable() {
+        let down = read(&with(&NEW_LINK, 24, 0x03)).unwrap();
         assert!(matches!(down[..], [News::Link(LinkNews { up: false, .. })]), "{down:?}");
         let tentative = read(&with(&NEW_ADDRESS, 18, 0x40)).unwrap();
         assert!(matches!(tentative[..], [News::Address { usable: false, .. }]), "{tentative:?}");

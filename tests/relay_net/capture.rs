@@ -1,6 +1,6 @@
 //! Frames as a loop's handler gets them from packet sockets, and senders to make them.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -214,14 +214,4 @@ impl Sender {
         let parts = [std::io::IoSlice::new(payload)];
         sendmsg::<()>(self.0.as_raw_fd(), &parts, &control, MsgFlags::empty(), None)
     }
-}
-
-/// The link-local address that an interface has.
-pub fn link_local(namespace: &Namespace, interface: &str) -> Ipv6Addr {
-    let addresses = namespace.interface(interface).addresses;
-    let found = addresses.iter().find_map(|address| match address {
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(*v6),
-        _ => None,
-    });
-    found.expect("every interface with IPv6 has one")
 }

@@ -3,8 +3,10 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -42,7 +44,10 @@ impl Namespace {
             std::panic::resume_unwind(panic);
         });
         let namespace = Self { file };
-        namespace.sysctl("net/ipv6/conf/default/accept_dad", "0");
+        // Probing for duplicate addresses would take a second for each cable.
+        for conf in ["all", "default"] {
+            namespace.sysctl(&format!("net/ipv6/conf/{conf}/accept_dad"), "0");
+        }
         namespace.ip("link set lo up");
         namespace
     }
@@ -80,6 +85,17 @@ impl Namespace {
         self.run(|| Interface::find(name).unwrap()).unwrap_or_else(|| panic!("no {name}"))
     }
 
+    /// Waits until an interface carries IPv4 and IPv6, and returns its link-local address.
+    pub fn ready(&self, name: &str) -> Ipv6Addr {
+        wait_for("an interface that carries packets", || {
+            let Interface { up, addresses, .. } = self.interface(name);
+            addresses.iter().filter(|_| up).find_map(|address| match address {
+                IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(*v6),
+                _ => None,
+            })
+        })
+    }
+
     /// What `ip` takes for a namespace without a name.
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
@@ -103,17 +119,24 @@ impl Cable {
     /// Adds a cable with addresses in 10.`net`.0.0/24 and fd`net`::/64.
     pub fn add(&self, near: &str, far: &str, net: u8) {
         let other = self.far.path();
-        self.near.ip(&format!("link add name {near} type veth peer name {far} netns {other}"));
+        // Ends with the same index in both namespaces look like hardware to the kernel, and news
+        // of their carrier may then wait for a second (`linkwatch_urgent_event`).
+        let index = INDEX.fetch_add(1, Ordering::Relaxed);
+        let veth = format!("index {index} type veth peer name {far} netns {other}");
+        self.near.ip(&format!("link add name {near} {veth}"));
         for (namespace, name, host) in [(&self.near, near, 1), (&self.far, far, 2)] {
             namespace.ip(&format!("addr add 10.{net}.0.{host}/24 dev {name}"));
             namespace.ip(&format!("addr add fd{net:02}::{host}/64 dev {name} nodad"));
             namespace.ip(&format!("link set dev {name} up"));
         }
         for (namespace, name) in [(&self.near, near), (&self.far, far)] {
-            wait_for("both ends are up", || namespace.interface(name).up.then_some(()));
+            namespace.ready(name);
         }
     }
 }
+
+/// Interfaces made anew get another index each.
+static INDEX: AtomicU32 = AtomicU32::new(1000);
 
 /// Asks again and again until there is an answer, and fails when there is none in time.
 pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
