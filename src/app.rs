@@ -2,15 +2,19 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::{error, info, warn};
 
+use crate::clock::Clock;
 use crate::config::{CoreError, Settings};
 use crate::control::relay::{RelayControl, RelayReporter};
 use crate::control::report::Report;
 use crate::control::{Event, Signals};
 use crate::error::Remedy;
+use crate::logging::RateLimited;
 use crate::process::{Process, ProcessError};
 use crate::telemetry::Snapshot;
 
@@ -49,6 +53,7 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     // First of all: threads inherit the signal mask.
     let mut signals = Signals::block().map_err(RunError::Signals)?;
     log_panics();
+    raise_file_limit();
     let usable: Vec<usize> =
         core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
     let cores = settings.worker_cores(&usable)?;
@@ -182,15 +187,35 @@ impl Reporter {
     }
 }
 
+/// Takes all descriptors that the system permits: each worker has a socket for each address and
+/// output, and as many registered files must be allowed as its ring may hold.
+fn raise_file_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        warn!(%error, "the limit on open files stays at {soft}");
+    }
+}
+
 /// Sends panics to the log, with a backtrace; the worker that panicked is restarted.
 fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
+    let clock = Clock::start();
+    // Whatever makes a worker panic may come again with every packet.
+    let limit = Mutex::new(RateLimited::new(PANICS_LOGGED_MAX, PANICS_INTERVAL));
+    std::panic::set_hook(Box::new(move |panic| {
+        let mut limit = limit.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(admitted) = limit.admit(clock.now()) else { return };
         let backtrace = std::backtrace::Backtrace::force_capture();
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("unnamed").to_owned();
-        error!(thread = name, %backtrace, "{panic}");
+        error!(thread = name, %backtrace, "{panic}{admitted}");
     }));
 }
+
+/// Panics with a backtrace in the log, in each interval.
+const PANICS_LOGGED_MAX: u32 = 5;
+const PANICS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often the relay tries again what could not be opened.
 const RELAY_RETRY_INTERVAL: Duration = Duration::from_secs(1);

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
@@ -154,7 +155,11 @@ impl Process {
             load_access(settings.tracker.as_ref().and_then(|tracker| tracker.access.as_ref()))?;
         let hashes = access.len();
         let settings = self.policy.current().settings.clone();
-        self.policy.replace(Policy { settings, access });
+        let earlier = self.policy.replace(Policy { settings, access });
+        let deadline = Instant::now() + POLICY_WAIT;
+        while Arc::strong_count(&earlier) > 1 && Instant::now() < deadline {
+            std::thread::sleep(POLICY_WAIT_STEP);
+        }
         Ok(hashes)
     }
 
@@ -205,11 +210,19 @@ fn bind(tracker: &TrackerConfig, shards: &Shards) -> Result<Vec<SocketGroup>, Bi
         SteeringConstants { addend: steering.addend(), multipliers: steering.multipliers() };
     let program = SteeringProgram::new(constants, shards.len() as u32);
     let program = tracker.steering.then_some(&program);
-    tracker
-        .listen
-        .iter()
-        .map(|address| bind_group(*address, shards.len(), options, program))
-        .collect()
+    // Nobody asked for IPv6 by name where the addresses are the default ones.
+    let optional = tracker.listen == TrackerConfig::default().listen;
+    let mut groups = Vec::with_capacity(tracker.listen.len());
+    for address in &tracker.listen {
+        match bind_group(*address, shards.len(), options, program) {
+            Ok(group) => groups.push(group),
+            Err(error @ BindError::NoIpv6 { .. }) if optional && !groups.is_empty() => {
+                warn!("serving IPv4 only: {error}");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(groups)
 }
 
 /// Deals each group's sockets out: one to each worker, in order.
@@ -250,6 +263,10 @@ fn relay_sizes(relay: &RelaySettings) -> LoopSizes {
         ..LoopSizes::TRACKER
     }
 }
+
+/// Workers look at the policy at every tick, ten times a second.
+const POLICY_WAIT: Duration = Duration::from_secs(1);
+const POLICY_WAIT_STEP: Duration = Duration::from_millis(10);
 
 /// Enough for a turn of single datagrams at the usual fan-out; what finds no slot waits a turn.
 const RELAY_SEND_SLOTS: u16 = 4096;

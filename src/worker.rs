@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -100,7 +100,10 @@ pub enum StartError {
     #[error(transparent)]
     Ring(#[from] RingError),
     /// The system gives no more threads.
-    #[error("worker {index} got no thread")]
+    #[error(
+        "worker {index} got no thread; raise the limits on processes and memory (`ulimit -u`, \
+         `ulimit -v`, TasksMax=), or set fewer `workers`"
+    )]
     Thread {
         /// Which worker.
         index: usize,
@@ -182,7 +185,9 @@ fn work<H: Handler>(
         tracing::warn!(worker = plan.index, core, "the worker cannot be pinned to its core");
     }
     let started = Announcement { to: started, made: Cell::new(false) };
-    for failures in 1.. {
+    let mut failures = 0;
+    loop {
+        let began = Instant::now();
         // Nothing is left half-done behind a panic: the loop drains itself when it unwinds, and
         // shared shards are checked by whoever locks them next.
         let turn = catch_unwind(AssertUnwindSafe(|| {
@@ -208,6 +213,7 @@ fn work<H: Handler>(
         if plan.control.should_stop() {
             return;
         }
+        failures = if began.elapsed() > HEALTHY_AFTER { 1 } else { failures + 1 };
         rest(&plan.control, failures);
     }
 }
@@ -237,5 +243,7 @@ fn rest(control: &WorkerControl, failures: u32) {
     }
 }
 
+/// A worker that ran for this long starts again as soon as one that never failed.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 const RESTART_WAIT_MIN: Duration = Duration::from_millis(10);
 const RESTART_WAIT_MAX: Duration = Duration::from_secs(1);

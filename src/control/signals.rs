@@ -24,8 +24,9 @@ pub enum Event {
 /// The process's signals, blocked in every thread and taken here one by one.
 #[derive(Debug)]
 pub struct Signals {
-    set: SigSet,
     descriptor: SignalFd,
+    /// The signal that asked to stop.
+    stopped_by: Option<Signal>,
 }
 
 impl Signals {
@@ -37,7 +38,7 @@ impl Signals {
         }
         set.thread_block()?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        Ok(Self { set, descriptor: SignalFd::with_flags(&set, flags)? })
+        Ok(Self { descriptor: SignalFd::with_flags(&set, flags)?, stopped_by: None })
     }
 
     /// Waits for the next signal, or until `other` is readable, at most for `timeout`; without
@@ -66,14 +67,35 @@ impl Signals {
         let Some(signal) = self.descriptor.read_signal()? else {
             return Ok(if news { Event::News } else { Event::Timeout });
         };
-        let reload = signal.ssi_signo == Signal::SIGHUP as u32;
-        Ok(if reload { Event::Reload } else { Event::Stop })
+        if signal.ssi_signo == Signal::SIGHUP as u32 {
+            return Ok(Event::Reload);
+        }
+        let interrupted = signal.ssi_signo == Signal::SIGINT as u32;
+        self.stopped_by = Some(if interrupted { Signal::SIGINT } else { Signal::SIGTERM });
+        Ok(Event::Stop)
     }
 
-    /// Gives SIGINT and SIGTERM back their default action: the next one ends the process at once.
-    /// SIGHUP stays blocked, so that a late reload does not.
-    pub fn release(mut self) -> io::Result<()> {
-        self.set.remove(Signal::SIGHUP);
-        Ok(self.set.thread_unblock()?)
+    /// Lets the next SIGINT or SIGTERM end the process at once, by its default action.
+    ///
+    /// A repetition of the signal that stopped the process is ignored for a moment: a terminal or
+    /// timeout(1) signals the process and then its whole group. SIGHUP stays blocked, so that a
+    /// late reload ends nothing.
+    pub fn release(self) -> io::Result<()> {
+        let (mut other, mut same) = (SigSet::empty(), SigSet::empty());
+        for signal in [Signal::SIGINT, Signal::SIGTERM] {
+            let set = if self.stopped_by == Some(signal) { &mut same } else { &mut other };
+            set.add(signal);
+        }
+        other.thread_unblock()?;
+        // A signal to the process goes to any thread that takes it.
+        std::thread::Builder::new().name("second-signal".into()).spawn(move || {
+            std::thread::sleep(ECHO_WINDOW);
+            while self.descriptor.read_signal().is_ok_and(|signal| signal.is_some()) {}
+            same.thread_unblock()
+        })?;
+        Ok(())
     }
 }
+
+/// How long a repeated signal counts as the same one.
+const ECHO_WINDOW: Duration = Duration::from_millis(200);

@@ -143,7 +143,7 @@ impl Buffer {
 impl Clone for Buffer {
     fn clone(&self) -> Self {
         let guards = &self.memory.guards[usize::from(self.id)];
-        guards.set(guards.get() + 1);
+        guards.set(guards.get().checked_add(1).expect("fewer than 2^32 guards of one buffer"));
         Self { memory: Rc::clone(&self.memory), id: self.id, length: self.length }
     }
 }

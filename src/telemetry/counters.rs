@@ -41,6 +41,8 @@ counted! {
         FramesReceived = "frames_received", "Link-layer frames taken from packet sockets.";
         Iterations = "iterations", "Turns of the event loop.";
         ReceiveRearms = "receive_rearms", "Multishot receives started, the first time included.";
+        ReceiveErrors = "receive_errors",
+            "Receives that ended with an error; they start again at the next tick.";
         CompletionQueueOverflows = "completion_queue_overflows",
             "Times the kernel held completions back because the queue was full.";
         WorkerRestarts = "worker_restarts",

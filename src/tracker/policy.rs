@@ -26,9 +26,11 @@ impl SharedPolicy {
         Self(Arc::new(ArcSwap::from_pointee(policy)))
     }
 
-    /// Puts `policy` in force: each worker takes it up with its next packet.
-    pub fn replace(&self, policy: Policy) {
-        self.0.store(Arc::new(policy));
+    /// Puts `policy` in force: each worker takes it up with its next packet. Returns the one
+    /// before: whoever drops it last frees an access list that may be large, which should not be
+    /// a worker.
+    pub fn replace(&self, policy: Policy) -> Arc<Policy> {
+        self.0.swap(Arc::new(policy))
     }
 
     /// The policy in force.

@@ -183,11 +183,9 @@ impl<'r> EventLoop<'r> {
             // The kernel keeps what did not fit and delivers it at the next enter.
             self.plan.counters.count(Counter::CompletionQueueOverflows);
         }
-        let reaped = self.reap(handler, now);
-        if self.take_up_deferred(handler, now) | reaped {
-            let transmit = transmit!(self.queues, self.pools.slots, self.plan.counters);
-            handler.on_flush(now, transmit);
-        }
+        self.reap(handler, now);
+        self.take_up_deferred(handler, now);
+        handler.on_flush(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
         self.pools.groups.recycle();
         Ok(now)
     }
@@ -196,36 +194,40 @@ impl<'r> EventLoop<'r> {
         self.plan.control.beat(now);
         self.pools.sockets.wake_resting();
         handler.on_tick(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
+        handler.on_flush(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
     }
 
     /// Takes every completion that was there when the wait ended: the queue's view is fixed until
-    /// the next wait, so this is bounded by its size. True when a packet was handled.
-    fn reap(&mut self, handler: &mut impl Handler, now: Now) -> bool {
-        let mut handled = false;
+    /// the next wait, so this is bounded by its size.
+    fn reap(&mut self, handler: &mut impl Handler, now: Now) {
         while let Some(completion) = self.queues.completions.next() {
             match Token::decode(completion.user_data()) {
-                Some(Token::Receive(socket)) => {
-                    handled |= self.received(socket, &completion, handler, now);
-                }
+                Some(Token::Receive(socket)) => self.received(socket, &completion, handler, now),
                 Some(Token::Send(slot)) => self.sent(slot, completion.result(), handler, now),
                 Some(Token::Wake) => self.wake_armed = false,
                 Some(Token::Cancel) => self.queues.cancels_pending -= 1,
                 None => debug_assert!(false, "a completion that nobody submitted"),
             }
         }
-        handled
     }
 
-    /// Handles one completion of a receive. True when it carried something.
+    /// Handles one completion of a receive.
     fn received(
         &mut self,
         socket: u16,
         completion: &cqueue::Entry,
         handler: &mut impl Handler,
         now: Now,
-    ) -> bool {
+    ) {
         let pools = &mut *self.pools;
-        let (receives, header) = pools.sockets.kind(socket);
+        let receives = pools.sockets.receives(socket);
+        // Noted before the handler runs: should it panic, the drain knows what is outstanding.
+        if !cqueue::more(completion.flags())
+            && !pools.sockets.ended(socket, completion.result())
+            && !self.stopping
+        {
+            self.plan.counters.count(Counter::ReceiveErrors);
+        }
         if let (Some(id), Some(group)) =
             (cqueue::buffer_select(completion.flags()), pools.groups.of(receives))
         {
@@ -239,6 +241,7 @@ impl<'r> EventLoop<'r> {
                 pools.deferred.push_back((socket, buffer));
             } else {
                 self.handling = true;
+                let header = pools.sockets.header(receives);
                 if let Some(packet) = unwrap_datagram(socket, header, &buffer, counters) {
                     let transmit = transmit!(self.queues, pools.slots, counters);
                     handler.on_packet(now, &packet, transmit);
@@ -246,30 +249,26 @@ impl<'r> EventLoop<'r> {
                 self.handling = false;
             }
         }
-        if !cqueue::more(completion.flags()) {
-            pools.sockets.ended(socket, completion.result());
-        }
-        cqueue::buffer_select(completion.flags()).is_some()
     }
 
     /// Handles frames as long as what each may send finds free slots; the rest waits for the turn
     /// in which sends have completed. One is always handled when nothing is in flight, so that a
-    /// rule with more outputs than there are slots goes on too. True when a frame was handled.
-    fn take_up_deferred(&mut self, handler: &mut impl Handler, now: Now) -> bool {
+    /// rule with more outputs than there are slots goes on too.
+    fn take_up_deferred(&mut self, handler: &mut impl Handler, now: Now) {
         let pools = &mut *self.pools;
-        let mut handled = false;
         while !pools.deferred.is_empty()
             && (pools.slots.in_flight() == 0 || pools.slots.free() >= handler.sends_per_frame_max())
         {
             let Some((socket, buffer)) = pools.deferred.pop_front() else { break };
             // A socket that was taken back in the meantime left nothing to match.
-            let (Receives::Frames, header) = pools.sockets.kind(socket) else { continue };
+            if pools.sockets.receives(socket) != Receives::Frames {
+                continue;
+            }
+            let header = pools.sockets.header(Receives::Frames);
             let Some(frame) = unwrap_frame(socket, header, &buffer) else { continue };
             let transmit = transmit!(self.queues, pools.slots, self.plan.counters);
             handler.on_frame(now, &frame, transmit);
-            handled = true;
         }
-        handled
     }
 
     /// Takes a slot back, and tells the handler when it held a forward.
@@ -278,7 +277,6 @@ impl<'r> EventLoop<'r> {
             self.pools.slots.release(slot);
             return count_sent(&self.plan.counters, result);
         };
-        self.pools.slots.release(slot);
         let forwarded = Forwarded {
             tag: forward.tag,
             result: usize::try_from(result).map_err(|_| -result),
@@ -289,7 +287,8 @@ impl<'r> EventLoop<'r> {
         };
         let transmit = transmit!(self.queues, self.pools.slots, self.plan.counters);
         handler.on_forwarded(now, &forwarded, transmit);
-        self.pools.slots.put_back(slot, forward.parts);
+        // Only now: what the handler forwarded again has a slot of its own.
+        self.pools.slots.release_forward(slot, forward.parts);
     }
 
     /// Brings sockets up to date and starts what is not with the kernel.
@@ -311,6 +310,8 @@ impl<'r> EventLoop<'r> {
                 let frames = unsafe { BufferRing::register(&queues.submitter, FRAME_GROUP, pool) }?;
                 pools.groups.frames = Some(frames);
             }
+            // What is queued means the sockets as they were.
+            queues.submit()?;
             pools.sockets.catch_up(queues)?;
         }
         let started = pools.sockets.rearm(queues, &mut pools.groups);

@@ -57,17 +57,28 @@ impl<'r> Queues<'r> {
         Self { submitter, submissions, completions, cancels_pending: 0 }
     }
 
-    /// Queues a cancellation.
-    pub(super) fn cancel(&mut self, entry: Entry) {
+    /// Queues a cancellation. False when the kernel takes nothing just now.
+    pub(super) fn cancel(&mut self, entry: Entry) -> bool {
         let entry = entry.user_data(Token::Cancel.encode());
         // SAFETY: a cancellation points to no memory.
         let pushed = unsafe { push(&mut self.submissions, &self.submitter, &entry) };
         self.cancels_pending += u32::from(pushed);
+        pushed
+    }
+
+    /// Submits everything, without waiting.
+    pub(super) fn submit(&mut self) -> io::Result<()> {
+        self.submissions.sync();
+        let submitted = self.submitter.submit();
+        self.submissions.sync();
+        submitted.map(drop)
     }
 
     /// Submits everything and waits for `want` completions, at most for `wait`.
     pub(super) fn submit_and_wait(&mut self, want: usize, wait: Duration) -> io::Result<()> {
         self.submissions.sync();
+        // The kernel must know what was reaped, or it takes that for what is being waited for.
+        self.completions.sync();
         let timespec = Timespec::from(wait);
         let arguments = SubmitArgs::new().timespec(&timespec);
         let entered = self.submitter.submit_with_args(want, &arguments);

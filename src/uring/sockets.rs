@@ -135,11 +135,19 @@ impl Sockets {
             _ => false,
         };
         if same {
+            // Taken back and lent again before its receive had ended.
+            if slot.receive == Receive::Nothing && slot.receives != Receives::Nothing {
+                slot.receive = Receive::Ended;
+                self.ended += 1;
+            }
             return Ok(());
         }
         if slot.receive == Receive::Armed {
+            let token = Token::Receive(id as u16).encode();
+            if !queues.cancel(opcode::AsyncCancel::new(token).build()) {
+                return Err(io::ErrorKind::ResourceBusy.into());
+            }
             slot.receive = Receive::Closing;
-            queues.cancel(opcode::AsyncCancel::new(Token::Receive(id as u16).encode()).build());
         }
         if slot.receive == Receive::Closing {
             self.unsettled += 1;
@@ -158,13 +166,13 @@ impl Sockets {
         Ok(())
     }
 
-    /// What a slot receives, and the header its receives were started with.
-    pub(super) fn kind(&self, id: u16) -> (Receives, &libc::msghdr) {
-        let receives = self.slots[usize::from(id)].receives;
-        (receives, self.header(receives))
+    /// What a slot receives.
+    pub(super) fn receives(&self, id: u16) -> Receives {
+        self.slots[usize::from(id)].receives
     }
 
-    fn header(&self, receives: Receives) -> &libc::msghdr {
+    /// The header that receives of one kind are started with.
+    pub(super) fn header(&self, receives: Receives) -> &libc::msghdr {
         match receives {
             Receives::Nothing | Receives::Datagrams => &self.headers.datagrams,
             Receives::DatagramsWithLocal => &self.headers.with_local,
@@ -172,19 +180,20 @@ impl Sockets {
         }
     }
 
-    /// Notes that a receive ended with `result`.
-    pub(super) fn ended(&mut self, id: u16, result: i32) {
+    /// Notes that a receive ended with `result`. False when that was an error.
+    pub(super) fn ended(&mut self, id: u16, result: i32) -> bool {
         let slot = &mut self.slots[usize::from(id)];
         if slot.receive == Receive::Closing {
             slot.receive = Receive::Nothing;
             // Look at the table again: this slot can change now.
             self.seen = 0;
-            return;
+            return true;
         }
         // No buffers, or the kernel's own bound on shots: start again this iteration.
         let at_once = result >= 0 || result == -libc::ENOBUFS;
         slot.receive = if at_once { Receive::Ended } else { Receive::Resting };
         self.ended += usize::from(at_once);
+        at_once
     }
 
     /// Gives receives that failed another chance.

@@ -32,6 +32,8 @@ struct Held {
     /// The receive buffers that the kernel reads from.
     parts: Vec<Part>,
     vectors: Box<[libc::iovec]>,
+    /// Whether the slot's send is a forward.
+    forwarding: bool,
     tag: u32,
     options: SendOptions,
 }
@@ -42,6 +44,7 @@ impl Held {
         Self {
             parts: Vec::with_capacity(parts),
             vectors: vec![none; parts].into_boxed_slice(),
+            forwarding: false,
             tag: 0,
             options: SendOptions::default(),
         }
@@ -87,6 +90,7 @@ impl TransmitSlots {
     pub(super) fn release(&mut self, slot: u16) {
         if let Some(held) = self.held.get_mut(usize::from(slot)) {
             held.parts.clear();
+            held.forwarding = false;
         }
         assert!(self.free.len() < self.count, "a slot was completed twice");
         self.free.push(slot);
@@ -104,8 +108,9 @@ impl TransmitSlots {
         path: ReplyPath,
         write: impl FnOnce(&mut [u8]) -> usize,
     ) -> Option<(u16, Entry)> {
-        let index = self.free.pop()?;
-        // SAFETY: the slot was free, so the kernel does not know it and no other reference to it
+        // It leaves the list of free slots when it is filled: a panic in `write` costs no slot.
+        let index = *self.free.last()?;
+        // SAFETY: the slot is free, so the kernel does not know it and no other reference to it
         // exists; zeroed memory is a valid Slot (integers and null pointers only).
         let slot = unsafe { self.slot(index).as_mut() };
         let length = write(&mut slot.bytes);
@@ -114,6 +119,7 @@ impl TransmitSlots {
             libc::iovec { iov_base: slot.bytes.as_mut_ptr().cast(), iov_len: length };
         let control_bytes = path.from.map_or(0, |from| write_local(from, &mut slot.control.0));
         let vector = (&raw mut slot.reply_vector, 1);
+        self.free.pop();
         Some((index, slot.submit(index, path.socket, Some(path.to), vector, control_bytes)))
     }
 
@@ -124,8 +130,9 @@ impl TransmitSlots {
         if self.held.is_empty() {
             return None;
         }
-        let index = self.free.pop()?;
+        let index = *self.free.last()?;
         let held = &mut self.held[usize::from(index)];
+        held.parts.clear();
         for (vector, part) in held.vectors.iter_mut().zip(forward.parts) {
             let bytes = part.bytes();
             // The clone in `held` keeps these bytes unwritten until the completion.
@@ -135,7 +142,8 @@ impl TransmitSlots {
         }
         let Forward { segment_bytes, ttl, tos, tag, .. } = *forward;
         held.options = SendOptions { segment_bytes, ttl, tos };
-        held.tag = tag;
+        (held.tag, held.forwarding) = (tag, true);
+        self.free.pop();
         let (vectors, options) = (held.vectors.as_mut_ptr(), held.options);
         // SAFETY: as in `prepare_reply`: a free slot is ours alone.
         let slot = unsafe { self.slot(index).as_mut() };
@@ -146,23 +154,21 @@ impl TransmitSlots {
         ))
     }
 
-    /// What the completed send in `slot` was, if it was a forward. Give the slot back with
-    /// [`Self::release`] and the parts with [`Forwarding::parts`] dropped.
+    /// What the completed send in `slot` was, if it was a forward. The slot stays taken until
+    /// [`Self::release_forward`].
     pub(super) fn take_forward(&mut self, slot: u16) -> Option<Forwarding> {
-        let held = self.held.get_mut(usize::from(slot))?;
-        if held.parts.is_empty() {
-            return None;
-        }
+        let held = self.held.get_mut(usize::from(slot)).filter(|held| held.forwarding)?;
         let parts = std::mem::take(&mut held.parts);
         Some(Forwarding { parts, tag: held.tag, options: held.options })
     }
 
-    /// Puts the emptied list of parts back, so that its memory is used again.
-    pub(super) fn put_back(&mut self, slot: u16, mut parts: Vec<Part>) {
-        parts.clear();
+    /// Takes a slot back after [`Self::take_forward`], and the list of parts with it, so that its
+    /// memory is used again.
+    pub(super) fn release_forward(&mut self, slot: u16, parts: Vec<Part>) {
         if let Some(held) = self.held.get_mut(usize::from(slot)) {
             held.parts = parts;
         }
+        self.release(slot);
     }
 }
 
