@@ -26,6 +26,13 @@ pub enum RunError {
     Signals(#[source] io::Error),
 }
 
+impl RunError {
+    /// Whether what is wrong is a file that the configuration names.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Process(ProcessError::Access(_) | ProcessError::KeyFile(_)))
+    }
+}
+
 impl Remedy for RunError {
     fn remedy(&self) -> Option<String> {
         match self {
@@ -58,7 +65,7 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     info!(
         listen = %addresses.join(", "),
         workers = cores.len(),
-        steered = process.is_steered(),
+        steering = steering_state(&settings, cores.len(), process.is_steered()),
         "serving"
     );
     watch(&settings, &process, &mut signals)?;
@@ -75,6 +82,15 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     Ok(())
 }
 
+fn steering_state(settings: &Settings, workers: usize, steered: bool) -> &'static str {
+    match (workers, settings.tracker.steering, steered) {
+        (1, _, _) => "not needed",
+        (_, false, _) => "off",
+        (_, true, true) => "on",
+        (_, true, false) => "refused",
+    }
+}
+
 /// Reports and reloads until it is time to stop.
 fn watch(settings: &Settings, process: &Process, signals: &mut Signals) -> Result<(), RunError> {
     let mut reporter = Reporter::default();
@@ -82,15 +98,22 @@ fn watch(settings: &Settings, process: &Process, signals: &mut Signals) -> Resul
         let wait = settings.report_interval.map(|interval| interval.saturating_sub(reporter.age()));
         match signals.wait(wait).map_err(RunError::Signals)? {
             Event::Stop => return Ok(()),
-            Event::Reload => match process.reload(settings) {
-                Ok(hashes) => info!(hashes, "access list reloaded"),
-                Err(error) => error!("reload failed, the list in force stays: {error}"),
-            },
+            Event::Reload => reload(settings, process),
             Event::Timeout => {}
         }
         if settings.report_interval.is_some_and(|interval| reporter.age() >= interval) {
             reporter.report(process);
         }
+    }
+}
+
+fn reload(settings: &Settings, process: &Process) {
+    if settings.tracker.access.is_none() {
+        return info!("nothing to reload: SIGHUP reads the access list again, and none is set");
+    }
+    match process.reload(settings) {
+        Ok(hashes) => info!(hashes, "access list reloaded"),
+        Err(error) => error!("reload failed, the list in force stays: {error}"),
     }
 }
 

@@ -141,6 +141,7 @@ fn run(
     }
     match crate::app::run(settings) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_configuration() => fail(&error, EXIT_USAGE),
         Err(error) => fail(&error, EXIT_FAILURE),
     }
 }
@@ -314,7 +315,8 @@ Examples:
 Exit codes:
   0  success, or stopped by a signal after an orderly shutdown
   1  failure at run time: an address cannot be bound, a ring cannot be built
-  2  wrong arguments or a wrong configuration; nothing was started
+  2  wrong arguments or a wrong configuration, a file that it names included; nothing was started
+  A second signal while stopping ends the process at once, by that signal (130, 143 in a shell).
 
 Environment:
   RINGTIDE_LOG  what to log, as --log-level; the flag goes before it, it goes before the file

@@ -34,11 +34,12 @@ const FIXED_SEEDS: std::ops::Range<u64> = 1..61;
 const FRESH_SEEDS: usize = 4;
 
 /// Counted by an engine, which the simulation stands in for.
-const ENGINE_COUNTERS: [Counter; 8] = [
+const ENGINE_COUNTERS: [Counter; 9] = [
     Counter::PacketsReceived,
     Counter::BytesReceived,
     Counter::PacketsSent,
     Counter::BytesSent,
+    Counter::FramesReceived,
     Counter::Iterations,
     Counter::ReceiveRearms,
     Counter::CompletionQueueOverflows,

@@ -69,9 +69,10 @@ impl Report {
         );
     }
 
-    fn rate(&self, count: u64) -> u64 {
-        let millis = u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-        count.saturating_mul(1000) / millis
+    /// Per second, to a tenth.
+    fn rate(&self, count: u64) -> f64 {
+        let seconds = self.elapsed.as_secs_f64().max(0.001);
+        (count as f64 / seconds * 10.0).round() / 10.0
     }
 
     fn connects(&self) -> u64 {
@@ -144,7 +145,8 @@ mod tests {
         assert_eq!(Drops(&counted).to_string(), "too_short=1 bad_magic=1");
         let elapsed = Duration::from_secs(10);
         let report = Report { elapsed, counted, kernel_drops: 0, holdings: Holdings::default() };
-        assert_eq!(report.rate(report.announces()), 50);
+        assert_eq!(report.rate(report.announces()), 50.0);
+        assert_eq!(report.rate(3), 0.3);
     }
 
     #[test]
@@ -155,6 +157,6 @@ mod tests {
             kernel_drops: 0,
             holdings: Holdings::default(),
         };
-        assert_eq!(report.rate(5), 5000);
+        assert_eq!(report.rate(5), 5000.0);
     }
 }

@@ -55,9 +55,10 @@ impl Signals {
         Ok(if reload { Event::Reload } else { Event::Stop })
     }
 
-    /// Gives the signals back their default action: the next SIGINT or SIGTERM ends the process
-    /// at once.
-    pub fn release(self) -> io::Result<()> {
+    /// Gives SIGINT and SIGTERM back their default action: the next one ends the process at once.
+    /// SIGHUP stays blocked, so that a late reload does not.
+    pub fn release(mut self) -> io::Result<()> {
+        self.set.remove(Signal::SIGHUP);
         Ok(self.set.thread_unblock()?)
     }
 }

@@ -40,10 +40,10 @@ counted! {
         BytesSent = "bytes_sent", "Payload bytes of the datagrams accepted for sending.";
         FramesReceived = "frames_received", "Link-layer frames taken from packet sockets.";
         Iterations = "iterations", "Turns of the event loop.";
-        ReceiveRearms = "receive_rearms", "Multishot receives that had to be started again.";
+        ReceiveRearms = "receive_rearms", "Multishot receives started, the first time included.";
         CompletionQueueOverflows = "completion_queue_overflows",
             "Times the kernel held completions back because the queue was full.";
-        WorkerRestarts = "worker_restarts", "Times this worker was restarted after a panic.";
+        WorkerRestarts = "worker_restarts", "Times this worker was restarted, after a panic or because its ring broke.";
         ConnectsIpv4 = "connects_ipv4", "Connect requests over IPv4.";
         ConnectsIpv6 = "connects_ipv6", "Connect requests over IPv6.";
         AnnouncesIpv4 = "announces_ipv4", "Announces over IPv4 with a valid connection ID.";

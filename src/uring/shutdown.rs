@@ -51,6 +51,9 @@ impl Drop for EventLoop<'_> {
             // SAFETY: nothing is outstanding: no operation of this ring refers to the pools any
             // more, and this is the only place that drops them.
             unsafe { ManuallyDrop::drop(&mut self.pools) };
+            // A closed ring lets go of its files some time later: without this the ports would
+            // still be taken when the process has ended. It fails only when nothing is registered.
+            let _ = self.queues.submitter.unregister_files();
         } else {
             tracing::error!("the kernel still holds buffers of this worker; leaking them");
         }

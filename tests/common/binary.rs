@@ -109,12 +109,23 @@ impl Binary {
         status
     }
 
-    /// Waits for the process to fail and returns what it wrote.
+    /// Waits for the process to fail at run time and returns what it wrote.
     #[track_caller]
     pub fn failure(&mut self) -> String {
+        self.failure_with(1)
+    }
+
+    /// Waits for the process to refuse its configuration and returns what it wrote.
+    #[track_caller]
+    pub fn refusal(&mut self) -> String {
+        self.failure_with(2)
+    }
+
+    #[track_caller]
+    fn failure_with(&mut self, code: i32) -> String {
         let status = self.exit();
         let text = self.lines().join("\n");
-        assert_eq!(status.code(), Some(1), "{text}");
+        assert_eq!(status.code(), Some(code), "{text}");
         assert!(!text.contains("panicked"), "{text}");
         text
     }

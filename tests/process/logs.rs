@@ -61,10 +61,10 @@ fn the_report_tells_what_happened_and_what_is_held() {
     let reports = |what: fn(&serde_json::Value) -> bool| {
         eventually("a report", || binary.events_of("tracker").into_iter().find(what))
     };
-    reports(|report| report["announces_per_s"].as_u64() > Some(0));
+    reports(|report| report["announces_per_s"].as_f64() > Some(0.0));
     reports(|report| report["drops"] == "too_short=1");
     // Later ones tell what happened since the one before: nothing, but what is held stays.
-    let quiet = reports(|report| report["responses_per_s"] == 0 && report["peers"] == 50);
+    let quiet = reports(|report| report["responses_per_s"] == 0.0 && report["peers"] == 50);
     assert_eq!((&quiet["torrents"], &quiet["drops"]), (&50.into(), &"0".into()), "{quiet}");
 }
 

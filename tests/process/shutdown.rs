@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::common::{Ask, Binary, Client, eventually, hash};
+use crate::common::{Ask, Binary, Client, RINGTIDE, eventually, hash};
 
 /// What clients sent, and what came back.
 #[derive(Default)]
@@ -117,4 +118,18 @@ fn an_idle_process_stops_at_once() {
     assert_eq!(binary.exit().code(), Some(0));
     let [summary] = &binary.events_of("summary")[..] else { panic!("one summary") };
     assert_eq!((number(summary, "received"), drops(summary)), (0, 0));
+}
+
+#[test]
+fn a_stopped_trackers_port_is_free_at_once() {
+    let mut binary = Binary::tracker(&[]);
+    let address = binary.serving().to_string();
+    for _ in 0..5 {
+        binary.signal(Signal::SIGTERM);
+        assert!(binary.exit().success());
+        let mut command = Command::new(RINGTIDE);
+        command.args(["tracker", "--listen", &address, "--log-format", "json"]);
+        binary = Binary::spawn(command);
+        assert_eq!(binary.serving().to_string(), address);
+    }
 }

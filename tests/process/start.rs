@@ -131,14 +131,14 @@ fn a_bad_access_list_or_key_stops_the_start() {
     let (_directory, list) = file("list", "no hash\n");
     let arguments = ["--listen", "127.0.0.1:0", "--access-mode", "deny", "--access-file", &list];
     let mut binary = tracker(Command::new(RINGTIDE), &arguments);
-    assert_told(&binary.failure(), &["cannot use the access list", &list, "line 1"]);
+    assert_told(&binary.refusal(), &["cannot use the access list", &list, "line 1"]);
     let (directory, key) = file("key", "0123456789abcdef");
     let config = directory.path().join("ringtide.toml");
     let text = "[tracker]\nlisten = [\"127.0.0.1:0\"]\nconnection_key_file = \"key\"\n";
     fs::write(&config, text).unwrap();
     let mut command = Command::new(RINGTIDE);
     command.arg("run").arg("-c").arg(config);
-    let failure = Binary::spawn(command).failure();
+    let failure = Binary::spawn(command).refusal();
     assert_told(&failure, &["cannot use the connection-ID key", &key, "32 hex digits, not 16"]);
     assert!(!failure.contains("0123456789abcdef"), "the key is secret");
 }
