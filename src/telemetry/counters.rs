@@ -43,7 +43,8 @@ counted! {
         ReceiveRearms = "receive_rearms", "Multishot receives started, the first time included.";
         CompletionQueueOverflows = "completion_queue_overflows",
             "Times the kernel held completions back because the queue was full.";
-        WorkerRestarts = "worker_restarts", "Times this worker was restarted, after a panic or because its ring broke.";
+        WorkerRestarts = "worker_restarts",
+            "Times this worker was restarted, after a panic or because its ring broke.";
         ConnectsIpv4 = "connects_ipv4", "Connect requests over IPv4.";
         ConnectsIpv6 = "connects_ipv6", "Connect requests over IPv6.";
         AnnouncesIpv4 = "announces_ipv4", "Announces over IPv4 with a valid connection ID.";
