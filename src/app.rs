@@ -1,11 +1,13 @@
 //! From settings to a running process, and from a signal to its orderly end.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
 use crate::config::{CoreError, Settings};
+use crate::control::relay::{RelayControl, RelayReporter};
 use crate::control::report::Report;
 use crate::control::{Event, Signals};
 use crate::error::Remedy;
@@ -68,10 +70,13 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
         steering = steering_state(&settings, cores.len(), process.is_steered()),
         "serving"
     );
-    watch(&settings, &process, &mut signals)?;
+    watch(&settings, &mut process, &mut signals)?;
     info!("stopping; a second signal stops at once");
     signals.release().map_err(RunError::Signals)?;
     process.stop();
+    if let Some(relay) = process.relay() {
+        relay.figures().log_totals();
+    }
     Report {
         elapsed: started.elapsed(),
         counted: process.counted(),
@@ -83,7 +88,8 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
 }
 
 fn steering_state(settings: &Settings, workers: usize, steered: bool) -> &'static str {
-    match (workers, settings.tracker.steering, steered) {
+    let wanted = settings.tracker.as_ref().is_some_and(|tracker| tracker.steering);
+    match (workers, wanted, steered) {
         (1, _, _) => "not needed",
         (_, false, _) => "off",
         (_, true, true) => "on",
@@ -91,24 +97,40 @@ fn steering_state(settings: &Settings, workers: usize, steered: bool) -> &'stati
     }
 }
 
-/// Reports and reloads until it is time to stop.
-fn watch(settings: &Settings, process: &Process, signals: &mut Signals) -> Result<(), RunError> {
+/// Reports, reloads and follows interfaces until it is time to stop.
+fn watch(
+    settings: &Settings,
+    process: &mut Process,
+    signals: &mut Signals,
+) -> Result<(), RunError> {
     let mut reporter = Reporter::default();
     loop {
-        let wait = settings.report_interval.map(|interval| interval.saturating_sub(reporter.age()));
-        match signals.wait(wait).map_err(RunError::Signals)? {
+        let due = settings.report_interval.map(|interval| interval.saturating_sub(reporter.age()));
+        let retry = process.relay().map(|_| RELAY_RETRY_INTERVAL);
+        let wait = due.into_iter().chain(retry).min();
+        let links = process.relay().map(AsFd::as_fd);
+        let event = signals.wait(wait, links).map_err(RunError::Signals)?;
+        let relay = process.relay_mut();
+        let followed = match event {
             Event::Stop => return Ok(()),
-            Event::Reload => reload(settings, process),
-            Event::Timeout => {}
+            Event::Reload => {
+                reload(settings, process);
+                Ok(())
+            }
+            Event::News => relay.map_or(Ok(()), RelayControl::follow_links),
+            Event::Timeout => relay.map_or(Ok(()), RelayControl::retry),
+        };
+        if let Err(error) = followed {
+            error!("the relay could not follow a change: {error}");
         }
         if settings.report_interval.is_some_and(|interval| reporter.age() >= interval) {
-            reporter.report(process);
+            reporter.report(settings, process);
         }
     }
 }
 
 fn reload(settings: &Settings, process: &Process) {
-    if settings.tracker.access.is_none() {
+    if settings.tracker.as_ref().is_none_or(|tracker| tracker.access.is_none()) {
         return info!("nothing to reload: SIGHUP reads the access list again, and none is set");
     }
     match process.reload(settings) {
@@ -122,11 +144,17 @@ struct Reporter {
     at: Instant,
     counted: Snapshot,
     kernel_drops: u64,
+    relay: RelayReporter,
 }
 
 impl Default for Reporter {
     fn default() -> Self {
-        Self { at: Instant::now(), counted: Snapshot::default(), kernel_drops: 0 }
+        Self {
+            at: Instant::now(),
+            counted: Snapshot::default(),
+            kernel_drops: 0,
+            relay: RelayReporter::default(),
+        }
     }
 }
 
@@ -135,16 +163,22 @@ impl Reporter {
         self.at.elapsed()
     }
 
-    fn report(&mut self, process: &Process) {
+    fn report(&mut self, settings: &Settings, process: &Process) {
+        let elapsed = self.age();
         let (counted, kernel_drops) = (process.counted(), process.kernel_drops());
-        Report {
-            elapsed: self.age(),
+        if let Some(relay) = process.relay() {
+            self.relay.report(relay.figures(), elapsed);
+        }
+        let report = Report {
+            elapsed,
             counted: counted.since(&self.counted),
             kernel_drops: kernel_drops.saturating_sub(self.kernel_drops),
             holdings: process.holdings(),
+        };
+        if settings.tracker.is_some() {
+            report.log_rates();
         }
-        .log_rates();
-        *self = Self { at: Instant::now(), counted, kernel_drops };
+        (self.at, self.counted, self.kernel_drops) = (Instant::now(), counted, kernel_drops);
     }
 }
 
@@ -157,3 +191,6 @@ fn log_panics() {
         error!(thread = name, %backtrace, "{panic}");
     }));
 }
+
+/// How often the relay tries again what could not be opened.
+const RELAY_RETRY_INTERVAL: Duration = Duration::from_secs(1);

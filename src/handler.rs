@@ -87,6 +87,8 @@ pub struct Frame<'a> {
     pub socket: SocketId,
     /// A `virtio_net_hdr`, then the frame from its Ethernet header on: a part of `buffer`.
     pub bytes: &'a [u8],
+    /// Where `bytes` starts in `buffer`.
+    pub start: usize,
     /// The buffer behind `bytes`.
     pub buffer: &'a Buffer,
     /// What the packet socket says beside the frame; `None` when it says nothing.
@@ -198,6 +200,12 @@ pub trait Handler {
     /// Handles one frame from a packet socket, under the same rules.
     fn on_frame<T: Transmit>(&mut self, now: Now, frame: &Frame<'_>, tx: &mut T) {
         let _ = (now, frame, tx);
+    }
+
+    /// Sends that the next frame can lead to at the most, those of the flush after it included.
+    /// The engine holds frames back while it has fewer free slots.
+    fn sends_per_frame_max(&self) -> usize {
+        0
     }
 
     /// Learns how a forward ended; may forward its parts again.

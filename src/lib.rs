@@ -11,10 +11,12 @@ pub mod config;
 pub mod control;
 pub mod error;
 pub mod handler;
+pub mod jobs;
 pub mod logging;
 #[allow(unsafe_code)]
 pub mod net;
 pub mod process;
+pub mod relay;
 pub mod telemetry;
 pub mod tracker;
 #[allow(unsafe_code)]

@@ -8,10 +8,15 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::config::{AccessConfig, Settings, TrackerConfig};
+use crate::control::relay::{RelayControl, RelayError, RelayWorker};
 use crate::control::report::Holdings;
+use crate::jobs::Jobs;
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::socket::{BindError, BoundSocket, SocketGroup, SocketOptions, bind_group};
 use crate::net::steering::{SteeringConstants, SteeringProgram};
+use crate::relay::RelaySettings;
+use crate::relay::handler::Relay;
+use crate::relay::table::SharedTable;
 use crate::telemetry::{Counters, Snapshot};
 use crate::tracker::access_list::{AccessList, AccessListError};
 use crate::tracker::connection_id::ConnectionIds;
@@ -46,6 +51,9 @@ pub enum ProcessError {
     /// No eventfd for a worker.
     #[error("cannot prepare a worker's wake-up")]
     Control(#[source] io::Error),
+    /// The relay cannot start.
+    #[error("cannot start the relay")]
+    Relay(#[from] RelayError),
 }
 
 /// The running tracker.
@@ -56,6 +64,7 @@ pub struct Process {
     sockets: Vec<Arc<BoundSocket>>,
     shards: Arc<Shards>,
     policy: SharedPolicy,
+    relay: Option<RelayControl>,
     addresses: Vec<SocketAddr>,
     steered: bool,
 }
@@ -64,7 +73,9 @@ impl Process {
     /// Binds, loads and starts everything: one worker for each entry of `cores`. When it returns,
     /// requests are answered.
     pub fn start(settings: &Settings, cores: &[usize]) -> Result<Self, ProcessError> {
-        let tracker = &settings.tracker;
+        // Without a tracker there is nothing to listen on.
+        let none = || TrackerConfig { listen: Vec::new(), ..TrackerConfig::default() };
+        let tracker = &settings.tracker.clone().unwrap_or_else(none);
         let policy = Policy {
             settings: tracker.settings.clone(),
             access: load_access(tracker.access.as_ref())?,
@@ -81,22 +92,26 @@ impl Process {
         let hands = deal(groups, cores.len());
         let sockets = hands.iter().flatten().cloned().collect();
         let plans = plan_workers(settings, cores, hands)?;
+        let tables: Vec<Arc<SharedTable>> = plans.iter().map(|_| Arc::default()).collect();
+        let relay = settings.relay.as_ref().map(|relay| start_relay(relay, &plans, &tables));
+        let relay = relay.transpose()?;
         let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
-        let make_tracker = {
+        let make_jobs = {
             let (counters, shards, policy) =
                 (counters.clone(), Arc::clone(&shards), policy.clone());
-            move |worker: usize| {
-                Tracker::new(TrackerParts {
+            move |worker: usize| Jobs {
+                tracker: Tracker::new(TrackerParts {
                     worker,
                     shards: Arc::clone(&shards),
                     policy: policy.clone(),
                     ids: ids.clone(),
                     counters: Arc::clone(&counters[worker]),
-                })
+                }),
+                relay: Relay::new(Arc::clone(&tables[worker])),
             }
         };
-        let workers = Workers::start(plans, Clock::start(), make_tracker)?;
-        Ok(Self { workers: Some(workers), counters, sockets, shards, policy, addresses, steered })
+        let workers = Some(Workers::start(plans, Clock::start(), make_jobs)?);
+        Ok(Self { workers, counters, sockets, shards, policy, relay, addresses, steered })
     }
 
     /// The bound addresses, with the ports that were chosen where 0 was asked for.
@@ -135,11 +150,22 @@ impl Process {
     /// Reads the access list again and puts it in force. Returns how many hashes it has; on an
     /// error the list in force stays.
     pub fn reload(&self, settings: &Settings) -> Result<usize, AccessListError> {
-        let access = load_access(settings.tracker.access.as_ref())?;
+        let access =
+            load_access(settings.tracker.as_ref().and_then(|tracker| tracker.access.as_ref()))?;
         let hashes = access.len();
         let settings = self.policy.current().settings.clone();
         self.policy.replace(Policy { settings, access });
         Ok(hashes)
+    }
+
+    /// The relay's control side, when there is a relay.
+    pub fn relay(&self) -> Option<&RelayControl> {
+        self.relay.as_ref()
+    }
+
+    /// As [`Self::relay`], for changes.
+    pub fn relay_mut(&mut self) -> Option<&mut RelayControl> {
+        self.relay.as_mut()
     }
 
     /// Stops the workers in good order. What they counted and held stays readable.
@@ -195,6 +221,39 @@ fn deal(groups: Vec<SocketGroup>, workers: usize) -> Vec<Vec<Arc<BoundSocket>>> 
     hands
 }
 
+fn start_relay(
+    settings: &RelaySettings,
+    plans: &[WorkerPlan],
+    tables: &[Arc<SharedTable>],
+) -> Result<RelayControl, RelayError> {
+    let workers = plans.iter().zip(tables).map(|(plan, shared)| RelayWorker {
+        sockets: Arc::clone(&plan.table),
+        control: Arc::clone(&plan.control),
+        shared: Arc::clone(shared),
+    });
+    RelayControl::new(settings.clone(), workers.collect())
+}
+
+/// Pools for both jobs. A frame buffer is busy until the last of its sends has completed, which
+/// is within an iteration: more are of use only where a wide fan-out makes iterations long.
+fn relay_sizes(relay: &RelaySettings) -> LoopSizes {
+    let fan_out = relay.rules.iter().map(|rule| rule.outputs.len()).max().unwrap_or(0);
+    let usual = match fan_out {
+        ..=8 => 256,
+        9..=32 => 512,
+        _ => 1024,
+    };
+    LoopSizes {
+        frame_buffers: relay.frame_buffers.unwrap_or(usual),
+        send_slots: RELAY_SEND_SLOTS,
+        forwards: true,
+        ..LoopSizes::TRACKER
+    }
+}
+
+/// Enough for a turn of single datagrams at the usual fan-out; what finds no slot waits a turn.
+const RELAY_SEND_SLOTS: u16 = 4096;
+
 fn plan_workers(
     settings: &Settings,
     cores: &[usize],
@@ -210,7 +269,7 @@ fn plan_workers(
             table: Arc::new(SocketTable::new(lent)),
             counters: Arc::new(Counters::default()),
             control: Arc::new(control),
-            sizes: LoopSizes::TRACKER,
+            sizes: settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes),
         })
     };
     cores.iter().zip(hands).enumerate().map(plan).collect()

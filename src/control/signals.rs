@@ -1,7 +1,7 @@
 //! Signals as events of a wait with a deadline (signalfd(2)).
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -15,6 +15,8 @@ pub enum Event {
     Stop,
     /// SIGHUP: read again what can change while running.
     Reload,
+    /// The other descriptor has something to read.
+    News,
     /// The time was up.
     Timeout,
 }
@@ -38,19 +40,32 @@ impl Signals {
         Ok(Self { set, descriptor: SignalFd::with_flags(&set, flags)? })
     }
 
-    /// Waits for the next signal, at most for `timeout`; without one, for as long as it takes.
-    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Event> {
+    /// Waits for the next signal, or until `other` is readable, at most for `timeout`; without
+    /// one, for as long as it takes.
+    pub fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        other: Option<BorrowedFd<'_>>,
+    ) -> io::Result<Event> {
         let timeout = timeout.map_or(PollTimeout::NONE, |timeout| {
             // Rounded up, so that the caller's deadline has passed when this returns.
             let millis = timeout.as_micros().div_ceil(1000);
             PollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX))
         });
-        let mut descriptors = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)];
+        let watched = [Some(self.descriptor.as_fd()), other];
+        let mut descriptors: Vec<PollFd<'_>> = watched
+            .into_iter()
+            .flatten()
+            .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
+            .collect();
         match poll(&mut descriptors, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let Some(signal) = self.descriptor.read_signal()? else { return Ok(Event::Timeout) };
+        let news = descriptors.get(1).is_some_and(|other| other.any() == Some(true));
+        let Some(signal) = self.descriptor.read_signal()? else {
+            return Ok(if news { Event::News } else { Event::Timeout });
+        };
         let reload = signal.ssi_signo == Signal::SIGHUP as u32;
         Ok(if reload { Event::Reload } else { Event::Stop })
     }

@@ -2,8 +2,17 @@
 //! outside the ring itself.
 
 pub mod address;
+pub mod bpf;
 pub mod buffers;
+pub mod egress;
+pub mod filter;
+pub mod interface;
 pub mod lent;
+pub mod link_watch;
+pub mod membership;
+mod netlink;
+mod options;
+pub mod packet_socket;
 pub(crate) mod region;
 pub mod socket;
 pub mod steering;

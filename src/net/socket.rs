@@ -8,6 +8,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::lent::{Lend, Receives};
+use super::options::{ask_receive_buffer, ask_send_buffer, fragment_freely, get_option, least};
 use super::steering::SteeringProgram;
 
 /// How the sockets of a group are set up.
@@ -35,20 +36,8 @@ impl BoundSocket {
     /// Datagrams that the kernel dropped because the receive buffer was full, since the socket
     /// was opened. Zero when the kernel does not say.
     pub fn kernel_drops(&self) -> u64 {
-        let mut figures = [0u32; MEMINFO_FIGURES];
-        let mut length = size_of_val(&figures) as libc::socklen_t;
-        // SAFETY: the descriptor is open while `self` is borrowed; pointer and length describe
-        // `figures`, which the kernel fills at most to that length.
-        let result = unsafe {
-            libc::getsockopt(
-                self.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_MEMINFO,
-                (&raw mut figures).cast(),
-                &raw mut length,
-            )
-        };
-        if result == 0 { u64::from(figures[MEMINFO_DROPS]) } else { 0 }
+        get_option::<MEMINFO_FIGURES>(self, libc::SOL_SOCKET, libc::SO_MEMINFO)
+            .map_or(0, |figures| u64::from(figures[MEMINFO_DROPS]))
     }
 
     /// Whether datagrams for any local address arrive here, so that replies must name the one
@@ -199,14 +188,9 @@ fn bind_one(address: SocketAddr, shared: bool) -> io::Result<Socket> {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         }
     }
-    let (level, name) = if address.is_ipv6() {
-        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER)
-    } else {
-        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER)
-    };
     // Replies fit an unfragmented Ethernet datagram; on narrower paths let routers or the kernel
     // fragment, and ignore path MTU news, which anybody could forge.
-    set_option(&socket, level, name, libc::IP_PMTUDISC_OMIT)?;
+    fragment_freely(&socket, address.is_ipv6())?;
     socket.bind(&address.into())?;
     Ok(socket)
 }
@@ -221,39 +205,11 @@ fn ask_for_buffers(
     options: SocketOptions,
     group: &mut SocketGroup,
 ) -> io::Result<()> {
-    if setsockopt(socket, sockopt::RcvBufForce, &options.receive_buffer_bytes).is_err() {
-        socket.set_recv_buffer_size(options.receive_buffer_bytes)?;
-    }
-    if setsockopt(socket, sockopt::SndBufForce, &options.send_buffer_bytes).is_err() {
-        socket.set_send_buffer_size(options.send_buffer_bytes)?;
-    }
-    // The kernel doubles what it grants, for its own bookkeeping (socket(7)).
-    let received = socket.recv_buffer_size()? / 2;
-    let sent = socket.send_buffer_size()? / 2;
-    note_short(&mut group.receive_buffer_short, received, options.receive_buffer_bytes);
-    note_short(&mut group.send_buffer_short, sent, options.send_buffer_bytes);
+    let receive_short = ask_receive_buffer(socket, options.receive_buffer_bytes)?;
+    let send_short = ask_send_buffer(socket, options.send_buffer_bytes)?;
+    group.receive_buffer_short = least(group.receive_buffer_short, receive_short);
+    group.send_buffer_short = least(group.send_buffer_short, send_short);
     Ok(())
-}
-
-fn note_short(short: &mut Option<usize>, granted: usize, wanted: usize) {
-    if granted < wanted {
-        *short = Some(short.map_or(granted, |least| least.min(granted)));
-    }
-}
-
-fn set_option(socket: &Socket, level: i32, name: i32, value: i32) -> io::Result<()> {
-    // SAFETY: the descriptor is open for as long as `socket` is borrowed, and the pointer and
-    // length describe one live i32.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            size_of::<i32>() as libc::socklen_t,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 impl Lend for BoundSocket {

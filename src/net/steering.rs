@@ -9,6 +9,11 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
+use super::bpf::{
+    ADD_X, BpfProgram, JEQ, JGE, LD_LEN, LD_WORD, LDX_IMM, MOD, MUL, RET_A, RET_K, RSH, TAX, XOR_X,
+    jump, op,
+};
+
 /// The secret constants of the hash that steers. All arithmetic is modulo 2^32.
 #[derive(Clone, Copy, Debug)]
 pub struct SteeringConstants {
@@ -20,9 +25,7 @@ pub struct SteeringConstants {
 
 /// A program for a group of sockets, ready to be attached.
 #[derive(Clone, Debug)]
-pub struct SteeringProgram {
-    code: Vec<libc::sock_filter>,
-}
+pub struct SteeringProgram(BpfProgram);
 
 impl SteeringProgram {
     /// Builds the program for `workers` sockets.
@@ -50,27 +53,12 @@ impl SteeringProgram {
             op(TAX, 0),
         ]);
         code.extend(choose(constants, workers));
-        Self { code }
+        Self(BpfProgram::new(code).expect("some 45 instructions are not too many"))
     }
 
     /// Attaches the program to the group that `socket` belongs to.
     pub fn attach(&self, socket: &impl AsRawFd) -> io::Result<()> {
-        let program = libc::sock_fprog {
-            len: self.code.len() as libc::c_ushort,
-            filter: self.code.as_ptr().cast_mut(),
-        };
-        // SAFETY: the descriptor is open while `socket` is borrowed; the kernel copies the
-        // program, which describes `code` exactly, before the call returns and never writes it.
-        let result = unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_ATTACH_REUSEPORT_CBPF,
-                (&raw const program).cast(),
-                size_of::<libc::sock_fprog>() as libc::socklen_t,
-            )
-        };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        self.0.attach(socket, libc::SO_ATTACH_REUSEPORT_CBPF)
     }
 }
 
@@ -101,14 +89,6 @@ fn choose(constants: SteeringConstants, workers: u32) -> [libc::sock_filter; 6] 
     ]
 }
 
-const fn op(code: u32, k: u32) -> libc::sock_filter {
-    libc::sock_filter { code: code as u16, jt: 0, jf: 0, k }
-}
-
-const fn jump(code: u32, k: u32, if_true: u8, if_false: u8) -> libc::sock_filter {
-    libc::sock_filter { code: code as u16, jt: if_true, jf: if_false, k }
-}
-
 /// Where the branch for packets without a hash begins: after 5 instructions that tell and 27
 /// that hash.
 const SHORT_AT: u8 = 5 + 27;
@@ -120,17 +100,3 @@ const ACTION_OFFSET: u32 = 8;
 const TRANSACTION_OFFSET: u32 = 12;
 const HASH_OFFSET: usize = 16;
 const HASH_BYTES: usize = 20;
-
-const LD_LEN: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_LEN;
-const LD_WORD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
-const LDX_IMM: u32 = libc::BPF_LDX | libc::BPF_W | libc::BPF_IMM;
-const TAX: u32 = libc::BPF_MISC | libc::BPF_TAX;
-const ADD_X: u32 = libc::BPF_ALU | libc::BPF_ADD | libc::BPF_X;
-const XOR_X: u32 = libc::BPF_ALU | libc::BPF_XOR | libc::BPF_X;
-const MUL: u32 = libc::BPF_ALU | libc::BPF_MUL | libc::BPF_K;
-const RSH: u32 = libc::BPF_ALU | libc::BPF_RSH | libc::BPF_K;
-const MOD: u32 = libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K;
-const JGE: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
-const JEQ: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-const RET_A: u32 = libc::BPF_RET | libc::BPF_A;
-const RET_K: u32 = libc::BPF_RET | libc::BPF_K;

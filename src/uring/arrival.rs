@@ -44,6 +44,7 @@ pub(super) fn unwrap_frame<'b>(
     Some(Frame {
         socket: SocketId(socket),
         bytes: payload(buffer, header, &message),
+        start: payload_start(header),
         buffer,
         auxiliary: read_auxiliary(message.control_data()),
         outgoing: is_outgoing(message.name_data()),
@@ -53,8 +54,12 @@ pub(super) fn unwrap_frame<'b>(
 
 /// The message borrows itself, not the buffer: find its payload again in the buffer.
 fn payload<'b>(buffer: &'b Buffer, header: &libc::msghdr, message: &RecvMsgOut<'_>) -> &'b [u8] {
-    let start = RECEIVE_HEADER_BYTES + header.msg_namelen as usize + header.msg_controllen;
+    let start = payload_start(header);
     &buffer.bytes()[start..start + message.payload_data().len()]
+}
+
+fn payload_start(header: &libc::msghdr) -> usize {
+    RECEIVE_HEADER_BYTES + header.msg_namelen as usize + header.msg_controllen
 }
 
 /// `struct io_uring_recvmsg_out`, in front of everything received.

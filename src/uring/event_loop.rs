@@ -1,5 +1,6 @@
 //! The loop: reap, handle, flush, recycle, submit and wait.
 
+use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use super::sockets::{Groups, Sockets};
 use super::token::Token;
 use super::transmit::{RingTransmit, TransmitSlots, count_sent};
 use crate::clock::Clock;
-use crate::handler::{Forwarded, Handler, Now, ReceivePool};
+use crate::handler::{Buffer, Forwarded, Handler, Now, ReceivePool};
 use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::net::lent::{Receives, SOCKETS_MAX};
 use crate::telemetry::Counter;
@@ -96,6 +97,9 @@ pub(super) struct Pools {
     pub(super) sockets: Sockets,
     pub(super) groups: Groups,
     pub(super) slots: TransmitSlots,
+    /// Frames held back because too few transmit slots are free, oldest first. At most one for
+    /// each frame buffer.
+    deferred: VecDeque<(u16, Buffer)>,
     /// Where the wake-up read puts its eight bytes.
     wake_value: Box<u64>,
 }
@@ -131,6 +135,7 @@ impl<'r> EventLoop<'r> {
             sockets: Sockets::new(plan.table.clone()),
             groups: Groups { datagrams, frames: None },
             slots: TransmitSlots::new(plan.sizes.send_slots, plan.sizes.forwards),
+            deferred: VecDeque::with_capacity(usize::from(plan.sizes.frame_buffers)),
             wake_value: Box::new(0),
         };
         Ok(Self {
@@ -169,7 +174,8 @@ impl<'r> EventLoop<'r> {
         let wait = deadline.since_epoch().saturating_sub(self.clock.now().since_epoch());
         // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for one completion
         // more than those spares a turn that would reap nothing but them.
-        let want = self.pools.slots.in_flight() + 1;
+        // Frames held back wait for nothing else.
+        let want = self.pools.slots.in_flight() + usize::from(self.pools.deferred.is_empty());
         self.queues.submit_and_wait(want, wait)?;
         let now = self.clock.now();
         self.plan.counters.count(Counter::Iterations);
@@ -177,7 +183,8 @@ impl<'r> EventLoop<'r> {
             // The kernel keeps what did not fit and delivers it at the next enter.
             self.plan.counters.count(Counter::CompletionQueueOverflows);
         }
-        if self.reap(handler, now) {
+        let reaped = self.reap(handler, now);
+        if self.take_up_deferred(handler, now) | reaped {
             let transmit = transmit!(self.queues, self.pools.slots, self.plan.counters);
             handler.on_flush(now, transmit);
         }
@@ -227,22 +234,42 @@ impl<'r> EventLoop<'r> {
             // wrote; it is ours from here on.
             let buffer = unsafe { group.pool().claim(id, length) };
             let counters = &self.plan.counters;
-            self.handling = true;
-            let transmit = transmit!(self.queues, pools.slots, counters);
             if receives == Receives::Frames {
                 counters.count(Counter::FramesReceived);
-                if let Some(frame) = unwrap_frame(socket, header, &buffer) {
-                    handler.on_frame(now, &frame, transmit);
+                pools.deferred.push_back((socket, buffer));
+            } else {
+                self.handling = true;
+                if let Some(packet) = unwrap_datagram(socket, header, &buffer, counters) {
+                    let transmit = transmit!(self.queues, pools.slots, counters);
+                    handler.on_packet(now, &packet, transmit);
                 }
-            } else if let Some(packet) = unwrap_datagram(socket, header, &buffer, counters) {
-                handler.on_packet(now, &packet, transmit);
+                self.handling = false;
             }
-            self.handling = false;
         }
         if !cqueue::more(completion.flags()) {
             pools.sockets.ended(socket, completion.result());
         }
         cqueue::buffer_select(completion.flags()).is_some()
+    }
+
+    /// Handles frames as long as what each may send finds free slots; the rest waits for the turn
+    /// in which sends have completed. One is always handled when nothing is in flight, so that a
+    /// rule with more outputs than there are slots goes on too. True when a frame was handled.
+    fn take_up_deferred(&mut self, handler: &mut impl Handler, now: Now) -> bool {
+        let pools = &mut *self.pools;
+        let mut handled = false;
+        while !pools.deferred.is_empty()
+            && (pools.slots.in_flight() == 0 || pools.slots.free() >= handler.sends_per_frame_max())
+        {
+            let Some((socket, buffer)) = pools.deferred.pop_front() else { break };
+            // A socket that was taken back in the meantime left nothing to match.
+            let (Receives::Frames, header) = pools.sockets.kind(socket) else { continue };
+            let Some(frame) = unwrap_frame(socket, header, &buffer) else { continue };
+            let transmit = transmit!(self.queues, pools.slots, self.plan.counters);
+            handler.on_frame(now, &frame, transmit);
+            handled = true;
+        }
+        handled
     }
 
     /// Takes a slot back, and tells the handler when it held a forward.

@@ -75,6 +75,10 @@ impl TransmitSlots {
         }
     }
 
+    pub(super) fn free(&self) -> usize {
+        self.free.len()
+    }
+
     pub(super) fn in_flight(&self) -> usize {
         self.count - self.free.len()
     }

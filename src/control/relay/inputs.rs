@@ -1,0 +1,241 @@
+//! Packet sockets, filters and memberships: one set for each interface that rules take from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::RelayWorker;
+use crate::handler::SocketId;
+use crate::net::filter::{Wanted, compile};
+use crate::net::interface::{Interface, LinkChange, LinkEvent};
+use crate::net::link_watch::LinkWatch;
+use crate::net::membership::{Membership, Memberships};
+use crate::net::packet_socket::{
+    PacketError, PacketSocket, open_group, segmentation_advice, supports_udp_segmentation,
+};
+use crate::relay::table::InputKey;
+use crate::relay::{Input, RelaySettings, Rule};
+
+/// All interfaces that rules take from, by name.
+#[derive(Default)]
+pub(super) struct Inputs(BTreeMap<String, InputInterface>);
+
+/// One interface that rules take from.
+#[derive(Default)]
+struct InputInterface {
+    /// What rules take here, sorted.
+    inputs: Vec<Input>,
+    /// Per worker; empty while the interface is missing.
+    sockets: Vec<(SocketId, Arc<PacketSocket>)>,
+    index: u32,
+    memberships: Option<Memberships>,
+    /// What the filter in force passes.
+    wanted: Vec<Wanted>,
+    /// Whether it came up since the memberships were last renewed.
+    came_up: bool,
+    /// Groups that could not be joined.
+    unjoined: bool,
+    /// Whether its absence was told.
+    told: bool,
+}
+
+impl Inputs {
+    /// Notes which interfaces need their memberships renewed.
+    pub(super) fn note(&mut self, events: &[LinkEvent]) {
+        for event in events {
+            match event {
+                LinkEvent::Changed { interface, change: LinkChange::Up, .. } => {
+                    if let Some(input) = self.0.get_mut(interface) {
+                        input.came_up = true;
+                    }
+                }
+                LinkEvent::Changed { .. } => {}
+                LinkEvent::Resync => self.0.values_mut().for_each(|input| input.came_up = true),
+            }
+        }
+    }
+
+    /// Whether something is missing that may be had later.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.0.values().any(|input| input.sockets.is_empty() || input.unjoined)
+    }
+
+    /// What identifies a rule's input on one worker; `None` while its interface is missing.
+    pub(super) fn key(&self, input: &Input, worker: usize) -> Option<InputKey> {
+        let interface = self.0.get(&input.endpoint.interface)?;
+        let (socket, _) = interface.sockets.get(worker)?;
+        Some(InputKey::new(*socket, input.endpoint.address))
+    }
+
+    /// Frames that the kernel dropped for want of room, over all interfaces.
+    pub(super) fn kernel_drops(&self) -> u64 {
+        let sockets = self.0.values().flat_map(|input| &input.sockets);
+        sockets.map(|(_, socket)| socket.kernel_drops()).sum()
+    }
+
+    /// Makes sockets, filters and memberships what the rules and interfaces ask for.
+    pub(super) fn refresh<'a>(
+        &mut self,
+        rules: impl Iterator<Item = &'a Rule>,
+        watch: &LinkWatch,
+        settings: &RelaySettings,
+        workers: &[RelayWorker],
+        retired: &mut Vec<(usize, SocketId)>,
+    ) -> Result<(), PacketError> {
+        let mut needed: BTreeMap<String, Vec<Input>> = BTreeMap::new();
+        for rule in rules {
+            let interface = rule.input.endpoint.interface.clone();
+            needed.entry(interface).or_default().push(rule.input.clone());
+        }
+        self.0.retain(|name, input| {
+            let stays = needed.contains_key(name);
+            if !stays {
+                input.close(retired);
+            }
+            stays
+        });
+        let mut result = Ok(());
+        for (name, inputs) in needed {
+            let input = self.0.entry(name.clone()).or_default();
+            input.inputs = inputs;
+            let refreshed = input.refresh(&name, watch.find(&name), settings, workers, retired);
+            result = result.and(refreshed);
+        }
+        result
+    }
+}
+
+impl InputInterface {
+    fn refresh(
+        &mut self,
+        name: &str,
+        interface: Option<&Interface>,
+        settings: &RelaySettings,
+        workers: &[RelayWorker],
+        retired: &mut Vec<(usize, SocketId)>,
+    ) -> Result<(), PacketError> {
+        let Some(interface) = interface else {
+            self.close(retired);
+            if !std::mem::replace(&mut self.told, true) {
+                warn!(interface = name, "there is no such interface yet; its rules wait for it");
+            }
+            return Ok(());
+        };
+        if self.index != interface.index {
+            self.close(retired);
+        }
+        self.told = false;
+        self.index = interface.index;
+        let wanted = self.wanted();
+        if self.sockets.is_empty() {
+            match self.open(interface, &wanted, settings, workers) {
+                Ok(()) => {}
+                // It went away, or is down, since it was looked up: news of that will follow.
+                Err(error @ (PacketError::Missing { .. } | PacketError::Down { .. })) => {
+                    warn!(interface = name, %error, "the interface cannot be received from yet");
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        } else if wanted != self.wanted {
+            let filter = compile(&wanted);
+            for (_, socket) in &self.sockets {
+                if let Err(error) = socket.replace_filter(&filter) {
+                    warn!(interface = name, %error, "the filter of before stays");
+                }
+            }
+        }
+        self.wanted = wanted;
+        self.join(name);
+        Ok(())
+    }
+
+    fn open(
+        &mut self,
+        interface: &Interface,
+        wanted: &[Wanted],
+        settings: &RelaySettings,
+        workers: &[RelayWorker],
+    ) -> Result<(), PacketError> {
+        let bytes = settings.receive_buffer_bytes;
+        let group = open_group(interface, workers.len(), bytes, &compile(wanted))?;
+        if let Some(granted) = group.receive_buffer_short {
+            warn!(
+                interface = interface.name,
+                "the kernel grants a receive buffer of {granted} bytes instead of {bytes}; bursts \
+                 may be lost; allow more with `sysctl -w net.core.rmem_max={bytes}`"
+            );
+        }
+        if !supports_udp_segmentation() {
+            warn!(
+                "this kernel cannot hand over super-packets; run `{}`",
+                segmentation_advice(&interface.name)
+            );
+        }
+        for (worker, socket) in workers.iter().zip(group.sockets) {
+            let socket = Arc::new(socket);
+            if let Some(id) = worker.lend(Arc::clone(&socket) as _) {
+                self.sockets.push((id, socket));
+            }
+        }
+        info!(interface = interface.name, "receiving");
+        Ok(())
+    }
+
+    fn wanted(&self) -> Vec<Wanted> {
+        let address = |input: &Input| input.endpoint.address;
+        let mut wanted: Vec<_> = self
+            .inputs
+            .iter()
+            .map(address)
+            .map(|address| Wanted { address: address.ip(), port: address.port() })
+            .collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted
+    }
+
+    /// Joins what rules take and leaves what none takes any more.
+    fn join(&mut self, name: &str) {
+        let mut memberships = match self.memberships.take() {
+            Some(memberships) => memberships,
+            None => Memberships::new(self.index),
+        };
+        self.unjoined = false;
+        if std::mem::take(&mut self.came_up)
+            && let Err(error) = memberships.rejoin(self.index)
+        {
+            self.unjoined = true;
+            warn!(interface = name, %error, "not all groups could be joined again");
+        }
+        let wanted: Vec<Membership> = self.inputs.iter().flat_map(memberships_of).collect();
+        let unwanted: Vec<_> =
+            memberships.wanted().filter(|joined| !wanted.contains(joined)).copied().collect();
+        unwanted.into_iter().for_each(|membership| memberships.leave(membership));
+        for membership in wanted {
+            if let Err(error) = memberships.join(membership) {
+                self.unjoined = true;
+                warn!(interface = name, %error, "a group cannot be joined");
+            }
+        }
+        self.memberships = Some(memberships);
+    }
+
+    fn close(&mut self, retired: &mut Vec<(usize, SocketId)>) {
+        retired.extend(self.sockets.drain(..).enumerate().map(|(worker, (id, _))| (worker, id)));
+        self.memberships = None;
+        self.index = 0;
+    }
+}
+
+fn memberships_of(input: &Input) -> impl Iterator<Item = Membership> {
+    let group = input.endpoint.address.ip();
+    let any = input.sources.is_empty().then_some(None);
+    let sources = input.sources.iter().copied().map(Some);
+    let multicast = group.is_multicast();
+    any.into_iter()
+        .chain(sources)
+        .filter(move |_| multicast)
+        .map(move |source| Membership { group, source })
+}

@@ -1,0 +1,262 @@
+//! The relay's control side: what the rules need is opened, lent to the workers, and followed as
+//! interfaces and rules change.
+//!
+//! Everything is one reconciliation: [`RelayControl::refresh`] compares what there should be with
+//! what there is. A change goes through in an order that loses nothing of other flows: new
+//! sockets are lent, the workers take up the table that names them, and only then are old ones
+//! taken back.
+
+mod inputs;
+mod outputs;
+mod report;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+pub use report::{RelayFigures, RelayReporter, RuleFigures};
+
+use self::inputs::Inputs;
+use self::outputs::OutputEntry;
+use crate::handler::SocketId;
+use crate::net::lent::{Lend, SocketTable};
+use crate::net::link_watch::LinkWatch;
+use crate::net::packet_socket::PacketError;
+use crate::relay::stats::FlowCounters;
+use crate::relay::table::{RelayTable, SharedTable, TableRule};
+use crate::relay::{RelaySettings, Rule};
+use crate::worker::WorkerControl;
+
+/// How the control thread reaches one worker's relay.
+#[derive(Clone, Debug)]
+pub struct RelayWorker {
+    /// The sockets lent to its loop.
+    pub sockets: Arc<SocketTable>,
+    /// Wakes it.
+    pub control: Arc<WorkerControl>,
+    /// The rules it goes by.
+    pub shared: Arc<SharedTable>,
+}
+
+impl RelayWorker {
+    fn lend(&self, socket: Arc<dyn Lend>) -> Option<SocketId> {
+        let id = self.sockets.lend(socket);
+        if id.is_none() {
+            warn!("a worker's loop serves no more sockets; use fewer outputs or interfaces");
+        }
+        id
+    }
+}
+
+/// Why the relay cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// Interfaces cannot be followed.
+    #[error("cannot follow network interfaces")]
+    Watch(#[source] io::Error),
+    /// Packet sockets cannot be had at all.
+    #[error("cannot receive frames")]
+    Packet(#[from] PacketError),
+}
+
+/// The relay as the control thread sees it.
+pub struct RelayControl {
+    settings: RelaySettings,
+    workers: Vec<RelayWorker>,
+    watch: LinkWatch,
+    inputs: Inputs,
+    rules: Vec<RuleEntry>,
+    generation: u64,
+    next_tag: u32,
+    /// Whether the workers run and can be waited for.
+    running: bool,
+    /// Sockets that the next table does not name any more: worker and ID.
+    retired: Vec<(usize, SocketId)>,
+}
+
+/// A rule and what belongs to it.
+struct RuleEntry {
+    rule: Rule,
+    /// Per worker.
+    counters: Vec<Arc<FlowCounters>>,
+    outputs: Vec<OutputEntry>,
+}
+
+impl RelayControl {
+    /// Opens what the rules need and publishes the first table, before the workers run.
+    ///
+    /// # Errors
+    /// When packet sockets are not permitted or interfaces cannot be followed. An interface that
+    /// does not exist yet is a warning.
+    pub fn new(settings: RelaySettings, workers: Vec<RelayWorker>) -> Result<Self, RelayError> {
+        let rules = settings.rules.clone();
+        let mut control = Self {
+            settings,
+            workers,
+            watch: LinkWatch::start().map_err(RelayError::Watch)?,
+            inputs: Inputs::default(),
+            rules: Vec::new(),
+            generation: 0,
+            next_tag: 0,
+            running: false,
+            retired: Vec::new(),
+        };
+        control.take_rules(rules);
+        control.refresh()?;
+        control.running = true;
+        Ok(control)
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().map(|entry| &entry.rule)
+    }
+
+    /// Puts other rules in force. Rules that stay the same, and outputs that do, go on without a
+    /// lost packet and keep their figures.
+    ///
+    /// # Errors
+    /// As for [`Self::new`]; everything that could be opened is in force.
+    pub fn apply(&mut self, rules: Vec<Rule>) -> Result<(), RelayError> {
+        self.take_rules(rules);
+        self.refresh()
+    }
+
+    /// Looks what happened to interfaces, and opens or closes what that asks for.
+    ///
+    /// # Errors
+    /// When news were lost and cannot be read again. The next call tries again.
+    pub fn follow_links(&mut self) -> Result<(), RelayError> {
+        let events = self.watch.drain().map_err(RelayError::Watch)?;
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.inputs.note(&events);
+        self.refresh()
+    }
+
+    /// Tries again what could not be opened, such as an output without a route.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn retry(&mut self) -> Result<(), RelayError> {
+        let down = self.rules.iter().flat_map(|entry| &entry.outputs).any(OutputEntry::is_down);
+        if down || self.inputs.is_incomplete() { self.refresh() } else { Ok(()) }
+    }
+
+    fn take_rules(&mut self, rules: Vec<Rule>) {
+        let mut earlier = std::mem::take(&mut self.rules);
+        for rule in rules {
+            let same =
+                |entry: &RuleEntry| entry.rule.name == rule.name && entry.rule.input == rule.input;
+            let mut kept = match earlier.iter().position(same) {
+                Some(at) => earlier.swap_remove(at),
+                None => RuleEntry {
+                    rule: rule.clone(),
+                    counters: self.workers.iter().map(|_| Arc::default()).collect(),
+                    outputs: Vec::new(),
+                },
+            };
+            let mut outputs = std::mem::take(&mut kept.outputs);
+            for output in &rule.outputs {
+                let entry = match outputs.iter().position(|entry| entry.output == *output) {
+                    Some(at) => outputs.swap_remove(at),
+                    None => {
+                        self.next_tag += 1;
+                        OutputEntry::new(output.clone(), self.next_tag, self.workers.len())
+                    }
+                };
+                kept.outputs.push(entry);
+            }
+            outputs.iter_mut().for_each(|entry| entry.retire(&mut self.retired));
+            kept.rule = rule;
+            self.rules.push(kept);
+        }
+        for mut entry in earlier {
+            info!(rule = entry.rule.name, "the rule is taken out of force");
+            entry.outputs.iter_mut().for_each(|output| output.retire(&mut self.retired));
+        }
+    }
+
+    fn refresh(&mut self) -> Result<(), RelayError> {
+        let rules = self.rules.iter().map(|entry| &entry.rule);
+        let opened = self.inputs.refresh(
+            rules,
+            &self.watch,
+            &self.settings,
+            &self.workers,
+            &mut self.retired,
+        );
+        for entry in self.rules.iter_mut().flat_map(|entry| &mut entry.outputs) {
+            entry.refresh(&self.watch, &self.settings, &self.workers, &mut self.retired);
+        }
+        self.publish();
+        Ok(opened?)
+    }
+
+    fn publish(&mut self) {
+        // Until the loops know the new sockets, the old table is right.
+        self.wait("take new sockets", |worker| {
+            worker.sockets.applied() >= worker.sockets.version()
+        });
+        self.generation += 1;
+        for (index, worker) in self.workers.iter().enumerate() {
+            worker.shared.publish(self.table_of(index));
+        }
+        let generation = self.generation;
+        self.wait("take up the rules", |worker| worker.shared.seen() >= generation);
+        for (worker, id) in self.retired.drain(..) {
+            self.workers[worker].sockets.take_back(id);
+            self.workers[worker].control.wake();
+        }
+    }
+
+    /// Waits until all workers have done something, with a bound: a worker that is restarting
+    /// catches up by itself.
+    fn wait(&self, what: &str, done: impl Fn(&RelayWorker) -> bool) {
+        if !self.running {
+            return;
+        }
+        let deadline = Instant::now() + WORKER_WAIT;
+        self.workers.iter().for_each(|worker| worker.control.wake());
+        while !self.workers.iter().all(&done) {
+            if Instant::now() >= deadline {
+                return warn!("a worker takes long to {what}");
+            }
+            std::thread::sleep(WAIT_STEP);
+        }
+    }
+
+    fn table_of(&self, worker: usize) -> RelayTable {
+        let mut table = RelayTable {
+            generation: self.generation,
+            offload: self.settings.offload,
+            ..RelayTable::default()
+        };
+        for (index, entry) in self.rules.iter().enumerate() {
+            if let Some(key) = self.inputs.key(&entry.rule.input, worker) {
+                table.inputs.entry(key).or_default().push(index);
+            }
+            table.rules.push(TableRule {
+                sources: entry.rule.input.sources.clone().into(),
+                counters: Arc::clone(&entry.counters[worker]),
+                outputs: entry.outputs.iter().map(|output| output.in_table(worker)).collect(),
+            });
+        }
+        table
+    }
+}
+
+impl AsFd for RelayControl {
+    /// Readable when [`Self::follow_links`] has something to do.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watch.as_fd()
+    }
+}
+
+/// A tick is 100 ms; a worker that has not caught up after this is busy restarting.
+const WORKER_WAIT: Duration = Duration::from_secs(1);
+const WAIT_STEP: Duration = Duration::from_millis(2);

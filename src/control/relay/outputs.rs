@@ -1,0 +1,129 @@
+//! One output of a rule: a connected socket for each worker, opened anew when its interface
+//! changes.
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::RelayWorker;
+use crate::handler::SocketId;
+use crate::net::egress::{EgressError, EgressOptions, EgressSocket};
+use crate::net::interface::Interface;
+use crate::net::link_watch::LinkWatch;
+use crate::relay::table::{OutputState, TableOutput};
+use crate::relay::{Dscp, Output, RelaySettings, Ttl};
+
+/// An output and what belongs to it.
+pub(super) struct OutputEntry {
+    pub(super) output: Output,
+    /// Per worker.
+    pub(super) states: Vec<Arc<OutputState>>,
+    /// Per worker; empty while the output is down.
+    sockets: Vec<(SocketId, Arc<EgressSocket>)>,
+    /// The interface as it was when the sockets were opened.
+    made_for: Option<Interface>,
+    /// What was last said about why it is down.
+    told: Option<String>,
+}
+
+impl OutputEntry {
+    pub(super) fn new(output: Output, tag: u32, workers: usize) -> Self {
+        let state = |_| Arc::new(OutputState { tag, ..OutputState::default() });
+        Self {
+            output,
+            states: (0..workers).map(state).collect(),
+            sockets: Vec::new(),
+            made_for: None,
+            told: None,
+        }
+    }
+
+    pub(super) fn is_down(&self) -> bool {
+        self.sockets.is_empty()
+    }
+
+    /// Opens, opens anew or closes the sockets, as the interface asks for.
+    pub(super) fn refresh(
+        &mut self,
+        watch: &LinkWatch,
+        settings: &RelaySettings,
+        workers: &[RelayWorker],
+        retired: &mut Vec<(usize, SocketId)>,
+    ) {
+        let name = self.output.endpoint.interface.clone();
+        let interface = watch.find(&name).filter(|interface| interface.up);
+        if self.made_for.as_ref() == interface && !(self.is_down() && interface.is_some()) {
+            if interface.is_none() {
+                self.tell(format!("interface {name} is missing or down"));
+            }
+            return;
+        }
+        self.retire(retired);
+        let Some(interface) = interface else {
+            return self.tell(format!("interface {name} is missing or down"));
+        };
+        match self.open(interface, settings, workers) {
+            Ok(()) => {
+                self.made_for = Some(interface.clone());
+                if self.told.take().is_some() {
+                    info!(output = %self.output.endpoint, "the output is back");
+                }
+            }
+            Err(error) => {
+                self.retire(retired);
+                self.tell(error.to_string());
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        interface: &Interface,
+        settings: &RelaySettings,
+        workers: &[RelayWorker],
+    ) -> Result<(), EgressError> {
+        let fixed = |mark: Dscp| if let Dscp::Set(dscp) = mark { dscp } else { 0 };
+        let options = EgressOptions {
+            to: self.output.endpoint.address,
+            source: self.output.source,
+            ttl: if let Ttl::Set(ttl) = self.output.ttl { Some(ttl) } else { None },
+            dscp: fixed(self.output.dscp),
+            send_buffer_bytes: settings.send_buffer_bytes,
+        };
+        for worker in workers {
+            let socket = Arc::new(EgressSocket::open(interface, &options)?);
+            if let Some(id) = worker.lend(Arc::clone(&socket) as _) {
+                self.sockets.push((id, socket));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says once why the output is down.
+    fn tell(&mut self, reason: String) {
+        if self.told.as_ref() != Some(&reason) {
+            warn!(output = %self.output.endpoint, "the output is down: {reason}");
+            self.told = Some(reason);
+        }
+    }
+
+    /// Gives the sockets up; they are taken back once no table names them.
+    pub(super) fn retire(&mut self, retired: &mut Vec<(usize, SocketId)>) {
+        retired.extend(self.sockets.drain(..).enumerate().map(|(worker, (id, _))| (worker, id)));
+        self.made_for = None;
+    }
+
+    pub(super) fn in_table(&self, worker: usize) -> TableOutput {
+        let socket = self.sockets.get(worker);
+        let ipv6 = self.output.endpoint.address.is_ipv6();
+        TableOutput {
+            socket: socket.map(|(id, _)| *id),
+            ipv6,
+            segment_max: socket.map_or(0, |(_, socket)| socket.segment_bytes_max()),
+            payload_max: self.output.endpoint.payload_bytes_max(),
+            keep_ttl: self.output.ttl == Ttl::Keep,
+            keep_dscp: self.output.dscp == Dscp::Keep,
+            state: Arc::clone(&self.states[worker]),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What the relay did: figures of rules and outputs, and the lines that say them.
+
+use std::time::Duration;
+
+use tracing::info;
+
+use super::RelayControl;
+use crate::relay::stats::{FlowSnapshot, RelayDrop};
+
+/// Figures of everything.
+#[derive(Clone, Debug, Default)]
+pub struct RelayFigures {
+    /// In the order of the rules.
+    pub rules: Vec<RuleFigures>,
+    /// What belongs to no rule.
+    pub unmatched: FlowSnapshot,
+    /// Frames that the kernel dropped because a packet socket's buffer was full.
+    pub kernel_drops: u64,
+}
+
+/// Figures of one rule, all workers together.
+#[derive(Clone, Debug)]
+pub struct RuleFigures {
+    /// The rule's name.
+    pub name: String,
+    /// What it took.
+    pub input: FlowSnapshot,
+    /// What each output sent, by its endpoint as text.
+    pub outputs: Vec<(String, FlowSnapshot)>,
+}
+
+impl RelayControl {
+    /// The figures as they are now.
+    pub fn figures(&self) -> RelayFigures {
+        let sum = |parts: &mut dyn Iterator<Item = FlowSnapshot>| {
+            parts.fold(FlowSnapshot::default(), FlowSnapshot::plus)
+        };
+        let rules = self.rules.iter().map(|entry| RuleFigures {
+            name: entry.rule.name.clone(),
+            input: sum(&mut entry.counters.iter().map(|counters| counters.snapshot())),
+            outputs: entry
+                .outputs
+                .iter()
+                .map(|output| {
+                    let sent = output.states.iter().map(|state| state.counters.snapshot());
+                    (output.output.endpoint.to_string(), sum(&mut sent.into_iter()))
+                })
+                .collect(),
+        });
+        RelayFigures {
+            rules: rules.collect(),
+            unmatched: sum(&mut self
+                .workers
+                .iter()
+                .map(|worker| worker.shared.unmatched.snapshot())),
+            kernel_drops: self.inputs.kernel_drops(),
+        }
+    }
+}
+
+/// Remembers the last report, so that the next one tells rates.
+#[derive(Debug, Default)]
+pub struct RelayReporter {
+    last: RelayFigures,
+}
+
+impl RelayReporter {
+    /// Writes a line for each rule and output, with rates over `elapsed` since the last report.
+    pub fn report(&mut self, figures: RelayFigures, elapsed: Duration) {
+        for rule in &figures.rules {
+            let earlier = self.last.rules.iter().find(|earlier| earlier.name == rule.name);
+            let input = earlier.map(|earlier| earlier.input).unwrap_or_default();
+            log_rates("relay in", &rule.name, "", (&rule.input, &input), elapsed);
+            for (endpoint, sent) in &rule.outputs {
+                let before = earlier
+                    .and_then(|earlier| earlier.outputs.iter().find(|(name, _)| name == endpoint))
+                    .map(|(_, before)| *before)
+                    .unwrap_or_default();
+                log_rates("relay out", &rule.name, endpoint, (sent, &before), elapsed);
+            }
+        }
+        let unmatched = drops(&figures.unmatched, &self.last.unmatched);
+        let kernel_drops = figures.kernel_drops.saturating_sub(self.last.kernel_drops);
+        if unmatched != "0" || kernel_drops > 0 {
+            info!(drops = unmatched, kernel_drops, "relay");
+        }
+        self.last = figures;
+    }
+}
+
+impl RelayFigures {
+    /// Writes the totals to the log.
+    pub fn log_totals(&self) {
+        for rule in &self.rules {
+            log_total("relay in summary", &rule.name, "", &rule.input);
+            for (endpoint, sent) in &rule.outputs {
+                log_total("relay out summary", &rule.name, endpoint, sent);
+            }
+        }
+        let none = FlowSnapshot::default();
+        info!(
+            drops = drops(&self.unmatched, &none),
+            kernel_drops = self.kernel_drops,
+            "relay summary"
+        );
+    }
+}
+
+fn log_rates(
+    line: &str,
+    rule: &str,
+    output: &str,
+    (now, before): (&FlowSnapshot, &FlowSnapshot),
+    elapsed: Duration,
+) {
+    let seconds = elapsed.as_secs_f64().max(0.001);
+    let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
+    let tenth = |value: f64| (value * 10.0).round() / 10.0;
+    info!(
+        rule,
+        output,
+        packets_per_s = tenth(rate(now.packets, before.packets)),
+        mbit_per_s = tenth(rate(now.bytes, before.bytes) * 8.0 / 1e6),
+        packets_per_send = tenth(
+            now.packets.saturating_sub(before.packets) as f64
+                / now.sends.saturating_sub(before.sends).max(1) as f64
+        ),
+        drops = drops(now, before),
+        "{line}"
+    );
+}
+
+fn log_total(line: &str, rule: &str, output: &str, total: &FlowSnapshot) {
+    let none = FlowSnapshot::default();
+    info!(
+        rule,
+        output,
+        packets = total.packets,
+        bytes = total.bytes,
+        sends = total.sends,
+        drops = drops(total, &none),
+        "{line}"
+    );
+}
+
+/// What was dropped since, by reason: `corrupt=3 no_rule=1`, or `0`.
+fn drops(now: &FlowSnapshot, before: &FlowSnapshot) -> String {
+    let counts = RelayDrop::ALL
+        .iter()
+        .map(|reason| (reason.name(), now.dropped(*reason) - before.dropped(*reason)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| format!("{name}={count}"));
+    let text = counts.collect::<Vec<_>>().join(" ");
+    if text.is_empty() { "0".into() } else { text }
+}

@@ -1,0 +1,247 @@
+//! Coalescing: consecutive datagrams of one flow, gathered for one trip into the kernel.
+//!
+//! With `UDP_SEGMENT` (udp(7)) one send carries many datagrams: the kernel cuts the bytes it is
+//! given into equal pieces, of which only the last may be shorter. A [`Batch`] gathers what can
+//! leave in such a send, and a [`Split`] takes it apart again where it cannot.
+
+use std::ops::Range;
+
+use crate::handler::{FORWARD_PARTS_MAX, Part};
+
+/// The most datagrams in one send: as many as every kernel with `UDP_SEGMENT` takes.
+pub const BATCH_DATAGRAMS_MAX: usize = FORWARD_PARTS_MAX;
+
+/// The most bytes in one send of several datagrams. Headers still fit below the 65,535 bytes
+/// that an IP packet can have.
+pub const BATCH_BYTES_MAX: usize = 65_000;
+
+/// The open batch of one flow.
+///
+/// What it gives out obeys [`BATCH_DATAGRAMS_MAX`] and [`BATCH_BYTES_MAX`], has datagrams of one
+/// size, the last one possibly shorter, and one TTL and type of service. Everything leaves in
+/// the order it came in. Its storage is allocated once.
+///
+/// Empty datagrams, which the kernel could not tell apart, and those larger than the batch's
+/// `segment_max` always go alone.
+#[derive(Debug)]
+pub struct Batch {
+    /// Never more than [`BATCH_DATAGRAMS_MAX`]: the capacity it starts with.
+    parts: Vec<Part>,
+    segment_max: usize,
+    /// The size of the first datagram, and of all but the last.
+    segment: usize,
+    datagrams: usize,
+    bytes: usize,
+    ttl: Option<u8>,
+    tos: Option<u8>,
+    /// Whether nothing can join any more.
+    full: bool,
+}
+
+/// What became of a part.
+#[must_use = "a refused part is lost unless it is pushed again"]
+#[derive(Debug)]
+pub enum Pushed {
+    /// It is in the batch, and more may join.
+    Open,
+    /// It is in the batch, and nothing more can join: the batch may as well be closed.
+    Full,
+    /// This is not in the batch: all of the part, or of a super-packet what is left of it. Close
+    /// the batch and push it again: an empty batch takes at least one datagram of anything.
+    Refused(Part),
+}
+
+/// A closed batch: one send.
+#[derive(Clone, Copy, Debug)]
+pub struct Bundle<'a> {
+    /// The bytes, in order. No datagram lies across two parts.
+    pub parts: &'a [Part],
+    /// The size to cut the bytes at; `None` when they are one datagram.
+    pub segment_bytes: Option<u16>,
+    /// How many datagrams it holds: at least 1, at most [`BATCH_DATAGRAMS_MAX`].
+    pub datagrams: usize,
+    /// Their payload together.
+    pub bytes: usize,
+    /// The TTL or hop limit to send with, as pushed.
+    pub ttl: Option<u8>,
+    /// The type of service or traffic class to send with, as pushed.
+    pub tos: Option<u8>,
+}
+
+impl Batch {
+    /// An empty batch. Datagrams of up to `segment_max` bytes are gathered: the egress MTU less
+    /// the IP and UDP headers. With 0 every datagram goes singly, those of super-packets too.
+    pub fn new(segment_max: u16) -> Self {
+        Self {
+            parts: Vec::with_capacity(BATCH_DATAGRAMS_MAX),
+            segment_max: usize::from(segment_max),
+            segment: 0,
+            datagrams: 0,
+            bytes: 0,
+            ttl: None,
+            tos: None,
+            full: false,
+        }
+    }
+
+    /// Whether there is nothing to close.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Changes the largest datagram that is gathered, from the next batch on.
+    pub fn set_segment_max(&mut self, segment_max: u16) {
+        self.segment_max = usize::from(segment_max);
+        self.full = true;
+    }
+
+    /// Adds a datagram, or the datagrams of a super-packet when there is a `segment` size.
+    ///
+    /// `ttl` and `tos` are those to send with, where an output keeps them; datagrams that differ
+    /// in them do not share a batch.
+    #[inline]
+    pub fn push(
+        &mut self,
+        part: Part,
+        segment: Option<u16>,
+        ttl: Option<u8>,
+        tos: Option<u8>,
+    ) -> Pushed {
+        let bytes = part.range.len();
+        let (segment, datagrams) = match segment.map(usize::from) {
+            Some(size) if size > 0 && size < bytes => (size, bytes.div_ceil(size)),
+            _ => (bytes, 1),
+        };
+        if self.parts.is_empty() {
+            (self.ttl, self.tos) = (ttl, tos);
+            return self.begin(part, segment, datagrams);
+        }
+        let fits = self.datagrams + datagrams <= BATCH_DATAGRAMS_MAX
+            && self.bytes + bytes <= BATCH_BYTES_MAX;
+        let alike = segment == self.segment || (datagrams == 1 && bytes < self.segment);
+        let same_marks = self.ttl == ttl && self.tos == tos;
+        if self.full || bytes == 0 || !(fits && alike && same_marks) {
+            return Pushed::Refused(part);
+        }
+        self.take(part, datagrams)
+    }
+
+    /// Pushes a part, closing the batch as often as that takes. `send` gets what is closed.
+    #[inline]
+    pub fn gather(
+        &mut self,
+        part: Part,
+        segment: Option<u16>,
+        ttl: Option<u8>,
+        tos: Option<u8>,
+        mut send: impl FnMut(Bundle<'_>),
+    ) {
+        let mut part = part;
+        loop {
+            match self.push(part, segment, ttl, tos) {
+                Pushed::Open => return,
+                Pushed::Full => {
+                    self.close(&mut send);
+                    return;
+                }
+                Pushed::Refused(rest) => {
+                    self.close(&mut send);
+                    part = rest;
+                }
+            }
+        }
+    }
+
+    /// Hands what was gathered to `send` and empties the batch; `None` when it is empty.
+    #[inline]
+    pub fn close<R>(&mut self, send: impl FnOnce(Bundle<'_>) -> R) -> Option<R> {
+        if self.parts.is_empty() {
+            return None;
+        }
+        // Only a datagram that goes alone can be too large for 16 bits.
+        let segment = u16::try_from(self.segment).ok();
+        let sent = send(Bundle {
+            parts: &self.parts,
+            segment_bytes: segment.filter(|_| self.datagrams > 1),
+            datagrams: self.datagrams,
+            bytes: self.bytes,
+            ttl: self.ttl,
+            tos: self.tos,
+        });
+        self.parts.clear();
+        Some(sent)
+    }
+
+    /// Takes as much of a part into an empty batch as one send may carry.
+    #[inline]
+    fn begin(&mut self, part: Part, segment: usize, datagrams: usize) -> Pushed {
+        (self.segment, self.datagrams, self.bytes) = (segment, 0, 0);
+        self.full = segment == 0 || segment > self.segment_max;
+        let datagrams_max =
+            if self.full { 1 } else { (BATCH_BYTES_MAX / segment).clamp(1, BATCH_DATAGRAMS_MAX) };
+        if datagrams <= datagrams_max {
+            return self.take(part, datagrams);
+        }
+        let Range { start, end } = part.range;
+        let cut = start + datagrams_max * segment;
+        let _ = self.take(Part { buffer: part.buffer.clone(), range: start..cut }, datagrams_max);
+        Pushed::Refused(Part { buffer: part.buffer, range: cut..end })
+    }
+
+    /// Adds a part that fits.
+    #[inline]
+    fn take(&mut self, part: Part, datagrams: usize) -> Pushed {
+        let bytes = part.range.len();
+        self.parts.push(part);
+        self.datagrams += datagrams;
+        self.bytes += bytes;
+        self.full |= bytes < datagrams * self.segment
+            || self.datagrams == BATCH_DATAGRAMS_MAX
+            || self.bytes + self.segment > BATCH_BYTES_MAX;
+        if self.full { Pushed::Full } else { Pushed::Open }
+    }
+}
+
+/// Cuts a closed batch, a super-packet or the parts of a send that came back into single
+/// datagrams: where the kernel refuses `UDP_SEGMENT`, or offload is off.
+///
+/// `parts` must be as a [`Bundle`] has them: no datagram lies across two parts.
+#[derive(Clone, Debug)]
+pub struct Split<'a> {
+    parts: &'a [Part],
+    /// Bytes of the first part that are through.
+    taken: usize,
+    segment: usize,
+}
+
+impl<'a> Split<'a> {
+    /// The datagrams of `parts`; without a size each part is one.
+    #[inline]
+    pub fn new(parts: &'a [Part], segment_bytes: Option<u16>) -> Self {
+        let segment = segment_bytes.filter(|size| *size > 0).map_or(usize::MAX, usize::from);
+        Self { parts, taken: 0, segment }
+    }
+}
+
+impl Iterator for Split<'_> {
+    type Item = Part;
+
+    /// The next datagram, which is one part.
+    #[inline]
+    fn next(&mut self) -> Option<Part> {
+        let (part, rest) = self.parts.split_first()?;
+        let start = part.range.start + self.taken;
+        let end = part.range.end.min(start.saturating_add(self.segment));
+        if end == part.range.end {
+            (self.parts, self.taken) = (rest, 0);
+        } else {
+            self.taken += self.segment;
+        }
+        Some(Part { buffer: part.buffer.clone(), range: start..end })
+    }
+}
+
+#[cfg(test)]
+#[path = "coalesce_tests.rs"]
+mod tests;

@@ -1,0 +1,336 @@
+//! The relay as a [`Handler`]: frames in, forwards or counted drops out.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::coalesce::{BATCH_DATAGRAMS_MAX, Batch, Bundle, Split};
+use super::datagram::{Datagram, count_datagrams};
+use super::rule::Offload;
+use super::stats::RelayDrop;
+use super::table::{InputKey, RelayTable, SharedTable, TableOutput, TableRule};
+use crate::handler::{Forward, Forwarded, Frame, Handler, Now, Packet, Part, Transmit};
+
+/// One worker's relay.
+pub struct Relay {
+    shared: Arc<SharedTable>,
+    table: Arc<RelayTable>,
+    /// The open batch of each rule, by its place in the table.
+    batches: Vec<Batch>,
+    /// Rules whose batch is open, in the order they were opened.
+    open: Vec<usize>,
+    /// Sends that closing all open batches takes at the most.
+    open_sends: usize,
+    /// Sends that one frame can lead to at the most, besides those.
+    frame_sends_max: usize,
+    flights: Flights,
+    /// The input that the last frame matched: frames of a flow come together.
+    last: Option<(InputKey, usize)>,
+}
+
+/// What outputs have in flight, and where their forwards belong. Outputs are known by tag, which
+/// stays when the table changes under forwards that are on their way.
+#[derive(Default)]
+struct Flights {
+    /// Receive buffers that each output holds, by its place in `places`.
+    held: Vec<usize>,
+    /// Where a tag stands in the table: rule, output, and place in `held`.
+    places: HashMap<u32, (usize, usize, usize)>,
+}
+
+impl Relay {
+    /// A relay that goes by what `shared` publishes.
+    pub fn new(shared: Arc<SharedTable>) -> Self {
+        let mut relay = Self {
+            shared,
+            table: Arc::default(),
+            batches: Vec::new(),
+            open: Vec::new(),
+            open_sends: 0,
+            frame_sends_max: 0,
+            flights: Flights::default(),
+            last: None,
+        };
+        relay.take_up();
+        relay
+    }
+
+    /// Goes by the published table from now on. No batch may be open. This allocates: tables
+    /// change when rules or interfaces do, not with packets.
+    fn take_up(&mut self) {
+        assert!(self.open.is_empty(), "a table changes between iterations");
+        self.table = self.shared.current();
+        let table = &self.table;
+        self.batches.clear();
+        let widest = |rule: &TableRule| {
+            rule.outputs.iter().map(|output| output.segment_max).max().unwrap_or(0)
+        };
+        let segment_max = |rule| match table.offload {
+            Offload::Auto => u16::try_from(widest(rule)).unwrap_or(u16::MAX),
+            Offload::Off => 0,
+        };
+        self.batches.extend(table.rules.iter().map(|rule| Batch::new(segment_max(rule))));
+        self.open.reserve(table.rules.len());
+        let sends = table.rules.iter().map(|rule| sends_of_batch(table.offload, rule));
+        self.frame_sends_max = sends.max().unwrap_or(0);
+        self.flights.take_up(table);
+        self.last = None;
+        self.shared.set_seen(table.generation);
+    }
+
+    fn relay<T: Transmit>(
+        &mut self,
+        now: Now,
+        frame: &Frame<'_>,
+        tx: &mut T,
+    ) -> Result<(), RelayDrop> {
+        let parsed =
+            Datagram::parse(frame.bytes, frame.auxiliary, frame.outgoing, frame.truncated)?;
+        let key = InputKey::new(frame.socket, parsed.destination);
+        let index = self.matching(key, parsed.source.ip())?;
+        let rule = &self.table.rules[index];
+        rule.counters.passed(parsed.count() as u64, parsed.payload.len() as u64);
+        rule.counters.seen(now.seconds());
+        if rule.outputs.is_empty() {
+            return Ok(());
+        }
+        let range = frame.start + parsed.payload.start..frame.start + parsed.payload.end;
+        let part = Part { buffer: frame.buffer.clone(), range };
+        let keeps_ttl = rule.outputs.iter().any(|output| output.keep_ttl);
+        let keeps_dscp = rule.outputs.iter().any(|output| output.keep_dscp);
+        // What no output keeps must not keep datagrams apart.
+        let ttl = keeps_ttl.then_some(parsed.ttl);
+        let tos = keeps_dscp.then_some(parsed.tos & DSCP_BITS);
+        let batch = &mut self.batches[index];
+        if batch.is_empty() {
+            self.open.push(index);
+            self.open_sends += sends_of_batch(self.table.offload, rule);
+        }
+        let mut sender = Sender { table: &self.table, flights: &mut self.flights, tx };
+        batch.gather(part, parsed.segment_bytes, ttl, tos, |bundle| sender.send(index, bundle));
+        Ok(())
+    }
+
+    /// The rule that takes what comes from `source` and goes to `key`.
+    fn matching(&mut self, key: InputKey, source: IpAddr) -> Result<usize, RelayDrop> {
+        if let Some((last, index)) = self.last
+            && last == key
+            && accepts(&self.table.rules[index], source)
+        {
+            return Ok(index);
+        }
+        let candidates = self.table.inputs.get(&key).ok_or(RelayDrop::NoRule)?;
+        let index = candidates
+            .iter()
+            .find(|index| accepts(&self.table.rules[**index], source))
+            .ok_or(RelayDrop::Source)?;
+        self.last = Some((key, *index));
+        Ok(*index)
+    }
+}
+
+impl Handler for Relay {
+    /// The relay serves packet sockets only.
+    fn on_packet<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {}
+
+    fn on_frame<T: Transmit>(&mut self, now: Now, frame: &Frame<'_>, tx: &mut T) {
+        if let Err(reason) = self.relay(now, frame, tx) {
+            self.shared.unmatched.dropped(reason, 1);
+        }
+    }
+
+    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &Forwarded<'_>, tx: &mut T) {
+        let Some((rule, output, place)) =
+            self.flights.places.get(&(forwarded.tag & !RETRY)).copied()
+        else {
+            return;
+        };
+        let held = &mut self.flights.held[place];
+        *held = held.saturating_sub(forwarded.parts.len());
+        let output = &self.table.rules[rule].outputs[output];
+        let bytes = forwarded.parts.iter().map(|part| part.range.len()).sum::<usize>();
+        let datagrams = count_datagrams(bytes, forwarded.segment_bytes) as u64;
+        let counters = &output.state.counters;
+        let error = match forwarded.result {
+            Ok(_) => {
+                counters.passed(datagrams, bytes as u64);
+                counters.sent();
+                return counters.seen(now.seconds());
+            }
+            Err(error) => error,
+        };
+        let again = match error {
+            // The device or its MTU does not allow it: from now on datagrams go singly here.
+            libc::EINVAL | libc::EIO | libc::EMSGSIZE if forwarded.segment_bytes.is_some() => {
+                output.state.refuses_segments.store(true, Ordering::Relaxed);
+                true
+            }
+            // News of an earlier datagram, told instead of sending this one.
+            libc::ECONNREFUSED => forwarded.tag & RETRY == 0,
+            _ => false,
+        };
+        if !again {
+            return counters.dropped(reason_for(error), datagrams);
+        }
+        let (table, flights) = (&self.table, &mut self.flights);
+        let marks = Marks { ttl: forwarded.ttl, tos: forwarded.tos };
+        let mut sender = Sender { table, flights, tx };
+        sender.send_singly(output, forwarded.parts, forwarded.segment_bytes, marks, RETRY);
+    }
+
+    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {
+        if self.shared.is_newer_than(self.table.generation) {
+            self.take_up();
+        }
+    }
+
+    fn on_flush<T: Transmit>(&mut self, _: Now, tx: &mut T) {
+        let mut sender = Sender { table: &self.table, flights: &mut self.flights, tx };
+        for index in self.open.drain(..) {
+            self.batches[index].close(|bundle| sender.send(index, bundle));
+        }
+        self.open_sends = 0;
+    }
+
+    fn sends_per_frame_max(&self) -> usize {
+        self.open_sends + self.frame_sends_max
+    }
+}
+
+impl Flights {
+    fn take_up(&mut self, table: &RelayTable) {
+        let earlier = std::mem::take(self);
+        for (rule, outputs) in table.rules.iter().map(|rule| &rule.outputs).enumerate() {
+            for (output, state) in outputs.iter().map(|output| &output.state).enumerate() {
+                let held = earlier.places.get(&state.tag).map_or(0, |place| earlier.held[place.2]);
+                self.places.insert(state.tag, (rule, output, self.held.len()));
+                self.held.push(held);
+            }
+        }
+    }
+}
+
+/// The TTL and type of service to send with, where they are not the socket's own.
+#[derive(Clone, Copy)]
+struct Marks {
+    ttl: Option<u8>,
+    tos: Option<u8>,
+}
+
+/// Sends closed batches by the outputs of their rule.
+struct Sender<'a, T> {
+    table: &'a RelayTable,
+    flights: &'a mut Flights,
+    tx: &'a mut T,
+}
+
+impl<T: Transmit> Sender<'_, T> {
+    fn send(&mut self, rule: usize, bundle: Bundle<'_>) {
+        let table = self.table;
+        for output in &table.rules[rule].outputs {
+            let marks = Marks {
+                ttl: bundle.ttl.filter(|_| output.keep_ttl),
+                tos: bundle.tos.filter(|_| output.keep_dscp),
+            };
+            let whole = match bundle.segment_bytes {
+                None => true,
+                Some(size) => {
+                    usize::from(size) <= output.segment_max
+                        && !output.state.refuses_segments.load(Ordering::Relaxed)
+                }
+            };
+            if whole {
+                self.send_whole(output, bundle.parts, bundle.segment_bytes, marks, 0);
+            } else {
+                self.send_singly(output, bundle.parts, bundle.segment_bytes, marks, 0);
+            }
+        }
+    }
+
+    /// One datagram after the other, each in a send of its own.
+    fn send_singly(
+        &mut self,
+        output: &TableOutput,
+        parts: &[Part],
+        segment_bytes: Option<u16>,
+        marks: Marks,
+        flag: u32,
+    ) {
+        for part in Split::new(parts, segment_bytes) {
+            self.send_whole(output, &[part], None, marks, flag);
+        }
+    }
+
+    /// One send, of one datagram or of as many as the segment size makes.
+    fn send_whole(
+        &mut self,
+        output: &TableOutput,
+        parts: &[Part],
+        segment_bytes: Option<u16>,
+        marks: Marks,
+        flag: u32,
+    ) {
+        let state = &output.state;
+        let bytes = parts.iter().map(|part| part.range.len()).sum::<usize>();
+        let dropped = |reason| {
+            state.counters.dropped(reason, count_datagrams(bytes, segment_bytes) as u64);
+        };
+        let Some(socket) = output.socket else { return dropped(RelayDrop::OutputDown) };
+        if segment_bytes.is_none() && bytes > output.payload_max {
+            return dropped(RelayDrop::Oversized);
+        }
+        let Some((_, _, place)) = self.flights.places.get(&state.tag).copied() else { return };
+        if self.flights.held[place] + parts.len() > HELD_MAX {
+            return dropped(RelayDrop::NoBuffer);
+        }
+        let forward = Forward {
+            socket,
+            to: None,
+            ipv6: output.ipv6,
+            parts,
+            segment_bytes,
+            ttl: marks.ttl,
+            tos: marks.tos,
+            tag: state.tag | flag,
+        };
+        match self.tx.forward(forward) {
+            Ok(()) => self.flights.held[place] += parts.len(),
+            Err(_) => dropped(RelayDrop::NoBuffer),
+        }
+    }
+}
+
+/// The sends that closing a batch of this rule takes: one for each output that takes it whole, one
+/// for each datagram and output where it must be cut.
+fn sends_of_batch(offload: Offload, rule: &TableRule) -> usize {
+    let cuts = |output: &TableOutput| {
+        offload == Offload::Off || output.state.refuses_segments.load(Ordering::Relaxed)
+    };
+    let sends = |output| if cuts(output) { BATCH_DATAGRAMS_MAX } else { 1 };
+    rule.outputs.iter().map(sends).sum()
+}
+
+fn accepts(rule: &TableRule, source: IpAddr) -> bool {
+    rule.sources.is_empty() || rule.sources.contains(&source)
+}
+
+fn reason_for(error: i32) -> RelayDrop {
+    match error {
+        libc::EAGAIN | libc::ENOBUFS => RelayDrop::SocketFull,
+        libc::EMSGSIZE => RelayDrop::Oversized,
+        libc::ENETDOWN | libc::ENODEV | libc::ENXIO => RelayDrop::OutputDown,
+        _ => RelayDrop::SendError,
+    }
+}
+
+/// Set in the tag of a send that is made for the second time.
+const RETRY: u32 = 1 << 31;
+
+/// The code point in a type of service; the other two bits are for congestion (RFC 3168), and an
+/// output that keeps the code point has no business with them.
+const DSCP_BITS: u8 = 0xfc;
+
+/// The most receive buffers, counted once for each send, that one output may hold, so that one
+/// that is slow leaves the others enough.
+const HELD_MAX: usize = 4096;

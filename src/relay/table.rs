@@ -1,0 +1,117 @@
+//! The rules as one worker sees them: matched by socket and destination, swapped as a whole.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+
+use super::rule::Offload;
+use super::stats::FlowCounters;
+use crate::handler::SocketId;
+
+/// Everything one worker's relay goes by.
+#[derive(Debug, Default)]
+pub struct RelayTable {
+    /// Counts up with each table that is published.
+    pub generation: u64,
+    /// Whether datagrams are kept together.
+    pub offload: Offload,
+    /// Rules by what they take. With source lists, several may take the same.
+    pub inputs: HashMap<InputKey, Vec<usize>>,
+    /// The rules.
+    pub rules: Vec<TableRule>,
+}
+
+/// What a rule takes, as a frame shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InputKey {
+    /// The packet socket, which stands for the interface.
+    pub socket: SocketId,
+    /// Where the datagram is going, without flow label and scope.
+    pub address: IpAddr,
+    /// The UDP port.
+    pub port: u16,
+}
+
+impl InputKey {
+    /// What arrives at `socket` for `destination`.
+    pub const fn new(socket: SocketId, destination: SocketAddr) -> Self {
+        Self { socket, address: destination.ip(), port: destination.port() }
+    }
+}
+
+/// One rule.
+#[derive(Debug)]
+pub struct TableRule {
+    /// Sources to take datagrams from; empty takes all.
+    pub sources: Box<[IpAddr]>,
+    /// What the worker took for this rule.
+    pub counters: Arc<FlowCounters>,
+    /// Where it goes.
+    pub outputs: Vec<TableOutput>,
+}
+
+/// One output.
+#[derive(Debug)]
+pub struct TableOutput {
+    /// The connected socket; `None` while the output is down.
+    pub socket: Option<SocketId>,
+    /// Whether it is an IPv6 socket.
+    pub ipv6: bool,
+    /// The longest payload that leaves the interface unfragmented.
+    pub segment_max: usize,
+    /// The longest payload of a datagram at all.
+    pub payload_max: usize,
+    /// Whether it sends with the TTL that came in.
+    pub keep_ttl: bool,
+    /// Whether it sends with the code point that came in.
+    pub keep_dscp: bool,
+    /// What the worker sent, and how it stands; outlives the table.
+    pub state: Arc<OutputState>,
+}
+
+/// One worker's figures of one output, and what it learned about it.
+#[derive(Debug, Default)]
+pub struct OutputState {
+    /// Its own number among all outputs that there ever were.
+    pub tag: u32,
+    /// What the worker sent.
+    pub counters: FlowCounters,
+    /// Set when the kernel refused `UDP_SEGMENT` here: from then on datagrams go singly.
+    pub refuses_segments: AtomicBool,
+}
+
+/// The table in force on one worker.
+#[derive(Debug, Default)]
+pub struct SharedTable {
+    table: ArcSwap<RelayTable>,
+    seen: AtomicU64,
+    /// What arrived on this worker's packet sockets and belongs to no rule.
+    pub unmatched: FlowCounters,
+}
+
+impl SharedTable {
+    /// Puts a table in force; the worker takes it up within a tick.
+    pub fn publish(&self, table: RelayTable) {
+        self.table.store(Arc::new(table));
+    }
+
+    /// The generation that the worker goes by.
+    pub fn seen(&self) -> u64 {
+        self.seen.load(Ordering::Acquire)
+    }
+
+    pub(super) fn current(&self) -> Arc<RelayTable> {
+        self.table.load_full()
+    }
+
+    pub(super) fn is_newer_than(&self, generation: u64) -> bool {
+        self.table.load().generation != generation
+    }
+
+    pub(super) fn set_seen(&self, generation: u64) {
+        self.seen.store(generation, Ordering::Release);
+    }
+}

@@ -1,0 +1,17 @@
+//! The relay's operating-system side on real interfaces, in network namespaces of its own.
+//!
+//! These tests need root. Without it they fail and say so, unless RINGTIDE_SKIP_NAMESPACES=1.
+#![allow(unreachable_pub, clippy::unwrap_used)]
+
+mod capture;
+mod egress;
+mod filters;
+mod frames;
+mod links;
+mod memberships;
+mod namespace;
+
+use std::time::Duration;
+
+/// How long anything may take; far longer than it does.
+pub const DEADLINE: Duration = Duration::from_secs(20);
