@@ -198,7 +198,8 @@ fn transfer(seeder: Client, leecher: Client, network: Network) {
     let started = Instant::now();
     let leeching = scene.start(leecher, LEECHER);
     let copied = scene.share.wait_for_copy(LEECHER, CONTENT);
-    report(seeder.name(), leecher.name(), started, &copied);
+    let family = if network.tracker.is_ipv6() { "IPv6" } else { "IPv4" };
+    report(seeder.name(), &format!("{} over {family}", leecher.name()), started, &copied);
     scene.wait_for(Counts { seeders: 2, completed: 1, leechers: 0 });
     leeching.stop();
     if leecher.tells_the_tracker_when_it_leaves() {
