@@ -27,8 +27,9 @@ fn owned(fleet: &Fleet, owner: usize, from: u32, count: usize) -> Vec<u32> {
 #[test]
 fn clients_of_all_workers_meet_in_one_swarm() {
     for steering in [true, false] {
-        let running =
-            Running::with_workers(WORKERS, |settings| settings.tracker.steering = steering);
+        let running = Running::with_workers(WORKERS, |settings| {
+            settings.tracker.as_mut().unwrap().steering = steering
+        });
         assert_eq!(running.process().is_steered(), steering);
         // Enough flows and transactions that both workers get some, whatever spreads them.
         let clients: Vec<Client> = (0..40).map(|_| running.client()).collect();
@@ -102,7 +103,9 @@ fn connects_spread_over_the_workers() {
 
 #[test]
 fn without_steering_every_answer_is_the_same() {
-    let running = Running::with_workers(WORKERS, |settings| settings.tracker.steering = false);
+    let running = Running::with_workers(WORKERS, |settings| {
+        settings.tracker.as_mut().unwrap().steering = false
+    });
     let clients: Vec<Client> = (0..20).map(|_| running.client()).collect();
     for number in 0..1000 {
         let [first, second] = [number, number + 7].map(|at| &clients[at as usize % clients.len()]);

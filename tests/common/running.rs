@@ -23,7 +23,7 @@ impl Running {
     /// As [`Self::start`], with this many workers.
     pub fn with_workers(workers: usize, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::default();
-        settings.tracker.listen = vec!["127.0.0.1:0".parse().unwrap()];
+        settings.tracker.as_mut().unwrap().listen = vec!["127.0.0.1:0".parse().unwrap()];
         change(&mut settings);
         let usable: Vec<usize> =
             core_affinity::get_core_ids().unwrap().iter().map(|core| core.id).collect();

@@ -24,7 +24,8 @@ impl Guarded {
         let (directory, path) = file("list", text);
         let list = PathBuf::from(path);
         let access = AccessConfig { mode, file: list.clone() };
-        let running = Running::start(|settings| settings.tracker.access = Some(access));
+        let running =
+            Running::start(|settings| settings.tracker.as_mut().unwrap().access = Some(access));
         Self { running, list, _directory: directory }
     }
 

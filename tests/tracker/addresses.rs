@@ -11,7 +11,8 @@ fn wildcard_sockets_answer_from_the_address_that_was_asked() {
     for workers in [1, 2] {
         let running = Running::with_workers(workers, |settings| {
             let listen = ["0.0.0.0:0", "[::]:0", "0.0.0.0:0"];
-            settings.tracker.listen = listen.map(|text| text.parse().unwrap()).to_vec();
+            settings.tracker.as_mut().unwrap().listen =
+                listen.map(|text| text.parse().unwrap()).to_vec();
         });
         let mut port = 1000;
         for (listen, asked) in [
@@ -37,7 +38,8 @@ fn wildcard_sockets_answer_from_the_address_that_was_asked() {
 fn several_addresses_share_one_tracker() {
     let listen = ["127.0.0.1:0", "127.0.0.1:0", "127.0.0.2:0", "[::1]:0", "[::1]:0"];
     let running = Running::start(|settings| {
-        settings.tracker.listen = listen.map(|text| text.parse().unwrap()).to_vec();
+        settings.tracker.as_mut().unwrap().listen =
+            listen.map(|text| text.parse().unwrap()).to_vec();
     });
     let addresses: Vec<SocketAddr> = running.process().addresses().collect();
     for (at, asked) in listen.iter().zip(&addresses) {

@@ -7,14 +7,16 @@ use ringtide::telemetry::Counter;
 use crate::common::{Ask, Client, Running, hash};
 
 fn both_families() -> Running {
-    Running::start(|settings| settings.tracker.listen.push("[::1]:0".parse().unwrap()))
+    Running::start(|settings| {
+        settings.tracker.as_mut().unwrap().listen.push("[::1]:0".parse().unwrap())
+    })
 }
 
 #[test]
 fn a_first_announce_byte_by_byte() {
     let running = Running::start(|settings| {
-        settings.tracker.settings.announce_interval_s = 1801;
-        settings.tracker.settings.announce_jitter_s = 0;
+        settings.tracker.as_mut().unwrap().settings.announce_interval_s = 1801;
+        settings.tracker.as_mut().unwrap().settings.announce_jitter_s = 0;
     });
     let client = running.client();
     let request = client.announce_request(&Ask::leecher(hash(1), 6881));
@@ -170,7 +172,7 @@ fn the_claimed_address_is_ignored() {
 #[test]
 fn a_peer_is_its_address_and_port() {
     let running = Running::start(|settings| {
-        settings.tracker.listen = vec!["0.0.0.0:0".parse().unwrap()];
+        settings.tracker.as_mut().unwrap().listen = vec!["0.0.0.0:0".parse().unwrap()];
     });
     let server = (std::net::Ipv4Addr::LOCALHOST, running.address(0).port()).into();
     let [near, far] = ["127.0.0.2", "127.0.0.3"].map(|source| Client::at(source, server));

@@ -12,7 +12,7 @@ const WRONG: ConnectionId = ConnectionId(0x0123_4567_89ab_cdef);
 #[test]
 fn connect_is_answered_with_16_bytes_over_both_families() {
     let running = Running::start(|settings| {
-        settings.tracker.listen.push("[::1]:0".parse().unwrap());
+        settings.tracker.as_mut().unwrap().listen.push("[::1]:0".parse().unwrap());
     });
     let mut request =
         vec![0, 0, 4, 0x17, 0x27, 0x10, 0x19, 0x80, 0, 0, 0, 0, 0xca, 0xfe, 0xba, 0xbe];
@@ -54,7 +54,7 @@ fn a_wrong_id_is_dropped_silently() {
 #[test]
 fn a_wrong_id_is_answered_where_wanted_but_not_with_more_than_was_sent() {
     let running = Running::start(|settings| {
-        settings.tracker.settings.answer_bad_connection_ids = true;
+        settings.tracker.as_mut().unwrap().settings.answer_bad_connection_ids = true;
     });
     let client = running.client();
     client.use_id(WRONG);
@@ -75,7 +75,7 @@ fn a_wrong_id_is_answered_where_wanted_but_not_with_more_than_was_sent() {
 #[test]
 fn an_id_belongs_to_an_address_and_not_to_a_port() {
     let running = Running::start(|settings| {
-        settings.tracker.listen = vec!["0.0.0.0:0".parse().unwrap()];
+        settings.tracker.as_mut().unwrap().listen = vec!["0.0.0.0:0".parse().unwrap()];
     });
     let server = (std::net::Ipv4Addr::LOCALHOST, running.address(0).port()).into();
     let [owner, neighbour, thief] =
@@ -93,8 +93,8 @@ fn an_id_belongs_to_an_address_and_not_to_a_port() {
 #[test]
 fn an_id_expires() {
     let running = Running::start(|settings| {
-        settings.tracker.settings.connection_lifetime_s = 1;
-        settings.tracker.settings.answer_bad_connection_ids = true;
+        settings.tracker.as_mut().unwrap().settings.connection_lifetime_s = 1;
+        settings.tracker.as_mut().unwrap().settings.answer_bad_connection_ids = true;
     });
     let client = running.client();
     let old = client.connect();
@@ -118,8 +118,8 @@ fn an_id_expires() {
 fn an_id_survives_a_restart_with_a_key_file() {
     let (_directory, key) = file("key", "000102030405060708090a0b0c0d0e0f\n");
     let with_key = |settings: &mut Settings| {
-        settings.tracker.connection_key_file = Some(key.clone().into());
-        settings.tracker.settings.answer_bad_connection_ids = true;
+        settings.tracker.as_mut().unwrap().connection_key_file = Some(key.clone().into());
+        settings.tracker.as_mut().unwrap().settings.answer_bad_connection_ids = true;
     };
     let ask = Ask::leecher(hash(1), 6881);
     let first = Running::start(with_key);
@@ -132,7 +132,7 @@ fn an_id_survives_a_restart_with_a_key_file() {
     assert_eq!(second.stop().get(Counter::ConnectsIpv4), 0);
 
     let another = Running::start(|settings| {
-        settings.tracker.settings.answer_bad_connection_ids = true;
+        settings.tracker.as_mut().unwrap().settings.answer_bad_connection_ids = true;
     });
     let client = another.client();
     client.use_id(id);

@@ -7,7 +7,7 @@ use crate::common::{Ask, Client, Running, eventually, hash};
 
 fn capped(cap: impl FnOnce(&mut Settings)) -> (Running, [Client; 2]) {
     let running = Running::start(|settings| {
-        settings.tracker.listen.push("[::1]:0".parse().unwrap());
+        settings.tracker.as_mut().unwrap().listen.push("[::1]:0".parse().unwrap());
         cap(settings);
     });
     let clients = [0, 1].map(|listen| Client::new(running.address(listen)));
@@ -16,7 +16,8 @@ fn capped(cap: impl FnOnce(&mut Settings)) -> (Running, [Client; 2]) {
 
 #[test]
 fn torrents_over_the_cap_are_answered_and_counted_and_not_stored() {
-    let (running, clients) = capped(|settings| settings.tracker.settings.torrents_max = 2);
+    let (running, clients) =
+        capped(|settings| settings.tracker.as_mut().unwrap().settings.torrents_max = 2);
     // The cap is one of each family: a full IPv4 leaves room for IPv6.
     for client in &clients {
         for torrent in 1..=4 {
@@ -37,7 +38,8 @@ fn torrents_over_the_cap_are_answered_and_counted_and_not_stored() {
 
 #[test]
 fn peers_over_the_cap_are_answered_and_counted_and_not_stored() {
-    let (running, clients) = capped(|settings| settings.tracker.settings.peers_max = 3);
+    let (running, clients) =
+        capped(|settings| settings.tracker.as_mut().unwrap().settings.peers_max = 3);
     for client in &clients {
         client.announce(&Ask::leecher(hash(1), 1001));
         client.announce(&Ask::leecher(hash(1), 1002));
@@ -57,7 +59,9 @@ fn peers_over_the_cap_are_answered_and_counted_and_not_stored() {
 
 #[test]
 fn peers_over_a_torrents_cap_are_answered_and_counted_and_not_stored() {
-    let cap = |settings: &mut Settings| settings.tracker.settings.peers_per_torrent_max = 2;
+    let cap = |settings: &mut Settings| {
+        settings.tracker.as_mut().unwrap().settings.peers_per_torrent_max = 2
+    };
     let (running, clients) = capped(cap);
     for client in &clients {
         for port in 1001..=1005 {
@@ -73,7 +77,8 @@ fn peers_over_a_torrents_cap_are_answered_and_counted_and_not_stored() {
 
 #[test]
 fn peers_expire_and_empty_torrents_go_away() {
-    let (running, clients) = capped(|settings| settings.tracker.settings.peer_timeout_s = 1);
+    let (running, clients) =
+        capped(|settings| settings.tracker.as_mut().unwrap().settings.peer_timeout_s = 1);
     for client in &clients {
         for torrent in 0..20 {
             // Lists and tables: torrents of 1 to 20 peers, and one of many.

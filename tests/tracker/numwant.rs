@@ -9,8 +9,8 @@ const PEERS: u16 = 300;
 
 fn crowded(numwant_max: u16) -> (Running, [Client; 2]) {
     let running = Running::start(|settings| {
-        settings.tracker.listen.push("[::1]:0".parse().unwrap());
-        settings.tracker.settings.numwant_max = numwant_max;
+        settings.tracker.as_mut().unwrap().listen.push("[::1]:0".parse().unwrap());
+        settings.tracker.as_mut().unwrap().settings.numwant_max = numwant_max;
     });
     let clients = [0, 1].map(|listen| Client::new(running.address(listen)));
     for client in &clients {

@@ -34,7 +34,7 @@ fn assert_scrape(client: &Client, numbers: &[u32]) {
 #[test]
 fn up_to_74_torrents_are_answered_in_order_over_both_families() {
     let running = Running::start(|settings| {
-        settings.tracker.listen.push("[::1]:0".parse().unwrap());
+        settings.tracker.as_mut().unwrap().listen.push("[::1]:0".parse().unwrap());
     });
     for listen in [0, 1] {
         let client = Client::new(running.address(listen));
@@ -104,7 +104,7 @@ fn a_scrape_spans_the_shards_of_all_workers() {
 fn what_is_over_the_maximum_is_left_out() {
     for (maximum, asked, answered) in [(74, 75, 74), (74, 101, 74), (3, 74, 3), (100, 101, 100)] {
         let running = Running::start(|settings| {
-            settings.tracker.settings.scrape_hashes_max = maximum;
+            settings.tracker.as_mut().unwrap().settings.scrape_hashes_max = maximum;
         });
         let client = running.client();
         populate(&client, 4);
