@@ -1,8 +1,8 @@
 //! What reading a frame and gathering a batch cost, in nanoseconds on one core.
 //!
-//! `cargo bench --bench relay_frame [-- ROUNDS]`. The rounds take turns, so that a disturbance meets
-//! all figures alike; the median and the least of each are printed. "trusted" frames carry the mark of
-//! the kernel or the hardware; for "verified" ones the UDP checksum is computed.
+//! `cargo bench --bench relay_frame [-- ROUNDS]`. The rounds take turns, so that a disturbance
+//! meets all figures alike; the median and the least of each are printed. "trusted" frames carry
+//! the mark of the kernel or the hardware; for "verified" ones the UDP checksum is computed.
 #![allow(clippy::unwrap_used)]
 
 use std::hint::black_box;

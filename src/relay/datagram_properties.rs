@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use RelayDrop::{Corrupt, Fragment, Malformed, NotUdp, Tagged};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -223,36 +224,63 @@ fn auxiliaries() -> impl Strategy<Value = Option<Auxiliary>> {
 
 /// The parser again, written from the documents alone: it looks at one byte at a time.
 fn naive(frame: &[u8], auxiliary: Option<Auxiliary>) -> Result<Datagram, RelayDrop> {
-    use RelayDrop::{Corrupt, Fragment, Malformed, NotUdp, Tagged};
-    let byte = |at: usize| frame.get(at).copied().map(usize::from).ok_or(Malformed);
-    let word = |at: usize| Ok(byte(at)? << 8 | byte(at + 1)?);
-    let native = |at: usize| -> Result<usize, RelayDrop> {
-        Ok(usize::from(u16::from_ne_bytes([byte(at)? as u8, byte(at + 1)? as u8])))
-    };
-    byte(23)?;
+    byte(frame, 23)?;
     let auxiliary = auxiliary.unwrap_or_default();
-    let ethertype = word(22)?;
+    let ethertype = word(frame, 22)?;
     if auxiliary.vlan || [0x8100, 0x88a8].contains(&ethertype) {
         return Err(Tagged);
     }
-    let kind = byte(1)? % 128;
-    let size = native(4)?;
+    let kind = byte(frame, 1)? % 128;
+    let size = native(frame, 4)?;
     if ![0x0800, 0x86dd].contains(&ethertype) || ![0, 3, 5].contains(&kind) {
         return Err(NotUdp);
     }
     if kind == 5 && size == 0 {
         return Err(Malformed);
     }
-    let pending = byte(0)? % 2 == 1;
-    let vouched = byte(0)? % 4 > 0 || auxiliary.checksum_pending || auxiliary.checksum_valid;
+    let pending = byte(frame, 0)? % 2 == 1;
+    let vouched = byte(frame, 0)? % 4 > 0 || auxiliary.checksum_pending || auxiliary.checksum_valid;
+    let ip = naive_ip(frame, ethertype == 0x86dd, kind, pending)?;
+    let udp_end = naive_udp(frame, &ip, kind, size, pending, vouched)?;
+    let NaiveIp { at, ttl, tos, addresses, .. } = ip;
+    let half = addresses.len() / 2;
+    let address = |start: usize, port: usize| -> SocketAddr {
+        let bytes = &frame[start..start + half];
+        let port = port as u16;
+        match <[u8; 4]>::try_from(bytes) {
+            Ok(bytes) => (bytes, port).into(),
+            Err(_) => (<[u8; 16]>::try_from(bytes).unwrap(), port).into(),
+        }
+    };
+    let bytes = udp_end - at - 8;
+    Ok(Datagram {
+        source: address(addresses.start, word(frame, at)?),
+        destination: address(addresses.start + half, word(frame, at + 2)?),
+        ttl: ttl as u8,
+        tos: tos as u8,
+        payload: at + 8..udp_end,
+        segment_bytes: (kind == 5 && bytes > size).then_some(size as u16),
+    })
+}
 
-    let ipv6 = ethertype == 0x86dd;
-    let header_bytes = if ipv6 { 40 } else { byte(24)? % 16 * 4 };
-    byte(24 + header_bytes.max(20) - 1)?;
-    if byte(24)? / 16 != if ipv6 { 6 } else { 4 } || header_bytes < 20 {
+/// Where the IP header says that things are.
+struct NaiveIp {
+    ipv6: bool,
+    /// Where the UDP header begins, and where the packet ends.
+    at: usize,
+    end: usize,
+    ttl: usize,
+    tos: usize,
+    addresses: Range<usize>,
+}
+
+fn naive_ip(frame: &[u8], ipv6: bool, kind: usize, pending: bool) -> Result<NaiveIp, RelayDrop> {
+    let header_bytes = if ipv6 { 40 } else { byte(frame, 24)? % 16 * 4 };
+    byte(frame, 24 + header_bytes.max(20) - 1)?;
+    if byte(frame, 24)? / 16 != if ipv6 { 6 } else { 4 } || header_bytes < 20 {
         return Err(Malformed);
     }
-    let declared = if ipv6 { word(28)? } else { word(26)? };
+    let declared = if ipv6 { word(frame, 28)? } else { word(frame, 26)? };
     let end = match (declared, ipv6) {
         (0, _) if kind == 5 => frame.len(),
         (_, true) => 64 + declared,
@@ -263,40 +291,59 @@ fn naive(frame: &[u8], auxiliary: Option<Auxiliary>) -> Result<Datagram, RelayDr
     }
     let mut at = 24 + header_bytes;
     let (ttl, tos, addresses) = if ipv6 {
-        let mut next = byte(30)?;
-        let mut seen = 0;
-        while [0, 43, 44, 60].contains(&next) {
-            if seen == 8 || at + 8 > end {
-                return Err(Malformed);
-            }
-            if next == 44 && (word(at + 2)? / 8 > 0 || word(at + 2)? % 2 == 1) {
-                return Err(Fragment);
-            }
-            let units = if next == 44 { 1 } else { 1 + byte(at + 1)? };
-            next = byte(at)?;
-            at += units * 8;
-            seen += 1;
-        }
-        if next != 17 {
-            return Err(NotUdp);
-        }
-        (byte(31)?, word(24)? / 16 % 256, 32..64)
+        at = naive_extensions(frame, at, end)?;
+        (byte(frame, 31)?, word(frame, 24)? / 16 % 256, 32..64)
     } else {
-        if byte(33)? != 17 {
+        if byte(frame, 33)? != 17 {
             return Err(NotUdp);
         }
         if !pending && word_sum(&frame[24..at]) != 0xffff {
             return Err(Corrupt);
         }
-        if word(30)? % 0x4000 != 0 {
+        if word(frame, 30)? % 0x4000 != 0 {
             return Err(Fragment);
         }
-        (byte(32)?, byte(25)?, 36..44)
+        (byte(frame, 32)?, byte(frame, 25)?, 36..44)
     };
+    Ok(NaiveIp { ipv6, at, end, ttl, tos, addresses })
+}
+
+/// Where the UDP header begins behind the extension headers of IPv6.
+fn naive_extensions(frame: &[u8], mut at: usize, end: usize) -> Result<usize, RelayDrop> {
+    let mut next = byte(frame, 30)?;
+    let mut seen = 0;
+    while [0, 43, 44, 60].contains(&next) {
+        if seen == 8 || at + 8 > end {
+            return Err(Malformed);
+        }
+        if next == 44 && (word(frame, at + 2)? / 8 > 0 || word(frame, at + 2)? % 2 == 1) {
+            return Err(Fragment);
+        }
+        let units = if next == 44 { 1 } else { 1 + byte(frame, at + 1)? };
+        next = byte(frame, at)?;
+        at += units * 8;
+        seen += 1;
+    }
+    if next != 17 {
+        return Err(NotUdp);
+    }
+    Ok(at)
+}
+
+/// Where the UDP payload ends, if everything about it holds.
+fn naive_udp(
+    frame: &[u8],
+    ip: &NaiveIp,
+    kind: usize,
+    size: usize,
+    pending: bool,
+    vouched: bool,
+) -> Result<usize, RelayDrop> {
+    let NaiveIp { ipv6, at, end, ref addresses, .. } = *ip;
     if at + 8 > end {
         return Err(Malformed);
     }
-    let length = word(at + 4)?;
+    let length = word(frame, at + 4)?;
     let udp_end = if kind == 5 {
         let first = length == 8 + size && at + length < end;
         if !(length == 0 || at + length == end || first) {
@@ -309,10 +356,10 @@ fn naive(frame: &[u8], auxiliary: Option<Auxiliary>) -> Result<Datagram, RelayDr
         }
         at + length
     };
-    if pending && native(6)? != at - 10 {
+    if pending && native(frame, 6)? != at - 10 {
         return Err(Corrupt);
     }
-    let checksum = word(at + 6)?;
+    let checksum = word(frame, at + 6)?;
     if checksum == 0 && ipv6 {
         return Err(Corrupt);
     }
@@ -323,24 +370,20 @@ fn naive(frame: &[u8], auxiliary: Option<Auxiliary>) -> Result<Datagram, RelayDr
             return Err(Corrupt);
         }
     }
-    let half = addresses.len() / 2;
-    let address = |start: usize, port: usize| -> SocketAddr {
-        let bytes = &frame[start..start + half];
-        let port = port as u16;
-        match <[u8; 4]>::try_from(bytes) {
-            Ok(bytes) => (bytes, port).into(),
-            Err(_) => (<[u8; 16]>::try_from(bytes).unwrap(), port).into(),
-        }
-    };
-    let bytes = udp_end - at - 8;
-    Ok(Datagram {
-        source: address(addresses.start, word(at)?),
-        destination: address(addresses.start + half, word(at + 2)?),
-        ttl: ttl as u8,
-        tos: tos as u8,
-        payload: at + 8..udp_end,
-        segment_bytes: (kind == 5 && bytes > size).then_some(size as u16),
-    })
+    Ok(udp_end)
+}
+
+fn byte(frame: &[u8], at: usize) -> Result<usize, RelayDrop> {
+    frame.get(at).copied().map(usize::from).ok_or(Malformed)
+}
+
+fn word(frame: &[u8], at: usize) -> Result<usize, RelayDrop> {
+    Ok(byte(frame, at)? << 8 | byte(frame, at + 1)?)
+}
+
+fn native(frame: &[u8], at: usize) -> Result<usize, RelayDrop> {
+    let bytes = [byte(frame, at)? as u8, byte(frame, at + 1)? as u8];
+    Ok(usize::from(u16::from_ne_bytes(bytes)))
 }
 
 proptest! {

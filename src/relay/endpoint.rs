@@ -270,7 +270,8 @@ mod tests {
 
         #[test]
         fn nearly_right_text_is_answered_and_what_is_read_keeps_its_promises(
-            text in "\\[?(10\\.0\\.0|[f:]{1,4}5?%?)[.:0-9]{0,6}\\]?:?[-+0-9]{0,6}@{0,2}[a-z./ @]{0,17}",
+            text in "\\[?(10\\.0\\.0|[f:]{1,4}5?%?)[.:0-9]{0,6}\\]?\
+                     :?[-+0-9]{0,6}@{0,2}[a-z./ @]{0,17}",
         ) {
             if let Ok(endpoint) = text.parse::<Endpoint>() {
                 prop_assert_ne!(endpoint.address.port(), 0);

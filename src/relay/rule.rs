@@ -141,7 +141,8 @@ pub struct RelaySettings {
     pub receive_buffer_bytes: usize,
     /// Wanted send buffer of each output's socket, in bytes. Default 4 MiB.
     pub send_buffer_bytes: usize,
-    /// Frame buffers of 64 KiB in each worker, a power of two from 16 to 32,768; `None` sizes them from the largest fan-out.
+    /// Frame buffers of 64 KiB in each worker, a power of two from 16 to 32,768; `None` sizes
+    /// them from the largest fan-out.
     pub frame_buffers: Option<u16>,
 }
 
