@@ -97,11 +97,9 @@ impl Relay {
         }
         let range = frame.start + parsed.payload.start..frame.start + parsed.payload.end;
         let part = Part { buffer: frame.buffer.clone(), range };
-        let keeps_ttl = rule.outputs.iter().any(|output| output.keep_ttl);
-        let keeps_dscp = rule.outputs.iter().any(|output| output.keep_dscp);
         // What no output keeps must not keep datagrams apart.
-        let ttl = keeps_ttl.then_some(parsed.ttl);
-        let tos = keeps_dscp.then_some(parsed.tos & DSCP_BITS);
+        let ttl = rule.keeps_ttl.then_some(parsed.ttl);
+        let tos = rule.keeps_dscp.then_some(parsed.tos & DSCP_BITS);
         let batch = &mut self.batches[index];
         if batch.is_empty() {
             self.open.push(index);

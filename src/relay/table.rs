@@ -47,6 +47,10 @@ impl InputKey {
 pub struct TableRule {
     /// Sources to take datagrams from; empty takes all.
     pub sources: Box<[IpAddr]>,
+    /// Whether some output keeps the TTL.
+    pub keeps_ttl: bool,
+    /// Whether some output keeps the code point.
+    pub keeps_dscp: bool,
     /// What the worker took for this rule.
     pub counters: Arc<FlowCounters>,
     /// Where it goes.

@@ -56,6 +56,11 @@ impl Inputs {
         }
     }
 
+    /// How many sockets there are.
+    pub(super) fn sockets(&self) -> usize {
+        self.0.values().map(|input| input.sockets.len()).sum()
+    }
+
     /// Whether something is missing that may be had later.
     pub(super) fn is_incomplete(&self) -> bool {
         self.0.values().any(|input| input.sockets.is_empty() || input.unjoined)

@@ -27,7 +27,7 @@ use crate::net::link_watch::LinkWatch;
 use crate::net::packet_socket::PacketError;
 use crate::relay::stats::FlowCounters;
 use crate::relay::table::{RelayTable, SharedTable, TableRule};
-use crate::relay::{RelaySettings, Rule};
+use crate::relay::{Dscp, RelaySettings, Rule, Ttl};
 use crate::worker::WorkerControl;
 
 /// How the control thread reaches one worker's relay.
@@ -77,6 +77,13 @@ pub struct RelayControl {
     retired: Vec<(usize, SocketId)>,
 }
 
+/// Whether a table is published when nothing was opened or closed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Publish {
+    Always,
+    Changes,
+}
+
 /// A rule and what belongs to it.
 struct RuleEntry {
     rule: Rule,
@@ -105,7 +112,7 @@ impl RelayControl {
             retired: Vec::new(),
         };
         control.take_rules(rules);
-        control.refresh()?;
+        control.refresh(Publish::Always)?;
         control.running = true;
         Ok(control)
     }
@@ -122,7 +129,7 @@ impl RelayControl {
     /// As for [`Self::new`]; everything that could be opened is in force.
     pub fn apply(&mut self, rules: Vec<Rule>) -> Result<(), RelayError> {
         self.take_rules(rules);
-        self.refresh()
+        self.refresh(Publish::Always)
     }
 
     /// Looks what happened to interfaces, and opens or closes what that asks for.
@@ -135,7 +142,7 @@ impl RelayControl {
             return Ok(());
         }
         self.inputs.note(&events);
-        self.refresh()
+        self.refresh(Publish::Changes)
     }
 
     /// Tries again what could not be opened, such as an output without a route.
@@ -144,7 +151,10 @@ impl RelayControl {
     /// As for [`Self::new`].
     pub fn retry(&mut self) -> Result<(), RelayError> {
         let down = self.rules.iter().flat_map(|entry| &entry.outputs).any(OutputEntry::is_down);
-        if down || self.inputs.is_incomplete() { self.refresh() } else { Ok(()) }
+        if down || self.inputs.is_incomplete() {
+            return self.refresh(Publish::Changes);
+        }
+        Ok(())
     }
 
     fn take_rules(&mut self, rules: Vec<Rule>) {
@@ -181,7 +191,8 @@ impl RelayControl {
         }
     }
 
-    fn refresh(&mut self) -> Result<(), RelayError> {
+    fn refresh(&mut self, publish: Publish) -> Result<(), RelayError> {
+        let before = self.sockets();
         let rules = self.rules.iter().map(|entry| &entry.rule);
         let opened = self.inputs.refresh(
             rules,
@@ -193,8 +204,17 @@ impl RelayControl {
         for entry in self.rules.iter_mut().flat_map(|entry| &mut entry.outputs) {
             entry.refresh(&self.watch, &self.settings, &self.workers, &mut self.retired);
         }
-        self.publish();
+        // A socket that was replaced has been retired.
+        if publish == Publish::Always || !self.retired.is_empty() || before != self.sockets() {
+            self.publish();
+        }
         Ok(opened?)
+    }
+
+    /// How many sockets there are.
+    fn sockets(&self) -> usize {
+        let outputs = self.rules.iter().flat_map(|entry| &entry.outputs);
+        self.inputs.sockets() + outputs.map(OutputEntry::sockets).sum::<usize>()
     }
 
     fn publish(&mut self) {
@@ -240,7 +260,10 @@ impl RelayControl {
             if let Some(key) = self.inputs.key(&entry.rule.input, worker) {
                 table.inputs.entry(key).or_default().push(index);
             }
+            let any = |keeps: fn(&OutputEntry) -> bool| entry.outputs.iter().any(keeps);
             table.rules.push(TableRule {
+                keeps_ttl: any(|output| output.output.ttl == Ttl::Keep),
+                keeps_dscp: any(|output| output.output.dscp == Dscp::Keep),
                 sources: entry.rule.input.sources.clone().into(),
                 counters: Arc::clone(&entry.counters[worker]),
                 outputs: entry.outputs.iter().map(|output| output.in_table(worker)).collect(),

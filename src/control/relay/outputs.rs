@@ -38,6 +38,10 @@ impl OutputEntry {
         }
     }
 
+    pub(super) fn sockets(&self) -> usize {
+        self.sockets.len()
+    }
+
     pub(super) fn is_down(&self) -> bool {
         self.sockets.is_empty()
     }
