@@ -332,3 +332,7 @@ const DSCP_BITS: u8 = 0xfc;
 /// The most receive buffers, counted once for each send, that one output may hold, so that one
 /// that is slow leaves the others enough.
 const HELD_MAX: usize = 4096;
+
+#[cfg(test)]
+#[path = "handler_tests.rs"]
+mod tests;

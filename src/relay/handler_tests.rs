@@ -1,0 +1,266 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::golden::{
+    IPV4, IPV4_EMPTY, IPV4_PLAIN, IPV4_SUPER, IPV6, IPV6_PLAIN, plain, virtio,
+};
+use super::super::table::OutputState;
+use super::*;
+use crate::handler::{ReceivePool, RecordedTransmit, SentOn, SocketId};
+use crate::relay::stats::FlowSnapshot;
+
+const INPUT: SocketId = SocketId(3);
+
+fn output(socket: u16, tag: u32) -> TableOutput {
+    TableOutput {
+        socket: Some(SocketId(socket)),
+        ipv6: false,
+        segment_max: 1472,
+        payload_max: 65_507,
+        keep_ttl: false,
+        keep_dscp: false,
+        state: Arc::new(OutputState { tag, ..OutputState::default() }),
+    }
+}
+
+fn rule(outputs: Vec<TableOutput>) -> TableRule {
+    TableRule {
+        sources: Box::default(),
+        keeps_ttl: outputs.iter().any(|output| output.keep_ttl),
+        keeps_dscp: outputs.iter().any(|output| output.keep_dscp),
+        counters: Arc::default(),
+        outputs,
+    }
+}
+
+/// A relay with one rule for each group of the golden frames.
+struct Bench {
+    relay: Relay,
+    shared: Arc<SharedTable>,
+    tx: RecordedTransmit,
+    pool: ReceivePool,
+}
+
+impl Bench {
+    fn new(rules: Vec<TableRule>) -> Self {
+        Self::with(rules, Offload::Auto)
+    }
+
+    fn with(rules: Vec<TableRule>, offload: Offload) -> Self {
+        let shared = Arc::new(SharedTable::default());
+        shared.publish(table(rules, offload, 1));
+        let relay = Relay::new(Arc::clone(&shared));
+        let (tx, pool) = (RecordedTransmit::default(), ReceivePool::new(256, 4096));
+        Self { relay, shared, tx, pool }
+    }
+
+    fn now() -> Now {
+        Now::from_unix(Duration::from_secs(1000))
+    }
+
+    fn arrive(&mut self, bytes: &[u8]) {
+        let buffer = self.pool.fill(bytes).unwrap();
+        let frame = Frame {
+            socket: INPUT,
+            bytes: buffer.bytes(),
+            start: 0,
+            buffer: &buffer,
+            auxiliary: None,
+            outgoing: false,
+            truncated: false,
+        };
+        self.relay.on_frame(Self::now(), &frame, &mut self.tx);
+    }
+
+    fn flush(&mut self) -> Vec<SentOn> {
+        self.relay.on_flush(Self::now(), &mut self.tx);
+        std::mem::take(&mut self.tx.forwarded)
+    }
+
+    /// Ends a forward of "ringtide" as often as `datagrams` says.
+    fn ended(&mut self, sent: &SentOn, result: Result<usize, i32>) {
+        let buffer = self.pool.fill(&sent.bytes).unwrap();
+        let part = Part { buffer, range: 0..sent.bytes.len() };
+        let forwarded = Forwarded {
+            tag: sent.tag,
+            result,
+            parts: &[part],
+            segment_bytes: sent.segment_bytes,
+            ttl: sent.ttl,
+            tos: sent.tos,
+        };
+        self.relay.on_forwarded(Self::now(), &forwarded, &mut self.tx);
+    }
+
+    fn sent_by(&self, rule: usize, output: usize) -> FlowSnapshot {
+        self.relay.table.rules[rule].outputs[output].state.counters.snapshot()
+    }
+}
+
+fn table(rules: Vec<TableRule>, offload: Offload, generation: u64) -> RelayTable {
+    let mut table = RelayTable { generation, offload, rules, ..RelayTable::default() };
+    for (index, group) in ["239.1.1.1:5001", "[ff15::1]:5001"].into_iter().enumerate() {
+        let key = InputKey::new(INPUT, group.parse().unwrap());
+        if index < table.rules.len() {
+            table.inputs.insert(key, vec![index]);
+        }
+    }
+    table
+}
+
+fn ipv4() -> Vec<u8> {
+    plain(IPV4, IPV4_PLAIN)
+}
+
+#[test]
+fn datagrams_of_a_flow_leave_together_by_every_output() {
+    let mut bench = Bench::new(vec![rule(vec![output(7, 1), output(8, 2)])]);
+    for _ in 0..3 {
+        bench.arrive(&ipv4());
+    }
+    assert_eq!(bench.tx.forwarded, [], "nothing leaves before the flush");
+    let sent = bench.flush();
+    assert_eq!(sent.len(), 2);
+    for (sent, socket) in sent.iter().zip([7, 8]) {
+        assert_eq!((sent.socket, sent.parts), (SocketId(socket), 3));
+        assert_eq!((&sent.bytes[..], sent.segment_bytes), (&b"ringtide".repeat(3)[..], Some(8)));
+        assert_eq!((sent.ttl, sent.tos), (None, None));
+    }
+    bench.ended(&sent[0], Ok(24));
+    assert_eq!(bench.sent_by(0, 0).packets, 3);
+    assert_eq!((bench.sent_by(0, 0).sends, bench.sent_by(0, 0).bytes), (1, 24));
+    assert_eq!(bench.relay.table.rules[0].counters.snapshot().packets, 3);
+    assert_eq!(bench.pool.held(), 0);
+}
+
+#[test]
+fn super_packets_stay_whole_and_flows_keep_their_own_batches() {
+    let mut bench = Bench::new(vec![rule(vec![output(7, 1)]), rule(vec![output(8, 2)])]);
+    let whole = frame_of(&virtio(1, 5, 8, 34), IPV4, IPV4_SUPER);
+    bench.arrive(&ipv4());
+    bench.arrive(&plain(IPV6, IPV6_PLAIN));
+    bench.arrive(&whole);
+    let sent = bench.flush();
+    assert_eq!(sent.len(), 2);
+    assert_eq!(sent[0].bytes, b"ringtideringtideringtidering");
+    assert_eq!((sent[0].socket, sent[0].segment_bytes), (SocketId(7), Some(8)));
+    assert_eq!((sent[1].socket, &sent[1].bytes[..]), (SocketId(8), &b"ringtide"[..]));
+    assert_eq!(sent[1].segment_bytes, None);
+}
+
+#[test]
+fn without_offload_each_datagram_leaves_by_itself() {
+    let mut bench = Bench::with(vec![rule(vec![output(7, 1)])], Offload::Off);
+    bench.arrive(&frame_of(&virtio(1, 5, 8, 34), IPV4, IPV4_SUPER));
+    bench.arrive(&ipv4());
+    let sent = bench.flush();
+    let bytes: Vec<_> = sent.iter().map(|sent| &sent.bytes[..]).collect();
+    assert_eq!(bytes, [&b"ringtide"[..], b"ringtide", b"ring", b"ringtide"]);
+    assert!(sent.iter().all(|sent| sent.segment_bytes.is_none()));
+}
+
+#[test]
+fn a_refused_segment_size_loses_nothing_and_is_remembered() {
+    for error in [libc::EINVAL, libc::EIO, libc::EMSGSIZE] {
+        let mut bench = Bench::new(vec![rule(vec![output(7, 1)])]);
+        bench.arrive(&ipv4());
+        bench.arrive(&ipv4());
+        let sent = bench.flush();
+        bench.ended(&sent[0], Err(error));
+        let again = std::mem::take(&mut bench.tx.forwarded);
+        assert_eq!(again.len(), 2);
+        assert!(again.iter().all(|sent| sent.bytes == b"ringtide" && sent.segment_bytes.is_none()));
+        bench.ended(&again[0], Ok(8));
+        bench.ended(&again[1], Ok(8));
+        assert_eq!((bench.sent_by(0, 0).packets, bench.sent_by(0, 0).dropped_total()), (2, 0));
+        bench.arrive(&ipv4());
+        bench.arrive(&ipv4());
+        assert_eq!(bench.flush().len(), 2, "from now on singly");
+    }
+}
+
+#[test]
+fn a_refusal_of_an_earlier_datagram_is_answered_with_one_more_try() {
+    let mut bench = Bench::new(vec![rule(vec![output(7, 1)])]);
+    bench.arrive(&ipv4());
+    let sent = bench.flush();
+    bench.ended(&sent[0], Err(libc::ECONNREFUSED));
+    let again = std::mem::take(&mut bench.tx.forwarded);
+    assert_eq!(again.len(), 1);
+    bench.ended(&again[0], Err(libc::ECONNREFUSED));
+    assert_eq!(bench.tx.forwarded, []);
+    assert_eq!(bench.sent_by(0, 0).dropped(RelayDrop::SendError), 1);
+}
+
+#[test]
+fn errors_are_counted_by_what_they_mean() {
+    for (error, reason) in [
+        (libc::EAGAIN, RelayDrop::SocketFull),
+        (libc::ENOBUFS, RelayDrop::SocketFull),
+        (libc::EMSGSIZE, RelayDrop::Oversized),
+        (libc::ENETDOWN, RelayDrop::OutputDown),
+        (libc::EPERM, RelayDrop::SendError),
+    ] {
+        let mut bench = Bench::new(vec![rule(vec![output(7, 1)])]);
+        bench.arrive(&ipv4());
+        let sent = bench.flush();
+        bench.ended(&sent[0], Err(error));
+        assert_eq!(bench.sent_by(0, 0).dropped(reason), 1, "{error}");
+    }
+}
+
+#[test]
+fn what_is_kept_goes_with_the_send_and_parts_batches() {
+    let mut keeping = output(7, 1);
+    (keeping.keep_ttl, keeping.keep_dscp) = (true, true);
+    let mut bench = Bench::new(vec![rule(vec![keeping, output(8, 2)])]);
+    bench.arrive(&ipv4());
+    let sent = bench.flush();
+    assert_eq!((sent[0].ttl, sent[0].tos), (Some(7), Some(0xb8)));
+    assert_eq!((sent[1].ttl, sent[1].tos), (None, None));
+}
+
+#[test]
+fn what_no_rule_or_output_takes_is_counted() {
+    let mut listed = rule(vec![output(7, 1)]);
+    listed.sources = ["10.0.0.2".parse().unwrap()].into();
+    let mut bench = Bench::new(vec![listed]);
+    bench.arrive(&ipv4());
+    bench.arrive(&plain(IPV6, IPV6_PLAIN));
+    bench.arrive(&[0; 24]);
+    assert_eq!(bench.flush(), []);
+    let unmatched = bench.shared.unmatched.snapshot();
+    for reason in [RelayDrop::Source, RelayDrop::NoRule, RelayDrop::NotUdp] {
+        assert_eq!(unmatched.dropped(reason), 1, "{reason:?}");
+    }
+    let mut down = output(7, 1);
+    down.socket = None;
+    let mut short = output(8, 2);
+    short.payload_max = 4;
+    let mut bench = Bench::new(vec![rule(vec![down, short])]);
+    bench.arrive(&ipv4());
+    bench.arrive(&plain(IPV4, IPV4_EMPTY));
+    assert_eq!(bench.flush().len(), 1, "the empty datagram, by the short output");
+    assert_eq!(bench.sent_by(0, 0).dropped(RelayDrop::OutputDown), 2);
+    assert_eq!(bench.sent_by(0, 1).dropped(RelayDrop::Oversized), 1);
+}
+
+#[test]
+fn a_new_table_is_taken_up_at_a_tick_and_forwards_find_their_output() {
+    let mut bench = Bench::new(vec![rule(vec![output(7, 1)])]);
+    bench.arrive(&ipv4());
+    let sent = bench.flush();
+    let state = Arc::clone(&bench.relay.table.rules[0].outputs[0].state);
+    let moved = TableOutput { state, ..output(9, 1) };
+    let rules = vec![rule(vec![output(8, 2), moved])];
+    bench.shared.publish(table(rules, Offload::Auto, 2));
+    assert_eq!(bench.shared.seen(), 1);
+    bench.relay.on_tick(Bench::now(), &mut bench.tx);
+    assert_eq!(bench.shared.seen(), 2);
+    bench.ended(&sent[0], Ok(8));
+    assert_eq!(bench.sent_by(0, 1).packets, 1);
+}
+
+fn frame_of(virtio: &[u8], ethertype: [u8; 2], packet: &[u8]) -> Vec<u8> {
+    super::super::golden::frame(virtio, ethertype, packet)
+}
