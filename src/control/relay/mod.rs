@@ -1,7 +1,7 @@
 //! The relay's control side: what the rules need is opened, lent to the workers, and followed as
 //! interfaces and rules change.
 //!
-//! Everything is one reconciliation: [`RelayControl::refresh`] compares what there should be with
+//! Everything is one reconciliation: its `refresh` compares what there should be with
 //! what there is. A change goes through in an order that loses nothing of other flows: new
 //! sockets are lent, the workers take up the table that names them, and only then are old ones
 //! taken back.
