@@ -17,7 +17,7 @@ use ringtide::uring::LoopSizes;
 use ringtide::worker::{WorkerControl, WorkerPlan, Workers};
 
 use super::DEADLINE;
-use super::namespace::Namespace;
+use super::common::Namespace;
 
 /// What arrived.
 #[derive(Clone)]

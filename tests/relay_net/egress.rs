@@ -7,7 +7,7 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use ringtide::net::egress::{EgressError, EgressOptions, EgressSocket};
 
 use super::capture::{Capture, Sender, output};
-use super::namespace::{Cable, Namespace, switched_off, wait_for};
+use super::common::{Cable, Namespace, eventually, switched_off};
 
 const GROUP: &str = "239.2.2.2:5002";
 const GROUP_V6: &str = "[ff15::2]:5002";
@@ -167,7 +167,7 @@ fn a_peers_answers_are_not_kept_and_its_refusal_costs_no_datagram() {
     host.send_to(b"answer", from).unwrap();
     drop(host);
     // Nobody has the port any more. The refusal comes after the answer, and ends a send.
-    wait_for("a refusal", || {
+    eventually("a refusal", || {
         (send(descriptor, b"void", MsgFlags::empty()) == Err(nix::Error::ECONNREFUSED))
             .then_some(())
     });

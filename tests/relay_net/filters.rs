@@ -10,7 +10,7 @@ use nix::sys::socket::{
 };
 
 use super::capture::{Capture, Sender, filter, open};
-use super::namespace::{Cable, Namespace, switched_off, wait_for};
+use super::common::{Cable, Namespace, eventually, switched_off};
 
 const KEPT: &str = "239.1.1.1:5001";
 const KEPT_V6: &str = "[ff15::1]:5001";
@@ -131,7 +131,7 @@ fn tagged_frames_do_not_pass() {
         let payload = untagged.len() - b"untagged one".len();
         let frame = [&untagged[..12], tag, &untagged[12..payload], mark.as_bytes()].concat();
         send(sender.as_raw_fd(), &frame, MsgFlags::empty()).unwrap();
-        wait_for("the tagged frame at the other end", || {
+        eventually("the tagged frame at the other end", || {
             let mut bytes = [0; 2048];
             let length = recv(witness.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT).ok()?;
             bytes[..length].ends_with(mark.as_bytes()).then_some(())
