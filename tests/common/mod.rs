@@ -14,7 +14,7 @@ pub use binary::{Binary, RINGTIDE, file, ringtide_of_nobody, ringtide_refused, s
 pub use client::{Announced, Ask, Client, hash};
 pub use fleet::{Fleet, Fragile, PANIC, PANIC_HOLDING_THE_SHARD};
 pub use handlers::{Echo, Forward};
-pub use namespace::{Cable, Namespace, connect, switched_off};
+pub use namespace::{Cable, Namespace, connect, raw_socket, switched_off};
 pub use running::Running;
 pub use started::Started;
 pub use wait::{DEADLINE, eventually};

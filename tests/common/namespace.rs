@@ -4,12 +4,14 @@
 use std::fs::File;
 use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
+use nix::ifaddrs::getifaddrs;
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, bind, socket};
 use ringtide::net::interface::Interface;
 
 use super::eventually;
@@ -141,6 +143,20 @@ pub fn connect(near: (&Namespace, &str), far: (&Namespace, &str), net: u8) {
     for (namespace, name) in [near, far] {
         namespace.ready(name);
     }
+}
+
+/// A packet socket without any filter.
+pub fn raw_socket(namespace: &Namespace, interface: &str) -> OwnedFd {
+    namespace.run(|| {
+        let (flags, protocol) = (SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll);
+        let socket = socket(AddressFamily::Packet, SockType::Raw, flags, protocol).unwrap();
+        let link = getifaddrs().unwrap().find_map(|entry| {
+            let address = entry.address.filter(|_| entry.interface_name == interface)?;
+            address.as_link_addr().copied()
+        });
+        bind(socket.as_raw_fd(), &link.unwrap()).unwrap();
+        socket
+    })
 }
 
 /// Interfaces made anew get another index each.

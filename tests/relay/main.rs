@@ -7,6 +7,12 @@
 mod chain;
 #[path = "../common/mod.rs"]
 mod common;
+mod fan;
+mod frames;
 mod hop;
 mod line;
+mod marks;
 mod ports;
+mod sizes;
+mod sources;
+mod tunnel;

@@ -89,6 +89,39 @@ pub(crate) fn pass(
     }
 }
 
+/// Sends flows in turns to where one receiver gets them all, and insists that each arrives whole
+/// and in order. The first byte of a payload is made the number of its flow.
+#[track_caller]
+pub(crate) fn pass_flows(from: &[UdpSocket], to: &UdpSocket, mut flows: Vec<Vec<Vec<u8>>>) {
+    for (number, flow) in flows.iter_mut().enumerate() {
+        flow.iter_mut().for_each(|payload| payload[0] = number as u8);
+    }
+    let longest = flows.iter().map(Vec::len).max().unwrap();
+    let mut received = vec![0; flows.len()];
+    for turn in 0..longest {
+        for (socket, flow) in from.iter().zip(&flows) {
+            if let Some(payload) = flow.get(turn) {
+                assert_eq!(socket.send(payload).unwrap(), payload.len());
+            }
+        }
+        // One turn at first, so that neighbours are known; then several are under way.
+        let last = turn + 1 == longest;
+        if turn > 0 && !last && (turn + 1) % TURNS_UNDER_WAY > 0 {
+            continue;
+        }
+        let sent: usize = flows.iter().map(|flow| flow.len().min(turn + 1)).sum();
+        while received.iter().sum::<usize>() < sent {
+            let datagram = receive(to);
+            let flow = usize::from(datagram[0]);
+            let expected = &flows[flow][received[flow]];
+            assert!(datagram == *expected, "flow {flow}: {}", differ(&datagram, expected));
+            received[flow] += 1;
+        }
+    }
+}
+
+const TURNS_UNDER_WAY: usize = 8;
+
 /// The datagrams that one send becomes.
 fn datagrams_of(send: &[u8], segment_bytes: Option<u16>) -> impl Iterator<Item = &[u8]> {
     let size = segment_bytes.map_or(send.len(), usize::from).max(1);
