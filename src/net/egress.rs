@@ -26,7 +26,7 @@ pub struct EgressOptions {
     pub send_buffer_bytes: usize,
 }
 
-/// A connected UDP socket for one output, which leaves by one interface only.
+/// A UDP socket for one output, which leaves by one interface only.
 ///
 /// It is made for the interface as it is: open another when its index, its MTU or its addresses
 /// change.
@@ -36,8 +36,9 @@ pub struct EgressOptions {
 /// group, the kernel makes no copy; and where somebody did, our packet sockets do not see the
 /// copy (the kernel keeps `PACKET_LOOPBACK` from them).
 ///
-/// A host that refuses a datagram by ICMP makes the next send fail, with `ECONNREFUSED` for
-/// example. That send is not to blame: the same bytes can be sent again at once.
+/// To a group it is connected, which spares a route lookup for each send. To a host it is not: one
+/// that refuses a datagram by ICMP, as a host does where only a packet socket listens, would make
+/// a later send on a connected socket fail, and those behind it overtake.
 #[derive(Debug)]
 pub struct EgressSocket {
     socket: Socket,
@@ -146,9 +147,7 @@ impl EgressSocket {
     pub fn open(interface: &Interface, options: &EgressOptions) -> Result<Self, EgressError> {
         let to = options.to;
         let fail = |source| EgressError::from_io(interface, to, source);
-        let socket = unbound(interface, options).map_err(fail)?;
-        let send_buffer_short =
-            ask_send_buffer(&socket, options.send_buffer_bytes).map_err(fail)?;
+        let mut socket = unbound(interface, options).map_err(fail)?;
         if let Some(from) = options.source {
             bind(&socket, interface, from, to)?;
         }
@@ -159,6 +158,14 @@ impl EgressSocket {
         let Some(local) = local else {
             return Err(EgressError::NoRoute { to, interface: interface.name.clone() });
         };
+        if !peer.ip().is_multicast() {
+            // Connecting told that there is a route, and the address to send from.
+            socket = unbound(interface, options).map_err(fail)?;
+            bind(&socket, interface, local.ip(), to)?;
+        }
+        let send_buffer_short =
+            ask_send_buffer(&socket, options.send_buffer_bytes).map_err(fail)?;
+        let local = socket.local_addr().map_err(fail)?.as_socket().unwrap_or(local);
         Ok(Self {
             socket,
             local,
@@ -177,6 +184,11 @@ impl EgressSocket {
     /// The address and port that it sends to.
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// The address to name in each send; `None` where the socket is connected.
+    pub fn to(&self) -> Option<SocketAddr> {
+        (!self.peer.ip().is_multicast()).then_some(self.peer)
     }
 
     /// The index of the interface that it leaves by.
@@ -318,7 +330,7 @@ mod tests {
         let source = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let options = EgressOptions { source, ..options(&to) };
         let egress = EgressSocket::open(&loopback(), &options).unwrap();
-        egress.socket.send(b"hello").unwrap();
+        egress.socket.send_to(b"hello", &egress.peer().into()).unwrap();
         let mut bytes = [0; 16];
         assert_eq!(receiver.recv_from(&mut bytes).unwrap(), (5, egress.local()));
         assert_eq!(egress.segment_bytes_max(), loopback().mtu as usize - 28);

@@ -284,7 +284,7 @@ impl<T: Transmit> Sender<'_, T> {
         }
         let forward = Forward {
             socket,
-            to: None,
+            to: output.to,
             ipv6: output.ipv6,
             parts,
             segment_bytes,

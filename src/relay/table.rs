@@ -60,8 +60,10 @@ pub struct TableRule {
 /// One output.
 #[derive(Debug)]
 pub struct TableOutput {
-    /// The connected socket; `None` while the output is down.
+    /// The socket; `None` while the output is down.
     pub socket: Option<SocketId>,
+    /// Where to, for a socket that is not connected.
+    pub to: Option<SocketAddr>,
     /// Whether it is an IPv6 socket.
     pub ipv6: bool,
     /// The longest payload that leaves the interface unfragmented.

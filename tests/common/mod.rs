@@ -5,6 +5,7 @@ mod binary;
 mod client;
 mod fleet;
 mod handlers;
+mod namespace;
 mod running;
 mod started;
 mod wait;
@@ -13,6 +14,7 @@ pub use binary::{Binary, RINGTIDE, file, ringtide_of_nobody, ringtide_refused, s
 pub use client::{Announced, Ask, Client, hash};
 pub use fleet::{Fleet, Fragile, PANIC, PANIC_HOLDING_THE_SHARD};
 pub use handlers::{Echo, Forward};
+pub use namespace::{Cable, Namespace, connect, raw_socket, switched_off};
 pub use running::Running;
 pub use started::Started;
 pub use wait::{DEADLINE, eventually};

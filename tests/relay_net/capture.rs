@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use nix::sys::socket::{ControlMessage, MsgFlags, send, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
 use ringtide::clock::Clock;
 use ringtide::handler::{Auxiliary, Frame, Handler, Now, Packet, SocketId, Transmit};
 use ringtide::net::egress::{EgressOptions, EgressSocket};
@@ -17,7 +17,7 @@ use ringtide::uring::LoopSizes;
 use ringtide::worker::{WorkerControl, WorkerPlan, Workers};
 
 use super::DEADLINE;
-use super::namespace::Namespace;
+use super::common::Namespace;
 
 /// What arrived.
 #[derive(Clone)]
@@ -203,15 +203,18 @@ impl Sender {
     }
 
     pub fn send(&self, payload: &[u8]) {
-        let sent = send(self.0.as_raw_fd(), payload, MsgFlags::empty());
-        assert_eq!(sent, Ok(payload.len()));
+        assert_eq!(self.send_with(payload, &[]), Ok(payload.len()));
     }
 
     /// Sends datagrams of `segment` bytes in one trip.
     pub fn send_segmented(&self, payload: &[u8], segment: usize) -> nix::Result<usize> {
         let segment = u16::try_from(segment).unwrap();
-        let control = [ControlMessage::UdpGsoSegments(&segment)];
+        self.send_with(payload, &[ControlMessage::UdpGsoSegments(&segment)])
+    }
+
+    fn send_with(&self, payload: &[u8], control: &[ControlMessage<'_>]) -> nix::Result<usize> {
         let parts = [std::io::IoSlice::new(payload)];
-        sendmsg::<()>(self.0.as_raw_fd(), &parts, &control, MsgFlags::empty(), None)
+        let to = self.0.to().map(SockaddrStorage::from);
+        sendmsg(self.0.as_raw_fd(), &parts, control, MsgFlags::empty(), to.as_ref())
     }
 }

@@ -1,16 +1,13 @@
 //! What the filter keeps out.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use nix::ifaddrs::getifaddrs;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
-};
+use nix::sys::socket::{MsgFlags, recv, send};
 
 use super::capture::{Capture, Sender, filter, open};
-use super::namespace::{Cable, Namespace, switched_off, wait_for};
+use super::common::{Cable, eventually, raw_socket, switched_off};
 
 const KEPT: &str = "239.1.1.1:5001";
 const KEPT_V6: &str = "[ff15::1]:5001";
@@ -117,8 +114,8 @@ fn tagged_frames_do_not_pass() {
     plain.send(b"untagged one");
     let untagged = capture.next().frame;
     // Sees everything that arrives at the interface.
-    let witness = raw(&cable.far, "b");
-    let sender = raw(&cable.near, "a");
+    let witness = raw_socket(&cable.far, "b");
+    let sender = raw_socket(&cable.near, "a");
     let tag = |protocol: u16, id: u16| [protocol.to_be_bytes(), id.to_be_bytes()].concat();
     let tags = [
         tag(0x8100, 10),
@@ -131,7 +128,7 @@ fn tagged_frames_do_not_pass() {
         let payload = untagged.len() - b"untagged one".len();
         let frame = [&untagged[..12], tag, &untagged[12..payload], mark.as_bytes()].concat();
         send(sender.as_raw_fd(), &frame, MsgFlags::empty()).unwrap();
-        wait_for("the tagged frame at the other end", || {
+        eventually("the tagged frame at the other end", || {
             let mut bytes = [0; 2048];
             let length = recv(witness.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT).ok()?;
             bytes[..length].ends_with(mark.as_bytes()).then_some(())
@@ -140,20 +137,6 @@ fn tagged_frames_do_not_pass() {
     plain.send(b"untagged two");
     let frames = capture.until(b"untagged two");
     assert_eq!(frames.len(), 1, "{frames:?}");
-}
-
-/// A packet socket without any filter.
-fn raw(namespace: &Namespace, interface: &str) -> OwnedFd {
-    namespace.run(|| {
-        let (flags, protocol) = (SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll);
-        let socket = socket(AddressFamily::Packet, SockType::Raw, flags, protocol).unwrap();
-        let link = getifaddrs().unwrap().find_map(|entry| {
-            let address = entry.address.filter(|_| entry.interface_name == interface)?;
-            address.as_link_addr().copied()
-        });
-        bind(socket.as_raw_fd(), &link.unwrap()).unwrap();
-        socket
-    })
 }
 
 #[test]

@@ -7,7 +7,7 @@ use ringtide::net::packet_socket::{PacketError, open_group, supports_udp_segment
 use std::os::fd::AsRawFd;
 
 use super::capture::{Capture, Sender, filter};
-use super::namespace::{Cable, switched_off, wait_for};
+use super::common::{Cable, eventually, switched_off};
 
 const GROUP: &str = "239.1.1.1:5001";
 const GROUP_V6: &str = "[ff15::1]:5001";
@@ -197,8 +197,8 @@ fn what_a_full_buffer_drops_adds_up() {
             sender.send(&[0; 1000]);
             sent += 1;
         }
-        wait_for("drops", || (socket.kernel_drops() > before).then_some(()));
-        wait_for("every frame is accounted for", || {
+        eventually("drops", || (socket.kernel_drops() > before).then_some(()));
+        eventually("every frame is accounted for", || {
             let mut bytes = [0; 2048];
             while recv(socket.as_raw_fd(), &mut bytes, MsgFlags::empty()).is_ok() {
                 received += 1;

@@ -9,7 +9,7 @@ use ringtide::net::interface::{LinkChange, LinkEvent};
 use ringtide::net::link_watch::LinkWatch;
 
 use super::DEADLINE;
-use super::namespace::{Cable, Namespace, switched_off, wait_for};
+use super::common::{Cable, Namespace, eventually, switched_off};
 
 /// A watch, and what it told that no test has looked at yet.
 struct Heard<'n> {
@@ -78,7 +78,7 @@ fn every_change_of_an_interface_is_heard() {
     assert_eq!(heard.change("x", LinkChange::Mtu(9000)), first);
     // IPv6 addresses are told of some time after they are there.
     let expected = ["10.1.0.1", "fd01::1"].map(|text| text.parse().unwrap());
-    wait_for("addresses that are told and looked up are the same", || {
+    eventually("addresses that are told and looked up are the same", || {
         heard.drain();
         let told = heard.watch.find("x").unwrap();
         let all = expected.iter().all(|address| told.addresses.contains(address));

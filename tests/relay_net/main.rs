@@ -4,12 +4,13 @@
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
 mod capture;
+#[path = "../common/mod.rs"]
+mod common;
 mod egress;
 mod filters;
 mod frames;
 mod links;
 mod memberships;
-mod namespace;
 
 use std::time::Duration;
 

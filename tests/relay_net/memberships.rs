@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ringtide::net::membership::{Membership, MembershipError, Memberships};
 
-use super::namespace::{Cable, Namespace, switched_off, wait_for};
+use super::common::{Cable, Namespace, eventually, switched_off};
 
 /// The groups that an interface is a member of, without those that every interface has.
 fn groups(namespace: &Namespace, interface: &str) -> BTreeSet<IpAddr> {
@@ -92,7 +92,7 @@ fn joins_appear_and_go_away() {
     assert_eq!(groups(&cable.near, "a"), [v4(2), v6(1)].into());
     drop(all);
     // Another test may be starting a process, which for a moment has our sockets too.
-    wait_for("no membership", || groups(&cable.near, "a").is_empty().then_some(()));
+    eventually("no membership", || groups(&cable.near, "a").is_empty().then_some(()));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! One output of a rule: a connected socket for each worker, opened anew when its interface
+//! One output of a rule: a socket for each worker, opened anew when its interface
 //! changes.
 
 use std::sync::Arc;
@@ -122,6 +122,7 @@ impl OutputEntry {
         let ipv6 = self.output.endpoint.address.is_ipv6();
         TableOutput {
             socket: socket.map(|(id, _)| *id),
+            to: socket.and_then(|(_, socket)| socket.to()),
             ipv6,
             segment_max: socket.map_or(0, |(_, socket)| socket.segment_bytes_max()),
             payload_max: self.output.endpoint.payload_bytes_max(),

@@ -4,13 +4,17 @@
 use std::fs::File;
 use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
+use nix::ifaddrs::getifaddrs;
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, bind, socket};
 use ringtide::net::interface::Interface;
+
+use super::eventually;
 
 /// Says whether tests with namespaces are switched off. Without the right to make one, a test
 /// fails instead.
@@ -87,7 +91,7 @@ impl Namespace {
 
     /// Waits until an interface carries IPv4 and IPv6, and returns its link-local address.
     pub fn ready(&self, name: &str) -> Ipv6Addr {
-        wait_for("an interface that carries packets", || {
+        eventually("an interface that carries packets", || {
             let Interface { up, addresses, .. } = self.interface(name);
             addresses.iter().filter(|_| up).find_map(|address| match address {
                 IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(*v6),
@@ -118,34 +122,42 @@ impl Cable {
 
     /// Adds a cable with addresses in 10.`net`.0.0/24 and fd`net`::/64.
     pub fn add(&self, near: &str, far: &str, net: u8) {
-        let other = self.far.path();
-        // Ends with the same index in both namespaces look like hardware to the kernel, and news
-        // of their carrier may then wait for a second (`linkwatch_urgent_event`).
-        let index = INDEX.fetch_add(1, Ordering::Relaxed);
-        let veth = format!("index {index} type veth peer name {far} netns {other}");
-        self.near.ip(&format!("link add name {near} {veth}"));
-        for (namespace, name, host) in [(&self.near, near, 1), (&self.far, far, 2)] {
-            namespace.ip(&format!("addr add 10.{net}.0.{host}/24 dev {name}"));
-            namespace.ip(&format!("addr add fd{net:02}::{host}/64 dev {name} nodad"));
-            namespace.ip(&format!("link set dev {name} up"));
-        }
-        for (namespace, name) in [(&self.near, near), (&self.far, far)] {
-            namespace.ready(name);
-        }
+        connect((&self.near, near), (&self.far, far), net);
     }
+}
+
+/// Lays a cable between two namespaces: 10.`net`.0.1 and fd`net`::1 are the first end, 10.`net`.0.2
+/// and fd`net`::2 the second.
+pub fn connect(near: (&Namespace, &str), far: (&Namespace, &str), net: u8) {
+    let other = far.0.path();
+    // Ends with the same index in both namespaces look like hardware to the kernel, and news of
+    // their carrier may then wait for a second (`linkwatch_urgent_event`).
+    let index = INDEX.fetch_add(1, Ordering::Relaxed);
+    let veth = format!("index {index} type veth peer name {} netns {other}", far.1);
+    near.0.ip(&format!("link add name {} {veth}", near.1));
+    for ((namespace, name), host) in [(near, 1), (far, 2)] {
+        namespace.ip(&format!("addr add 10.{net}.0.{host}/24 dev {name}"));
+        namespace.ip(&format!("addr add fd{net:02}::{host}/64 dev {name} nodad"));
+        namespace.ip(&format!("link set dev {name} up"));
+    }
+    for (namespace, name) in [near, far] {
+        namespace.ready(name);
+    }
+}
+
+/// A packet socket without any filter.
+pub fn raw_socket(namespace: &Namespace, interface: &str) -> OwnedFd {
+    namespace.run(|| {
+        let (flags, protocol) = (SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll);
+        let socket = socket(AddressFamily::Packet, SockType::Raw, flags, protocol).unwrap();
+        let link = getifaddrs().unwrap().find_map(|entry| {
+            let address = entry.address.filter(|_| entry.interface_name == interface)?;
+            address.as_link_addr().copied()
+        });
+        bind(socket.as_raw_fd(), &link.unwrap()).unwrap();
+        socket
+    })
 }
 
 /// Interfaces made anew get another index each.
 static INDEX: AtomicU32 = AtomicU32::new(1000);
-
-/// Asks again and again until there is an answer, and fails when there is none in time.
-pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = std::time::Instant::now() + super::DEADLINE;
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(std::time::Instant::now() < deadline, "not in time: {what}");
-        thread::yield_now();
-    }
-}

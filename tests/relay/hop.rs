@@ -1,0 +1,125 @@
+//! A relay as a process of its own, and the figures it ends with.
+
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::common::{Binary, Namespace, RINGTIDE};
+
+/// A relay inside a namespace.
+pub(crate) struct Hop(Binary);
+
+impl Hop {
+    /// `ringtide relay` with one worker.
+    pub(crate) fn relay(space: &Namespace, flags: &str) -> Self {
+        Self::relay_with(space, 1, flags)
+    }
+
+    pub(crate) fn relay_with(space: &Namespace, workers: usize, flags: &str) -> Self {
+        Self::start(space, &format!("relay --workers {workers} {flags}"))
+    }
+
+    /// `ringtide run` with a configuration file.
+    pub(crate) fn configured(space: &Namespace, file: &str) -> Self {
+        Self::start(space, &format!("run -c {file}"))
+    }
+
+    fn start(space: &Namespace, arguments: &str) -> Self {
+        let mut command = Command::new(RINGTIDE);
+        command.args(arguments.split_whitespace()).args(["--log-format", "json"]);
+        let hop = Self(space.run(|| Binary::spawn(command)));
+        hop.event("serving");
+        hop
+    }
+
+    /// Waits for an event whose message begins so.
+    #[track_caller]
+    pub(crate) fn event(&self, message: &str) -> Value {
+        self.0.event(message)
+    }
+
+    #[track_caller]
+    pub(crate) fn nth_event(&self, message: &str, nth: usize) -> Value {
+        self.0.nth_event(message, nth)
+    }
+
+    pub(crate) fn reload(&self) {
+        self.0.signal(Signal::SIGHUP);
+    }
+
+    /// Stops the process in good order and returns what it counted.
+    #[track_caller]
+    pub(crate) fn stop(mut self) -> Summary {
+        self.0.signal(Signal::SIGTERM);
+        let status = self.0.exit();
+        assert_eq!(status.code(), Some(0), "{:#?}", self.0.lines());
+        assert!(!self.0.lines().iter().any(|line| line.contains("panicked")));
+        Summary(self.0.events())
+    }
+}
+
+/// The lines that a process ends with.
+pub(crate) struct Summary(Vec<Value>);
+
+/// What one input or output counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Figures {
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    pub(crate) sends: u64,
+    pub(crate) drops: String,
+}
+
+impl Summary {
+    /// What a rule took; `rule` is its name.
+    pub(crate) fn input(&self, rule: &str) -> Figures {
+        self.figures("relay in summary", rule).remove(0)
+    }
+
+    /// What a rule's outputs sent, in order.
+    pub(crate) fn outputs(&self, rule: &str) -> Vec<Figures> {
+        self.figures("relay out summary", rule)
+    }
+
+    /// What belongs to no rule, by reason.
+    pub(crate) fn drops(&self) -> &str {
+        let event = self.0.iter().find(|event| event["message"] == "relay summary").unwrap();
+        assert_eq!(event["kernel_drops"], 0);
+        event["drops"].as_str().unwrap()
+    }
+
+    /// How many frames were dropped for a reason before they reached a rule.
+    pub(crate) fn dropped(&self, reason: &str) -> u64 {
+        let mut counts = self.drops().split(' ').filter_map(|part| part.split_once('='));
+        counts.find(|(name, _)| *name == reason).map_or(0, |(_, count)| count.parse().unwrap())
+    }
+
+    /// Insists that a rule took so much, and that every output sent as much and dropped nothing.
+    #[track_caller]
+    pub(crate) fn assert_passed(&self, rule: &str, packets: usize, bytes: usize) {
+        let input = self.input(rule);
+        let expected = (packets as u64, bytes as u64, "0");
+        assert_eq!((input.packets, input.bytes, &*input.drops), expected, "input of {rule}");
+        for output in self.outputs(rule) {
+            let sent = (output.packets, output.bytes, &*output.drops);
+            assert_eq!(sent, expected, "an output of {rule}");
+            assert!(output.sends <= output.packets && (output.sends > 0 || packets == 0));
+        }
+        self.drops();
+    }
+
+    fn figures(&self, message: &str, rule: &str) -> Vec<Figures> {
+        let wanted = |event: &&Value| event["message"] == message && event["rule"] == rule;
+        let number = |value: &Value| value.as_u64().unwrap();
+        let figures = |event: &Value| Figures {
+            packets: number(&event["packets"]),
+            bytes: number(&event["bytes"]),
+            sends: number(&event["sends"]),
+            drops: event["drops"].as_str().unwrap().to_owned(),
+        };
+        let found: Vec<_> = self.0.iter().filter(wanted).map(figures).collect();
+        assert!(!found.is_empty() || message.contains("out"), "no {message} of {rule}");
+        found
+    }
+}

@@ -1,0 +1,18 @@
+//! The relay through the binary: processes in network namespaces of their own, joined by veth
+//! pairs, with plain sockets at the ends.
+//!
+//! These tests need root. Without it they fail and say so, unless RINGTIDE_SKIP_NAMESPACES=1.
+#![allow(clippy::unwrap_used)]
+
+mod chain;
+#[path = "../common/mod.rs"]
+mod common;
+mod fan;
+mod frames;
+mod hop;
+mod line;
+mod marks;
+mod ports;
+mod sizes;
+mod sources;
+mod tunnel;
