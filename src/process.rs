@@ -64,7 +64,9 @@ impl Process {
     /// Binds, loads and starts everything: one worker for each entry of `cores`. When it returns,
     /// requests are answered.
     pub fn start(settings: &Settings, cores: &[usize]) -> Result<Self, ProcessError> {
-        let tracker = &settings.tracker;
+        // Without a tracker there is nothing to listen on.
+        let none = || TrackerConfig { listen: Vec::new(), ..TrackerConfig::default() };
+        let tracker = &settings.tracker.clone().unwrap_or_else(none);
         let policy = Policy {
             settings: tracker.settings.clone(),
             access: load_access(tracker.access.as_ref())?,
@@ -135,7 +137,8 @@ impl Process {
     /// Reads the access list again and puts it in force. Returns how many hashes it has; on an
     /// error the list in force stays.
     pub fn reload(&self, settings: &Settings) -> Result<usize, AccessListError> {
-        let access = load_access(settings.tracker.access.as_ref())?;
+        let access =
+            load_access(settings.tracker.as_ref().and_then(|tracker| tracker.access.as_ref()))?;
         let hashes = access.len();
         let settings = self.policy.current().settings.clone();
         self.policy.replace(Policy { settings, access });

@@ -9,10 +9,10 @@ fn help_has_examples_and_exit_codes() {
     let output = ringtide(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = stdout(&output);
-    for part in ["Examples:", "Exit codes:", "RINGTIDE_LOG", "run", "tracker", "config"] {
+    for part in ["Examples:", "Exit codes:", "RINGTIDE_LOG", "run", "tracker", "relay", "config"] {
         assert!(help.contains(part), "{part}: {help}");
     }
-    for absent in ["relay", "load-test", "traffic"] {
+    for absent in ["load-test", "traffic"] {
         assert!(!help.contains(absent), "not offered yet: {absent}: {help}");
     }
 }
@@ -38,7 +38,6 @@ fn wrong_arguments_are_explained() {
     for (arguments, hint) in [
         (&["tracker", "--lisen", "[::]:1"][..], "--listen"),
         (&["trackr"], "tracker"),
-        (&["relay"], "unrecognized subcommand"),
         (&["tracker", "--listen", "localhost:6969"], "host names are not looked up"),
         (&["tracker", "--listen", "[::1]:1", "--listen", "[::1]:1"], "listed twice"),
         (&["tracker", "--workers", "1025"], "0 to 1024"),
@@ -56,6 +55,70 @@ fn wrong_arguments_are_explained() {
     ] {
         assert_wrong(&ringtide(arguments), hint);
     }
+}
+
+#[test]
+fn the_relay_explains_itself() {
+    let output = ringtide(&["relay", "--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    let help = stdout(&output);
+    for part in ["--input <ENDPOINT>", "--ttl <N|keep>", "--offload <MODE>", "Examples:", "--cores"]
+    {
+        assert!(help.contains(part), "{part}: {help}");
+    }
+}
+
+#[test]
+fn wrong_relay_arguments_are_explained() {
+    const A: &str = "239.1.1.1:1@a";
+    const B: &str = "239.2.2.2:2@b";
+    const SIX: &str = "[ff15::1]:1@b";
+    for (arguments, hint) in [
+        (&["--output", B][..], "--input <ENDPOINT>"),
+        (&["--input", "239.1.1.1:1"], "the interface is missing"),
+        (&["--input", "239.1.1.1@a"], "the port is missing"),
+        (&["--input", "ff15::1:1@a"], "in brackets"),
+        (&["--input", A, "--output", "a"], "the interface is missing"),
+        (&["--input", A, "--source", "10.0.0.1:1"], "without port and interface"),
+        (&["--input", A, "--source", "::1"], "--source: rule \"rule-1\": source ::1: it is IPv6"),
+        (&["--input", A, "--output", A], "--output: rule \"rule-1\", output 1: 239.1.1.1:1@a is"),
+        (&["--input", A, "--input", A], "--input: rule \"rule-2\": rule \"rule-1\" has the same"),
+        (&["--output", B, "--input", A, "--input", SIX], "--output: 239.2.2.2:2@b comes before"),
+        (&["--source", "::1", "--input", A, "--input", SIX], "--source: ::1 comes before"),
+        (&["--input", A, "--output", B, "--output", B], "output 2: 239.2.2.2:2@b is the same"),
+        (&["--input", A, "--ttl", "0"], "allowed is 1 to 255"),
+        (&["--input", A, "--ttl", "kept"], "\"keep\" is allowed, too"),
+        (&["--input", A, "--dscp", "64"], "allowed is 0 to 63"),
+        (&["--input", A, "--offload", "on"], "auto, off"),
+        (&["--input", A, "--workers", "2", "--cores", "0"], "--cores: 2 workers do not fit 1"),
+        (&["--input", A, "--cores", "0,0"], "listed twice"),
+    ] {
+        assert_wrong(&ringtide(&[&["relay"], arguments].concat()), hint);
+    }
+    // Of several mistakes all are told, with the help to read.
+    let output = ringtide(&["relay", "--input", A, "--output", A, "--input", B, "--source", "::1"]);
+    assert_wrong(&output, "2 problems with the flags");
+    assert!(stderr(&output).contains("`ringtide relay --help`"), "{output:?}");
+}
+
+#[test]
+fn check_shows_rules_and_interfaces_that_are_not_there() {
+    let file = ConfigFile::new(
+        b"[[relay.rule]]\nname = \"feed\"\ninput = \"[ff15::1]:1@nowhere0\"\n\
+          outputs = [{ to = \"239.2.2.2:2@lo\", ttl = 8 }]\n",
+    );
+    let output = file.check();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let report = stdout(&output);
+    for part in [
+        "  relay of 1 rule, offload auto\n",
+        "  rule feed: [ff15::1]:1@nowhere0 to 239.2.2.2:2@lo (ttl 8)\n",
+        "  warning: rule \"feed\": datagrams of 65508 to 65527 bytes",
+        "  warning: there is no interface nowhere0 yet",
+    ] {
+        assert!(report.contains(part), "{part}: {report}");
+    }
+    assert!(!report.contains("tracker") && !report.contains("interface lo"), "{report}");
 }
 
 #[test]
@@ -89,7 +152,9 @@ fn a_wrong_file_is_told_where_and_why() {
     for (text, place, hint) in [
         (&b"[tracker]\nlisen = []\n"[..], ":2:1: ", "did you mean \"listen\"?"),
         (b"listen = []\n", ":1:1: ", "belongs in [tracker]"),
-        (b"\n[relay]\n", ":2:2: ", "unknown key \"relay\""),
+        (b"\n[rely]\n", ":2:2: ", "unknown key \"rely\""),
+        (b"[[relay.rule]]\nname = \"a\"\n", ":1:1: ", "rule \"a\": input: is missing"),
+        (b"[relay]\n[[relay.rul]]\n", ":2:9: ", "did you mean \"rule\"?"),
         (b"[tracker]\npeer_timeout = 45\n", ":2:16: ", "needs its unit"),
         (b"[tracker]\nsend_buffer = \"4MB\"\n", ":2:15: ", "B, KiB, MiB, GiB"),
         (b"[tracker]\n\npeer_timeout = \"4h\"\n", ":3:16: ", "allowed is 1s to 3h, because "),

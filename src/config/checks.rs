@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{AccessConfig, AccessMode, Settings, WorkerCount};
+use crate::tracker::TrackerSettings;
 
 /// Why mode and file do not make an access list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +44,23 @@ pub(crate) fn check_cores(workers: WorkerCount, cores: &[usize]) -> Result<(), S
 
 /// What is allowed, but probably not what was meant.
 pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
-    let tracker = &settings.tracker.settings;
     let mut warnings = Vec::new();
+    if let Some(tracker) = &settings.tracker {
+        tracker_warnings(&tracker.settings, &mut warnings);
+    }
+    if let WorkerCount::Exactly(count) = settings.workers
+        && count.get() < settings.cores.len()
+    {
+        warnings.push(format!(
+            "workers is {count}: of the {} listed cores the last {} stay unused",
+            settings.cores.len(),
+            settings.cores.len() - count.get()
+        ));
+    }
+    warnings
+}
+
+fn tracker_warnings(tracker: &TrackerSettings, warnings: &mut Vec<String>) {
     if tracker.peer_timeout_s < tracker.announce_interval_s + tracker.announce_jitter_s {
         warnings.push(
             "peer_timeout is below announce_interval + announce_jitter: peers are forgotten \
@@ -71,16 +87,6 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
              short answers"
         ));
     }
-    if let WorkerCount::Exactly(count) = settings.workers
-        && count.get() < settings.cores.len()
-    {
-        warnings.push(format!(
-            "workers is {count}: of the {} listed cores the last {} stay unused",
-            settings.cores.len(),
-            settings.cores.len() - count.get()
-        ));
-    }
-    warnings
 }
 
 /// The warning for an access file that an explicit "off" leaves unread.
@@ -133,13 +139,12 @@ mod tests {
 
     #[test]
     fn each_doubtful_value_gives_its_warning() {
-        let mut settings = Settings::default();
-        settings.tracker.settings.peer_timeout_s = 1919;
-        settings.tracker.settings.connection_lifetime_s = 59;
-        settings.tracker.settings.numwant_max = 243;
-        settings.tracker.settings.scrape_hashes_max = 73;
-        settings.workers = 1.into();
-        settings.cores = vec![0, 1];
+        let mut settings = Settings { workers: 1.into(), cores: vec![0, 1], ..Settings::default() };
+        let tracker = &mut settings.tracker.as_mut().unwrap().settings;
+        tracker.peer_timeout_s = 1919;
+        tracker.connection_lifetime_s = 59;
+        tracker.numwant_max = 243;
+        tracker.scrape_hashes_max = 73;
         let warnings = warnings(&settings);
         let names =
             ["peer_timeout", "connection_lifetime", "numwant_max", "scrape_hashes_max", "workers"];

@@ -18,7 +18,8 @@ impl Default for Settings {
             report_interval: Some(Duration::from_secs(10)),
             shutdown_timeout: Duration::from_secs(2),
             log: LogSettings::default(),
-            tracker: TrackerConfig::default(),
+            tracker: Some(TrackerConfig::default()),
+            relay: None,
             warnings: Vec::new(),
         }
     }
@@ -55,6 +56,8 @@ mod tests {
     use super::*;
     use crate::config::file;
     use crate::config::parse;
+    use crate::config::reader::Known;
+    use crate::relay::RelaySettings;
     use std::path::Path;
 
     #[test]
@@ -71,30 +74,74 @@ mod tests {
     #[test]
     fn the_printed_default_names_every_key_with_its_range() {
         for known in file::known_keys() {
-            let (section, name) = known.key.rsplit_once('.').unwrap_or(("", known.key));
+            // Those of an inline table are explained with the key that holds it.
+            let key = known.key.strip_prefix("relay.rule.outputs.");
+            let key = key.map_or(known.key, |_| "relay.rule.outputs");
+            let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
             let comment = comment_above(section, name);
             assert!(comment.contains(&known.allowed), "{}: {comment}", known.key);
         }
     }
 
     #[test]
-    fn the_keys_that_are_commented_out_are_valid() {
-        let uncommented: String = DEFAULT_TEXT
-            .lines()
-            .map(|line| match line.strip_prefix("# ") {
-                Some(key) if is_assignment(key) => format!("{key}\n"),
-                _ => format!("{line}\n"),
-            })
-            .collect();
-        let settings =
-            parse(&uncommented, Path::new("/etc/ringtide.toml")).map_err(|e| e.to_string());
+    fn everything_that_is_commented_out_is_valid() {
+        let settings = parse(&uncommented(), Path::new("/etc/ringtide.toml"));
+        let settings = settings.map_err(|error| error.to_string()).unwrap();
+        let tracker = settings.tracker.unwrap();
+        assert!(tracker.connection_key_file.is_some());
         // Mode "off" with a file is worth a warning, which is all that may differ here.
-        let settings = settings.unwrap();
-        assert!(settings.tracker.connection_key_file.is_some());
         assert_eq!(settings.warnings.len(), 1);
-        let assignments = uncommented.lines().filter(|line| is_assignment(line)).count();
-        let sections = 2;
-        assert_eq!(assignments, file::known_keys().len() - sections);
+        assert_eq!(
+            TrackerConfig { connection_key_file: None, ..tracker },
+            TrackerConfig::default()
+        );
+        let relay = settings.relay.unwrap();
+        assert_eq!(relay.rules.len(), 1);
+        assert_eq!(RelaySettings { rules: Vec::new(), ..relay }, RelaySettings::default());
+    }
+
+    #[test]
+    fn every_key_is_there_once() {
+        let text = uncommented();
+        let mut values = 0;
+        for known in file::known_keys() {
+            let header = known.title.as_deref();
+            let is_there = |line: &&str| match header {
+                Some(title) if title.starts_with('[') => *line == title,
+                Some(_) => line.starts_with("outputs = "),
+                None => {
+                    let (_, name) = known.key.rsplit_once('.').unwrap_or(("", known.key));
+                    line.starts_with(&format!("{name} = ")) || line.contains(&format!(" {name} = "))
+                }
+            };
+            assert!(text.lines().any(|line| is_there(&line)), "{}", known.key);
+            values += usize::from(is_value(&known));
+        }
+        let assignments = text.lines().filter(|line| is_assignment(line)).count();
+        assert_eq!(assignments, values);
+    }
+
+    /// Whether a key stands on a line of its own, which section headers and keys of inline
+    /// tables do not.
+    fn is_value(known: &Known) -> bool {
+        let is_header = known.title.as_deref().is_some_and(|title| title.starts_with('['));
+        !is_header && !known.key.starts_with("relay.rule.outputs.")
+    }
+
+    /// The file with everything in force that is commented out.
+    fn uncommented() -> String {
+        let mut text = String::new();
+        let mut in_list = false;
+        for line in DEFAULT_TEXT.lines() {
+            let body = line.strip_prefix("# ").filter(|body| {
+                in_list || is_assignment(body) || body.starts_with('[') && body.ends_with(']')
+            });
+            let body = body.unwrap_or(line);
+            in_list = body.ends_with('[') || in_list && body != "]";
+            text.push_str(body);
+            text.push('\n');
+        }
+        text
     }
 
     fn is_assignment(line: &str) -> bool {
@@ -112,8 +159,9 @@ mod tests {
             if section == current && body.starts_with(&format!("{name} = ")) {
                 return comment;
             }
-            if let Some(header) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-                if section.is_empty() && header == name {
+            if body.starts_with('[') && body.ends_with(']') {
+                let header = body.trim_matches(['[', ']']);
+                if header.rsplit_once('.').unwrap_or(("", header)) == (section, name) {
                     return comment;
                 }
                 current = header;

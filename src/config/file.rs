@@ -11,8 +11,10 @@ use super::listen::{check_listen, parse_listen};
 #[cfg(test)]
 use super::reader::Known;
 use super::reader::Reader;
-use super::{AccessMode, ConfigError, Problem, Settings};
+use super::relay::read_relay;
+use super::{AccessMode, ConfigError, Problem, Settings, TrackerConfig};
 use crate::logging::{LogFilter, LogFormat};
+use crate::tracker::TrackerSettings;
 
 /// Reads and validates a configuration file.
 pub fn load(path: &Path) -> Result<Settings, ConfigError> {
@@ -62,16 +64,31 @@ fn read_settings(file: &mut Reader<'_>) -> Settings {
     let mut settings = Settings::default();
     read_process(file, &mut settings);
     read_log(file, &mut settings);
-    file.section("tracker");
-    read_sockets(file, &mut settings);
-    read_timing(file, &mut settings);
-    read_amounts(file, &mut settings);
-    let access_file_unused = read_access(file, &mut settings);
+    // All keys are read whether their section is there or not, so that all are known.
+    let (tracker, access_file_unused) = read_tracker(file);
+    let (relay, relay_warnings) = read_relay(file);
+    let has_relay = file.has("relay");
+    settings.tracker = (file.has("tracker") || !has_relay).then_some(tracker);
+    settings.relay = has_relay.then_some(relay);
     settings.warnings = warnings(&settings);
     if access_file_unused {
         settings.warnings.push(ACCESS_FILE_UNUSED.to_owned());
     }
+    if has_relay {
+        settings.warnings.extend(relay_warnings);
+    }
     settings
+}
+
+/// Returns also whether there is an access file that an explicit "off" leaves unread.
+fn read_tracker(file: &mut Reader<'_>) -> (TrackerConfig, bool) {
+    let mut tracker = TrackerConfig::default();
+    file.section("tracker");
+    read_sockets(file, &mut tracker);
+    read_timing(file, &mut tracker.settings);
+    read_amounts(file, &mut tracker.settings);
+    let access_file_unused = read_access(file, &mut tracker);
+    (tracker, access_file_unused)
 }
 
 fn read_process(file: &mut Reader<'_>, settings: &mut Settings) {
@@ -95,8 +112,7 @@ fn read_log(file: &mut Reader<'_>, settings: &mut Settings) {
     set(&mut settings.log.format, file.choice("log.format", &LogFormat::NAMES));
 }
 
-fn read_sockets(file: &mut Reader<'_>, settings: &mut Settings) {
-    let tracker = &mut settings.tracker;
+fn read_sockets(file: &mut Reader<'_>, tracker: &mut TrackerConfig) {
     if let Some(listen) = file.strings("tracker.listen", parse_listen) {
         if let Err(message) = check_listen(&listen) {
             file.problem("tracker.listen", &message);
@@ -111,8 +127,7 @@ fn read_sockets(file: &mut Reader<'_>, settings: &mut Settings) {
     tracker.connection_key_file = file.path("tracker.connection_key_file");
 }
 
-fn read_timing(file: &mut Reader<'_>, settings: &mut Settings) {
-    let tracker = &mut settings.tracker.settings;
+fn read_timing(file: &mut Reader<'_>, tracker: &mut TrackerSettings) {
     let mut seconds = |key, limit, target: &mut u32| {
         set(target, file.quantity(key, limit).map(|Seconds(seconds)| seconds));
     };
@@ -124,8 +139,7 @@ fn read_timing(file: &mut Reader<'_>, settings: &mut Settings) {
     seconds("tracker.connection_lifetime", &limit::CONNECTION_LIFETIME, lifetime);
 }
 
-fn read_amounts(file: &mut Reader<'_>, settings: &mut Settings) {
-    let tracker = &mut settings.tracker.settings;
+fn read_amounts(file: &mut Reader<'_>, tracker: &mut TrackerSettings) {
     set(&mut tracker.numwant_max, file.quantity("tracker.numwant_max", &limit::NUMWANT));
     match file.quantity("tracker.numwant_default", &limit::NUMWANT) {
         Some(default) if default > tracker.numwant_max => file.problem(
@@ -146,7 +160,7 @@ fn read_amounts(file: &mut Reader<'_>, settings: &mut Settings) {
 }
 
 /// Returns whether there is an access file that an explicit "off" leaves unread.
-fn read_access(file: &mut Reader<'_>, settings: &mut Settings) -> bool {
+fn read_access(file: &mut Reader<'_>, tracker: &mut TrackerConfig) -> bool {
     let mode = file.choice("tracker.access_mode", &AccessMode::NAMES);
     let list = file.path("tracker.access_file");
     let has_list = list.is_some();
@@ -154,7 +168,7 @@ fn read_access(file: &mut Reader<'_>, settings: &mut Settings) -> bool {
     let both_read = mode.is_some() == file.has("tracker.access_mode")
         && has_list == file.has("tracker.access_file");
     match access_config(mode, list) {
-        Ok(access) => settings.tracker.access = access,
+        Ok(access) => tracker.access = access,
         Err(_) if !both_read => {}
         Err(AccessError::FileMissing(mode)) => file.problem(
             "tracker.access_mode",
@@ -173,7 +187,7 @@ pub(crate) fn report_interval(seconds: u32) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
-fn set<T>(target: &mut T, value: Option<T>) {
+pub(super) fn set<T>(target: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *target = value;
     }
@@ -247,7 +261,7 @@ mod tests {
         assert_eq!(settings.shutdown_timeout, Duration::from_millis(500));
         assert_eq!(settings.log.filter.as_str(), "debug");
         assert_eq!(settings.log.format, LogFormat::Json);
-        let tracker = settings.tracker;
+        let tracker = settings.tracker.unwrap();
         let listen: Vec<String> = tracker.listen.iter().map(ToString::to_string).collect();
         assert_eq!(listen, ["127.0.0.1:0", "[::1]:7000"]);
         assert_eq!(tracker.connection_key_file, Some(PathBuf::from("/var/lib/key")));
@@ -255,7 +269,7 @@ mod tests {
         assert_eq!(tracker.access, Some(AccessConfig { mode: AccessMode::Deny, file }));
         assert_eq!((tracker.receive_buffer_bytes, tracker.send_buffer_bytes), (65_536, 1 << 20));
         assert!(!tracker.steering);
-        let expected = crate::tracker::TrackerSettings {
+        let expected = TrackerSettings {
             announce_interval_s: 20,
             announce_jitter_s: 0,
             peer_timeout_s: 60,
@@ -303,7 +317,7 @@ mod tests {
     fn every_problem_is_found_in_one_go() {
         let problems = problems(
             "worker = 1\ncores = [1, 1]\n[log]\nlevel = \"inof\"\n[tracker]\npeer_timeout = 1\n\
-             listen = [\"a\", \"[::]:1\", \"b\"]\n[relay]\noffload = \"auto\"\n",
+             listen = [\"a\", \"[::]:1\", \"b\"]\n[rely]\noffload = \"auto\"\n",
         );
         let places: Vec<&str> = problems.iter().map(|problem| problem.place.as_str()).collect();
         let expected = ["1:1", "2:9", "4:9", "6:16", "7:11", "7:26", "8:2"];
@@ -325,7 +339,7 @@ mod tests {
         assert!(tracker_problem("access_mode = \"allow\"").contains("needs access_file"));
         assert!(tracker_problem("access_file = \"list\"").contains("needs access_mode"));
         let off = parsed("[tracker]\naccess_mode = \"off\"\naccess_file = \"list\"");
-        assert_eq!(off.tracker.access, None);
+        assert_eq!(off.tracker.unwrap().access, None);
         assert_eq!(off.warnings, [ACCESS_FILE_UNUSED]);
         // One wrong value is one problem, not two.
         assert_eq!(problems("[tracker]\naccess_mode = \"no\"\naccess_file = \"l\"").len(), 1);
@@ -334,7 +348,8 @@ mod tests {
 
     #[test]
     fn the_default_numwant_follows_a_lower_maximum() {
-        assert_eq!(parsed("[tracker]\nnumwant_max = 9").tracker.settings.numwant_default, 9);
+        let tracker = parsed("[tracker]\nnumwant_max = 9").tracker.unwrap();
+        assert_eq!(tracker.settings.numwant_default, 9);
     }
 
     #[test]

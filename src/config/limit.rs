@@ -115,6 +115,29 @@ impl Quantity for Bytes {
     }
 }
 
+/// A number of buffers in a ring, which comes in powers of two; 0 leaves it open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RingEntries(pub(crate) u16);
+
+impl Quantity for RingEntries {
+    const QUOTED: bool = false;
+    const NAME: &'static str = u16::NAME;
+
+    fn from_text(text: &str) -> Result<Self, QuantityError> {
+        match u16::from_text(text)? {
+            entries @ (0 | 16..) if entries == 0 || entries.is_power_of_two() => Ok(Self(entries)),
+            _ => {
+                let reason = "must be 0 or a power of two from 16 on".to_owned();
+                Err(QuantityError::Malformed(reason))
+            }
+        }
+    }
+
+    fn to_text(self) -> String {
+        self.0.to_text()
+    }
+}
+
 macro_rules! count_quantity {
     ($($integer:ty),+) => {$(
         impl Quantity for $integer {
@@ -135,7 +158,7 @@ macro_rules! count_quantity {
     )+};
 }
 
-count_quantity!(u16, u32, u64, usize);
+count_quantity!(u8, u16, u32, u64, usize);
 
 /// The size of the kernel's `cpu_set_t`: core numbers stay below it.
 const CORES_MAX: usize = 1024;
@@ -216,6 +239,21 @@ pub(crate) const SOCKET_BUFFER: Limit<Bytes> = Limit {
     because: "less holds no burst, and the kernel keeps twice the value in 31 bits",
 };
 
+pub(crate) const FRAME_BUFFERS: Limit<RingEntries> = Limit {
+    min: RingEntries(0),
+    max: RingEntries(32_768),
+    because: "the kernel's ring of buffers holds 32768 entries",
+};
+
+pub(crate) const TTL: Limit<u8> = Limit {
+    min: 1,
+    max: 255,
+    because: "the field has 8 bits, and with 0 a datagram would not leave this host",
+};
+
+pub(crate) const DSCP: Limit<u8> =
+    Limit { min: 0, max: 63, because: "the field has 6 bits (RFC 2474)" };
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,6 +285,19 @@ mod tests {
         let error = NUMWANT.parse("many").unwrap_err();
         assert_eq!(error, "must be a whole number; allowed is 0 to 1000");
         assert!(SOCKET_BUFFER.parse("8MB").unwrap_err().contains("MiB"));
+    }
+
+    #[test]
+    fn rings_come_in_powers_of_two() {
+        for (text, entries) in [("0", 0), ("16", 16), ("4096", 4096), ("32768", 32_768)] {
+            assert_eq!(FRAME_BUFFERS.parse(text), Ok(RingEntries(entries)));
+        }
+        for text in ["1", "8", "15", "17", "3000", "32767", "32769"] {
+            let error = FRAME_BUFFERS.parse(text).unwrap_err();
+            assert!(error.starts_with("must be 0 or a power of two from 16"), "{text}: {error}");
+            assert!(error.ends_with("allowed is 0 to 32768"), "{text}: {error}");
+        }
+        assert!(FRAME_BUFFERS.parse("65536").unwrap_err().contains("because"));
     }
 
     #[test]

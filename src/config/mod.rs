@@ -11,6 +11,7 @@ pub(crate) mod limit;
 pub(crate) mod listen;
 mod problem;
 mod reader;
+pub(crate) mod relay;
 pub(crate) mod suggest;
 mod summary;
 pub mod units;
@@ -28,6 +29,7 @@ pub use problem::{ConfigError, Problem};
 pub use workers::{CoreError, WorkerCount, parse_core_list};
 
 use crate::logging::{LogFilter, LogFormat};
+use crate::relay::RelaySettings;
 use crate::tracker::TrackerSettings;
 pub use crate::tracker::access_list::AccessMode;
 
@@ -44,8 +46,10 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// What is logged and how it looks.
     pub log: LogSettings,
-    /// The tracker and its sockets.
-    pub tracker: TrackerConfig,
+    /// The tracker and its sockets; `None` runs no tracker.
+    pub tracker: Option<TrackerConfig>,
+    /// The relay and its rules; `None` runs no relay.
+    pub relay: Option<RelaySettings>,
     /// What is allowed but probably not meant, one sentence each, for the log and for
     /// `config check`.
     pub warnings: Vec<String>,

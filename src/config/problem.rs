@@ -42,6 +42,8 @@ pub enum ConfigError {
     /// Flags that are valid one by one do not fit together.
     #[error("{} with the flags{}", count(problems), list(problems))]
     Flags {
+        /// The command they were given to.
+        command: &'static str,
         /// Everything found wrong.
         problems: Vec<Problem>,
     },
@@ -57,7 +59,9 @@ impl Remedy for ConfigError {
             Self::Invalid { .. } => {
                 "`ringtide config default` prints every key with its unit, range and default"
             }
-            Self::Flags { .. } => "`ringtide tracker --help` explains each flag",
+            Self::Flags { command, .. } => {
+                return Some(format!("`ringtide {command} --help` explains each flag"));
+            }
         };
         Some(advice.to_owned())
     }

@@ -1,22 +1,19 @@
 //! What settings amount to, in a few lines for people.
 
-use super::{AccessConfig, AccessMode, Settings, WorkerCount};
+use super::{AccessConfig, AccessMode, Settings, TrackerConfig, WorkerCount};
 
 impl Settings {
     /// What will run, one line each, for `config check` and the log at start.
     pub fn summary(&self) -> Vec<String> {
-        let tracker = &self.tracker;
-        let listen: Vec<String> = tracker.listen.iter().map(ToString::to_string).collect();
-        let torrents = match &tracker.access {
-            Some(AccessConfig { mode: AccessMode::Allow, file }) => {
-                format!("only the torrents in {}", file.display())
-            }
-            Some(AccessConfig { mode: AccessMode::Deny, file }) => {
-                format!("all torrents but those in {}", file.display())
-            }
-            Some(AccessConfig { mode: AccessMode::Off, .. }) | None => "all torrents".to_owned(),
-        };
-        vec![format!("tracker on {}, serving {torrents}", listen.join(", ")), self.workers_line()]
+        let mut lines: Vec<String> = self.tracker.as_ref().map(tracker_line).into_iter().collect();
+        if let Some(relay) = &self.relay {
+            let (count, plural) =
+                (relay.rules.len(), if relay.rules.len() == 1 { "" } else { "s" });
+            lines.push(format!("relay of {count} rule{plural}, offload {}", relay.offload.name()));
+            lines.extend(relay.rules.iter().map(|rule| format!("rule {rule}")));
+        }
+        lines.push(self.workers_line());
+        lines
     }
 
     fn workers_line(&self) -> String {
@@ -33,9 +30,24 @@ impl Settings {
     }
 }
 
+fn tracker_line(tracker: &TrackerConfig) -> String {
+    let listen: Vec<String> = tracker.listen.iter().map(ToString::to_string).collect();
+    let torrents = match &tracker.access {
+        Some(AccessConfig { mode: AccessMode::Allow, file }) => {
+            format!("only the torrents in {}", file.display())
+        }
+        Some(AccessConfig { mode: AccessMode::Deny, file }) => {
+            format!("all torrents but those in {}", file.display())
+        }
+        Some(AccessConfig { mode: AccessMode::Off, .. }) | None => "all torrents".to_owned(),
+    };
+    format!("tracker on {}, serving {torrents}", listen.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::relay::{Input, RelaySettings, Rule};
 
     #[test]
     fn the_default_is_summed_up() {
@@ -51,14 +63,31 @@ mod tests {
     #[test]
     fn choices_show() {
         let mut settings = Settings { workers: 2.into(), cores: vec![4, 6], ..Settings::default() };
-        settings.tracker.listen.truncate(1);
-        settings.tracker.access =
-            Some(AccessConfig { mode: AccessMode::Deny, file: "/etc/bad.txt".into() });
+        let tracker = settings.tracker.as_mut().unwrap();
+        tracker.listen.truncate(1);
+        tracker.access = Some(AccessConfig { mode: AccessMode::Deny, file: "/etc/bad.txt".into() });
         assert_eq!(
             settings.summary(),
             [
                 "tracker on 0.0.0.0:6969, serving all torrents but those in /etc/bad.txt",
                 "2 workers, on cores 4, 6"
+            ]
+        );
+    }
+
+    #[test]
+    fn rules_show_one_a_line() {
+        let input = Input { endpoint: "239.1.1.1:1@a".parse().unwrap(), sources: Vec::new() };
+        let rule = Rule { name: "sink".to_owned(), input, outputs: Vec::new() };
+        let relay = RelaySettings { rules: vec![rule.clone(), rule], ..RelaySettings::default() };
+        let settings = Settings { tracker: None, relay: Some(relay), ..Settings::default() };
+        assert_eq!(
+            settings.summary(),
+            [
+                "relay of 2 rules, offload auto",
+                "rule sink: 239.1.1.1:1@a is only counted",
+                "rule sink: 239.1.1.1:1@a is only counted",
+                "one worker per core, on the cores this process may use"
             ]
         );
     }

@@ -1,23 +1,25 @@
 //! The command line: arguments to settings, and errors to exit codes.
 
+mod relay;
+mod tracker;
+
+use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
+use self::relay::RelayArgs;
+use self::tracker::TrackerArgs;
 use crate::config::limit::{self, Limit, Quantity, Seconds};
-use crate::config::listen::{check_listen, parse_listen};
 use crate::config::suggest::did_you_mean;
-use crate::config::{
-    self, AccessConfig, AccessError, AccessMode, ConfigError, Problem, Settings, WorkerCount,
-};
+use crate::config::{self, ConfigError, Problem, Settings, WorkerCount};
 use crate::error::{Remedy, describe};
 use crate::logging::{self, LogFilter, LogFormat};
 
-/// A BitTorrent UDP tracker on io_uring.
+/// A BitTorrent UDP tracker and multicast relay on io_uring.
 #[derive(Debug, Parser)]
 #[command(name = "ringtide", version, after_help = AFTER_HELP, max_term_width = 100)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -47,6 +49,8 @@ enum Command {
     },
     /// Run a tracker from flags alone
     Tracker(TrackerArgs),
+    /// Run relay rules from flags alone
+    Relay(RelayArgs),
     /// Print or check configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),
@@ -63,12 +67,9 @@ enum ConfigCommand {
     },
 }
 
+/// What every way of serving takes.
 #[derive(Args, Debug)]
-struct TrackerArgs {
-    /// Address and port to listen on; may be repeated [default: 0.0.0.0:6969 and [::]:6969]
-    #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
-    listen: Vec<SocketAddr>,
-
+struct ProcessArgs {
     /// Number of workers; 0 is one per core [default: 0]
     #[arg(long, value_name = "N", value_parser = |text: &str| limit::WORKERS.parse(text))]
     workers: Option<usize>,
@@ -76,22 +77,6 @@ struct TrackerArgs {
     /// Cores to pin workers to, such as 0,2,4-7 [default: all this process may use]
     #[arg(long, value_name = "LIST", value_parser = core_list)]
     cores: Option<CoreList>,
-
-    /// What the access list does: off, allow or deny [default: off]
-    #[arg(long, value_name = "MODE", value_parser = access_mode)]
-    access_mode: Option<AccessMode>,
-
-    /// Access list: one info hash a line
-    #[arg(long, value_name = "FILE")]
-    access_file: Option<PathBuf>,
-
-    /// How often clients are told to announce [default: 30m]
-    #[arg(long, value_name = "DURATION", value_parser = in_limit(limit::ANNOUNCE_INTERVAL))]
-    announce_interval: Option<Seconds>,
-
-    /// After how long without an announce a peer is forgotten [default: 45m]
-    #[arg(long, value_name = "DURATION", value_parser = in_limit(limit::PEER_TIMEOUT))]
-    peer_timeout: Option<Seconds>,
 
     /// How often a line of figures is logged; 0s is never [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = in_limit(limit::REPORT_INTERVAL))]
@@ -112,6 +97,7 @@ pub fn main() -> ExitCode {
             run(Ok(Settings::default()), cli.log_level, cli.log_format)
         }
         Command::Tracker(args) => run(args.into_settings(), cli.log_level, cli.log_format),
+        Command::Relay(args) => run(args.into_settings(), cli.log_level, cli.log_format),
         Command::Config(ConfigCommand::Default) => print(config::DEFAULT_TEXT),
         Command::Config(ConfigCommand::Check { file }) => match config::load(&file) {
             Ok(settings) => print(&check_report(&file.display().to_string(), &settings)),
@@ -145,61 +131,42 @@ fn run(
     }
 }
 
-impl TrackerArgs {
-    /// Each value is valid by itself; what they must fulfil together is checked here.
-    fn into_settings(self) -> Result<Settings, ConfigError> {
-        let mut settings = Settings::default();
-        let mut problems = Vec::new();
-        let mut problem = |flag: &str, message: String| {
-            problems.push(Problem { place: flag.to_owned(), message });
-        };
-        if !self.listen.is_empty() {
-            if let Err(message) = check_listen(&self.listen) {
-                problem("--listen", message);
-            }
-            settings.tracker.listen = self.listen;
-        }
+impl ProcessArgs {
+    fn apply(self, settings: &mut Settings, problems: &mut FlagProblems) {
         settings.workers = self.workers.map_or(settings.workers, WorkerCount::from);
         settings.cores = self.cores.map(|CoreList(cores)| cores).unwrap_or_default();
         if let Err(message) = config::check_cores(settings.workers, &settings.cores) {
-            problem("--cores", message);
-        }
-        match access(self.access_mode, self.access_file) {
-            Ok(access) => settings.tracker.access = access,
-            Err((flag, message)) => problem(flag, message),
-        }
-        let tracker = &mut settings.tracker.settings;
-        if let Some(Seconds(seconds)) = self.announce_interval {
-            tracker.announce_interval_s = seconds;
-        }
-        if let Some(Seconds(seconds)) = self.peer_timeout {
-            tracker.peer_timeout_s = seconds;
+            problems.add("--cores", message);
         }
         if let Some(Seconds(seconds)) = self.report_interval {
             settings.report_interval = config::report_interval(seconds);
         }
-        settings.warnings = config::warnings(&settings);
-        match problems.is_empty() {
-            true => Ok(settings),
-            false => Err(ConfigError::Flags { problems }),
-        }
     }
 }
 
-fn access(
-    mode: Option<AccessMode>,
-    file: Option<PathBuf>,
-) -> Result<Option<AccessConfig>, (&'static str, String)> {
-    config::access_config(mode, file).map_err(|error| match error {
-        AccessError::FileMissing(mode) => (
-            "--access-mode",
-            format!("{} needs --access-file, the list it applies to", mode.name()),
-        ),
-        AccessError::ModeMissing => (
-            "--access-file",
-            "needs --access-mode, allow or deny, to say what the list means".to_owned(),
-        ),
-    })
+/// What is wrong with the flags of a command.
+struct FlagProblems {
+    command: &'static str,
+    problems: Vec<Problem>,
+}
+
+impl FlagProblems {
+    fn new(command: &'static str) -> Self {
+        Self { command, problems: Vec::new() }
+    }
+
+    fn add(&mut self, flag: &str, message: String) {
+        self.problems.push(Problem { place: flag.to_owned(), message });
+    }
+
+    /// The settings, if there is no problem.
+    fn or(self, settings: Settings) -> Result<Settings, ConfigError> {
+        let Self { command, problems } = self;
+        match problems.is_empty() {
+            true => Ok(settings),
+            false => Err(ConfigError::Flags { command, problems }),
+        }
+    }
 }
 
 /// What `config check` says about a valid file.
@@ -208,15 +175,31 @@ fn check_report(file: &str, settings: &Settings) -> String {
     for line in settings.summary() {
         report.push_str(&format!("  {line}\n"));
     }
-    let tracker = &settings.tracker;
-    let access_file = tracker.access.as_ref().map(|access| &access.file);
-    let missing =
-        access_file.into_iter().chain(&tracker.connection_key_file).filter(|path| !path.exists());
-    let missing = missing.map(|path| format!("there is no file {}", path.display()));
+    let files = settings.tracker.iter().flat_map(|tracker| {
+        let access_file = tracker.access.as_ref().map(|access| &access.file);
+        access_file.into_iter().chain(&tracker.connection_key_file)
+    });
+    let files = files.filter(|path| !path.exists());
+    let missing = files.map(|path| format!("there is no file {}", path.display()));
+    let missing = missing.chain(missing_interfaces(settings));
     for warning in settings.warnings.iter().cloned().chain(missing) {
         report.push_str(&format!("  warning: {warning}\n"));
     }
     report
+}
+
+/// Interfaces may appear later; until then their rules wait.
+fn missing_interfaces(settings: &Settings) -> impl Iterator<Item = String> {
+    let rules = settings.relay.iter().flat_map(|relay| &relay.rules);
+    let endpoints = rules.flat_map(|rule| {
+        let outputs = rule.outputs.iter().map(|output| &output.endpoint);
+        std::iter::once(&rule.input.endpoint).chain(outputs)
+    });
+    let names: BTreeSet<&str> = endpoints.map(|endpoint| endpoint.interface.as_str()).collect();
+    names
+        .into_iter()
+        .filter(|name| nix::net::if_::if_nametoindex(*name).is_err())
+        .map(|name| format!("there is no interface {name} yet; what needs it waits for it"))
 }
 
 /// A list of cores as one value: clap would take a plain vector for a flag that repeats.
@@ -229,10 +212,6 @@ fn core_list(text: &str) -> Result<CoreList, String> {
 
 fn in_limit<T: Quantity>(limit: Limit<T>) -> impl Fn(&str) -> Result<T, String> + Clone {
     move |text| limit.parse(text)
-}
-
-fn access_mode(text: &str) -> Result<AccessMode, String> {
-    choice(text, &AccessMode::NAMES)
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {
@@ -310,6 +289,7 @@ Examples:
   ringtide run -c ringtide.toml --log-level debug
   ringtide tracker --listen 192.0.2.1:6969 --workers 2
   ringtide tracker --access-mode allow --access-file torrents.txt
+  ringtide relay --input 239.1.1.1:5001@eth0 --output 239.2.2.2:5002@eth1
 
 Exit codes:
   0  success, or stopped by a signal after an orderly shutdown
