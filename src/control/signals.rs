@@ -1,7 +1,7 @@
 //! Signals as events of a wait with a deadline (signalfd(2)).
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -59,5 +59,12 @@ impl Signals {
     /// at once.
     pub fn release(self) -> io::Result<()> {
         Ok(self.set.thread_unblock()?)
+    }
+}
+
+impl AsFd for Signals {
+    /// Readable when a signal is pending, for a wait that is also for other things.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 }
