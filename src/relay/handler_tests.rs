@@ -14,6 +14,7 @@ const INPUT: SocketId = SocketId(3);
 fn output(socket: u16, tag: u32) -> TableOutput {
     TableOutput {
         socket: Some(SocketId(socket)),
+        to: None,
         ipv6: false,
         segment_max: 1472,
         payload_max: 65_507,

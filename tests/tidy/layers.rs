@@ -29,6 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "src/tracker/",
         &["uring", "epoll", "net::socket", "worker", "control", "process", "app", "tools", "relay"],
     ),
+    ("src/tools/", &["uring", "epoll", "worker", "process", "app"]),
     (
         "src/relay/",
         &[
