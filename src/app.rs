@@ -16,6 +16,7 @@ use crate::control::{Event, Signals};
 use crate::error::Remedy;
 use crate::logging::RateLimited;
 use crate::process::{Process, ProcessError};
+use crate::reload::reload;
 use crate::telemetry::Snapshot;
 
 /// Why ringtide could not run.
@@ -49,7 +50,7 @@ impl Remedy for RunError {
 }
 
 /// Runs everything that `settings` ask for until a signal stops it.
-pub fn run(settings: Settings) -> Result<(), RunError> {
+pub fn run(mut settings: Settings) -> Result<(), RunError> {
     // First of all: threads inherit the signal mask.
     let mut signals = Signals::block().map_err(RunError::Signals)?;
     log_panics();
@@ -75,7 +76,7 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
         steering = steering_state(&settings, cores.len(), process.is_steered()),
         "serving"
     );
-    watch(&settings, &mut process, &mut signals)?;
+    watch(&mut settings, &mut process, &mut signals)?;
     info!("stopping; a second signal stops at once");
     signals.release().map_err(RunError::Signals)?;
     process.stop();
@@ -104,7 +105,7 @@ fn steering_state(settings: &Settings, workers: usize, steered: bool) -> &'stati
 
 /// Reports, reloads and follows interfaces until it is time to stop.
 fn watch(
-    settings: &Settings,
+    settings: &mut Settings,
     process: &mut Process,
     signals: &mut Signals,
 ) -> Result<(), RunError> {
@@ -115,15 +116,14 @@ fn watch(
         let wait = due.into_iter().chain(retry).min();
         let links = process.relay().map(AsFd::as_fd);
         let event = signals.wait(wait, links).map_err(RunError::Signals)?;
-        let relay = process.relay_mut();
         let followed = match event {
             Event::Stop => return Ok(()),
             Event::Reload => {
                 reload(settings, process);
                 Ok(())
             }
-            Event::News => relay.map_or(Ok(()), RelayControl::follow_links),
-            Event::Timeout => relay.map_or(Ok(()), RelayControl::retry),
+            Event::News => process.relay_mut().map_or(Ok(()), RelayControl::follow_links),
+            Event::Timeout => process.relay_mut().map_or(Ok(()), RelayControl::retry),
         };
         if let Err(error) = followed {
             error!("the relay could not follow a change: {error}");
@@ -131,16 +131,6 @@ fn watch(
         if settings.report_interval.is_some_and(|interval| reporter.age() >= interval) {
             reporter.report(settings, process);
         }
-    }
-}
-
-fn reload(settings: &Settings, process: &Process) {
-    if settings.tracker.as_ref().is_none_or(|tracker| tracker.access.is_none()) {
-        return info!("nothing to reload: SIGHUP reads the access list again, and none is set");
-    }
-    match process.reload(settings) {
-        Ok(hashes) => info!(hashes, "access list reloaded"),
-        Err(error) => error!("reload failed, the list in force stays: {error}"),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod logging;
 pub mod net;
 pub mod process;
 pub mod relay;
+mod reload;
 pub mod telemetry;
 pub mod tools;
 pub mod tracker;

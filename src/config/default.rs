@@ -13,6 +13,7 @@ pub const DEFAULT_TEXT: &str = include_str!("default.toml");
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            file: None,
             workers: WorkerCount::OnePerCore,
             cores: Vec::new(),
             report_interval: Some(Duration::from_secs(10)),

@@ -29,7 +29,7 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
         return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, reason)));
     }
     match str::from_utf8(&bytes) {
-        Ok(text) => parse(text, path),
+        Ok(text) => Ok(Settings { file: Some(path.to_owned()), ..parse(text, path)? }),
         Err(error) => {
             let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
             let place = format!("{}:{}", path.display(), line + 1);

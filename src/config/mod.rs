@@ -36,6 +36,8 @@ pub use crate::tracker::access_list::AccessMode;
 /// Everything `ringtide` runs by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// The file they were loaded from, which is read again on a reload.
+    pub file: Option<PathBuf>,
     /// How many workers to start.
     pub workers: WorkerCount,
     /// The cores to pin them to, in order; empty means all cores this process may use.

@@ -317,7 +317,7 @@ fn reason_for(error: i32) -> RelayDrop {
     match error {
         libc::EAGAIN | libc::ENOBUFS => RelayDrop::SocketFull,
         libc::EMSGSIZE => RelayDrop::Oversized,
-        libc::ENETDOWN | libc::ENODEV | libc::ENXIO => RelayDrop::OutputDown,
+        libc::ENETDOWN | libc::ENETUNREACH | libc::ENODEV | libc::ENXIO => RelayDrop::OutputDown,
         _ => RelayDrop::SendError,
     }
 }

@@ -1,5 +1,6 @@
 //! A relay as a process of its own, and the figures it ends with.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
@@ -31,6 +32,11 @@ impl Hop {
         let hop = Self(space.run(|| Binary::spawn(command)));
         hop.event("serving");
         hop
+    }
+
+    /// Where the tracker of the same process listens.
+    pub(crate) fn tracker(&self) -> SocketAddr {
+        self.0.serving()
     }
 
     /// Waits for an event whose message begins so.

@@ -1,0 +1,113 @@
+//! SIGHUP with a configuration file, under traffic.
+
+use std::fs;
+
+use crate::common::{file, switched_off};
+use crate::hop::Hop;
+use crate::line::Line;
+use crate::ports::{assert_empty, pass, payloads};
+use crate::traffic::{Steady, ends, rule};
+
+fn rules(numbers: &[u8]) -> String {
+    let rules: String = numbers.iter().map(|number| rule(*number)).collect();
+    format!("workers = 1\n[relay]\n{rules}")
+}
+
+#[test]
+fn rules_come_and_go_and_other_flows_lose_nothing() {
+    if switched_off() {
+        return;
+    }
+    let line = Line::new(1);
+    let (_directory, path) = file("r.toml", rules(&[1]));
+    let hop = Hop::configured(line.hop(1), &path);
+    let steady = Steady::start(ends(&line, 1));
+    let (from, to) = ends(&line, 2);
+    for round in 1..=5 {
+        steady.flow();
+        fs::write(&path, rules(&[2, 1])).unwrap();
+        hop.reload();
+        hop.nth_event("configuration reloaded", 2 * round - 1);
+        pass(&from, &[&to], &payloads(100, 1000), None);
+        steady.flow();
+        fs::write(&path, rules(&[1])).unwrap();
+        hop.reload();
+        hop.nth_event("configuration reloaded", 2 * round);
+        hop.nth_event("the rule is taken out of force", round);
+        from.send(b"unwanted").unwrap();
+        steady.flow();
+        assert_empty(&to);
+    }
+    let (packets, bytes) = steady.end();
+    hop.stop().assert_passed("r1", packets, bytes);
+}
+
+#[test]
+fn an_output_comes_and_goes_and_the_others_lose_nothing() {
+    if switched_off() {
+        return;
+    }
+    let line = Line::new(1);
+    let more = rule(1).replace("outputs = [", "outputs = [{ to = \"239.9.9.9:5002@right\" }, ");
+    let more = format!("workers = 1\n{more}");
+    let (_directory, path) = file("r.toml", rules(&[1]));
+    let hop = Hop::configured(line.hop(1), &path);
+    let steady = Steady::start(ends(&line, 1));
+    for round in 0..10 {
+        steady.flow();
+        fs::write(&path, if round % 2 == 0 { more.clone() } else { rules(&[1]) }).unwrap();
+        hop.reload();
+        hop.nth_event("configuration reloaded", round + 1);
+    }
+    steady.flow();
+    let (packets, bytes) = steady.end();
+    hop.stop().assert_passed("r1", packets, bytes);
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_is_named() {
+    if switched_off() {
+        return;
+    }
+    let line = Line::new(1);
+    let (_directory, path) = file("r.toml", rules(&[1]));
+    let hop = Hop::configured(line.hop(1), &path);
+    let steady = Steady::start(ends(&line, 1));
+    for (nth, text, reason) in
+        [(1, "workers = 1\n[relay]\noffload = \"of\"\n", ":3:"), (2, "workers = \n", ":1:")]
+    {
+        fs::write(&path, text).unwrap();
+        hop.reload();
+        let event = hop.nth_event("reload failed, everything in force stays", nth);
+        let message = event["message"].as_str().unwrap();
+        assert!(message.contains(&format!("{path}{reason}")), "{message}");
+        assert_eq!(event["level"], "ERROR");
+    }
+    fs::remove_file(&path).unwrap();
+    hop.reload();
+    hop.nth_event("reload failed, everything in force stays", 3);
+    steady.flow();
+    let (packets, bytes) = steady.end();
+    hop.stop().assert_passed("r1", packets, bytes);
+}
+
+#[test]
+fn what_needs_a_restart_is_named_and_the_rest_is_put_in_force() {
+    if switched_off() {
+        return;
+    }
+    let line = Line::new(1);
+    let (_directory, path) = file("r.toml", rules(&[1]));
+    let hop = Hop::configured(line.hop(1), &path);
+    let changed = rules(&[2]).replace("workers = 1", "workers = 2");
+    fs::write(&path, changed.replace("[relay]", "[relay]\noffload = \"off\"")).unwrap();
+    hop.reload();
+    for key in ["workers", "relay.offload"] {
+        let event = hop.event(&format!("a change of {key} needs a restart"));
+        assert_eq!(event["level"], "WARN");
+    }
+    hop.event("configuration reloaded");
+    let (from, to) = ends(&line, 2);
+    pass(&from, &[&to], &payloads(100, 1000), None);
+    hop.stop().assert_passed("r2", 100, 100_000);
+}
