@@ -197,6 +197,14 @@ impl EgressSocket {
         self.interface_index
     }
 
+    /// Connects it to its destination, a host too: for a sender that wants to hear of refusals.
+    ///
+    /// # Errors
+    /// When there is no route any more.
+    pub fn connect(&self) -> io::Result<()> {
+        self.socket.connect(&self.peer.into())
+    }
+
     /// The interface's MTU when the socket was opened, in bytes.
     pub fn mtu(&self) -> u32 {
         self.mtu

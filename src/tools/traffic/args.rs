@@ -23,7 +23,7 @@ pub enum TrafficCommand {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = SEND_HELP)]
 pub struct SendArgs {
-    /// Group or host and port to send to: 239.1.1.1:5001 or [ff15::1]:5001
+    /// Group or host and port to send to: 239.1.1.1:5001 or \[ff15::1\]:5001
     #[arg(long, value_name = "G:P", value_parser = parse_group)]
     pub group: SocketAddr,
 
@@ -70,7 +70,7 @@ pub struct SendArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = RECEIVE_HELP)]
 pub struct ReceiveArgs {
-    /// Group to join, or own address, and port: 239.1.1.1:5001 or [ff15::1]:5001
+    /// Group to join, or own address, and port: 239.1.1.1:5001 or \[ff15::1\]:5001
     #[arg(long, value_name = "G:P", value_parser = parse_group)]
     pub group: SocketAddr,
 

@@ -82,6 +82,7 @@ impl Sender {
         let flows: Vec<Flow> = (0..args.flows)
             .map(|_| {
                 let socket = EgressSocket::open(interface, &options)?;
+                socket.connect().map_err(|error| fatal(args, error))?;
                 report_drops(&socket).map_err(|error| fatal(args, error))?;
                 Ok(Flow { socket, sequence: 0 })
             })
