@@ -1,5 +1,6 @@
 //! The ends of a relayed path: plain sockets, and traffic that is compared byte by byte.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -138,7 +139,13 @@ fn differ(received: &[u8], expected: &[u8]) -> String {
 #[track_caller]
 pub(crate) fn receive(socket: &UdpSocket) -> Vec<u8> {
     let mut datagram = vec![0; 65536];
-    let length = socket.recv(&mut datagram).unwrap_or_else(|error| panic!("nothing came: {error}"));
+    let length = loop {
+        match socket.recv(&mut datagram) {
+            // A receive with a time limit is not taken up again by itself (signal(7)).
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            received => break received.unwrap_or_else(|error| panic!("nothing came: {error}")),
+        }
+    };
     datagram.truncate(length);
     datagram
 }
@@ -150,7 +157,7 @@ pub(crate) fn assert_empty(socket: &UdpSocket) {
     let received = socket.recv(&mut [0; 16]);
     socket.set_nonblocking(false).unwrap();
     let kind = received.as_ref().map_err(std::io::Error::kind);
-    assert_eq!(kind, Err(std::io::ErrorKind::WouldBlock), "more than expected");
+    assert_eq!(kind, Err(ErrorKind::WouldBlock), "more than expected");
 }
 
 /// `count` payloads of `size` bytes, all different, of bytes that look random.

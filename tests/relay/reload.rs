@@ -111,3 +111,29 @@ fn what_needs_a_restart_is_named_and_the_rest_is_put_in_force() {
     pass(&from, &[&to], &payloads(100, 1000), None);
     hop.stop().assert_passed("r2", 100, 100_000);
 }
+
+/// Without names of their own, rules are called by position, and a rule in front moves the others.
+#[test]
+fn a_rule_that_only_moves_loses_nothing_and_keeps_its_figures() {
+    if switched_off() {
+        return;
+    }
+    let line = Line::new(1);
+    let unnamed = |numbers: &[u8]| {
+        let text = rules(numbers);
+        let lines = text.lines().filter(|line| !line.starts_with("name"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let (_directory, path) = file("r.toml", unnamed(&[1]));
+    let hop = Hop::configured(line.hop(1), &path);
+    let steady = Steady::start(ends(&line, 1));
+    for (nth, numbers) in [(1, [2, 1]), (2, [1, 2]), (3, [2, 1])] {
+        steady.flow();
+        fs::write(&path, unnamed(&numbers)).unwrap();
+        hop.reload();
+        hop.nth_event("configuration reloaded", nth);
+    }
+    steady.flow();
+    let (packets, bytes) = steady.end();
+    hop.stop().assert_passed("rule-2", packets, bytes);
+}

@@ -160,8 +160,8 @@ impl RelayControl {
     fn take_rules(&mut self, rules: Vec<Rule>) {
         let mut earlier = std::mem::take(&mut self.rules);
         for rule in rules {
-            let same =
-                |entry: &RuleEntry| entry.rule.name == rule.name && entry.rule.input == rule.input;
+            // No two rules have the same input, while a name may be a mere position.
+            let same = |entry: &RuleEntry| entry.rule.input == rule.input;
             let mut kept = match earlier.iter().position(same) {
                 Some(at) => earlier.swap_remove(at),
                 None => RuleEntry {

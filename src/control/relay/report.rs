@@ -147,9 +147,36 @@ fn log_total(line: &str, rule: &str, output: &str, total: &FlowSnapshot) {
 fn drops(now: &FlowSnapshot, before: &FlowSnapshot) -> String {
     let counts = RelayDrop::ALL
         .iter()
-        .map(|reason| (reason.name(), now.dropped(*reason) - before.dropped(*reason)))
+        .map(|reason| (reason.name(), now.dropped(*reason).saturating_sub(before.dropped(*reason))))
         .filter(|(_, count)| *count > 0)
         .map(|(name, count)| format!("{name}={count}"));
     let text = counts.collect::<Vec<_>>().join(" ");
     if text.is_empty() { "0".into() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::stats::FlowCounters;
+
+    /// A rule can leave and another can come under its name between two reports.
+    #[test]
+    fn figures_that_start_anew_are_no_negative_rates() {
+        let counters = FlowCounters::default();
+        counters.passed(5, 500);
+        counters.dropped(RelayDrop::Oversized, 3);
+        let used = counters.snapshot();
+        assert_eq!(drops(&used, &FlowSnapshot::default()), "oversized=3");
+        assert_eq!(drops(&FlowSnapshot::default(), &used), "0");
+        let rule = |flow| RuleFigures {
+            name: "rule-1".to_owned(),
+            input: flow,
+            outputs: vec![("239.1.1.1:1@a".to_owned(), flow)],
+        };
+        let mut reporter = RelayReporter::default();
+        for flow in [used, FlowSnapshot::default()] {
+            let figures = RelayFigures { rules: vec![rule(flow)], ..RelayFigures::default() };
+            reporter.report(figures, Duration::from_secs(1));
+        }
+    }
 }
