@@ -127,7 +127,7 @@ lab_ready() {
 }
 
 lab_has_line() {
-    grep -q -- "$3" "$lab_directory/$1.err" || lab_ended "$2"
+    grep -qs -- "$3" "$lab_directory/$1.err" || lab_ended "$2"
 }
 
 # lab_wait SECONDS WHAT COMMAND...: asks until COMMAND succeeds; fails when it does not in time.
