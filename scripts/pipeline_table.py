@@ -99,6 +99,8 @@ def ends(figures):
     if figures["backlog_drops"]:
         yield (f"backlog     {grouped(figures['backlog_drops'])} frames dropped between cables: "
                "net.core.netdev_max_backlog is too small (scripts/tune_kernel.sh)")
+    if figures["lost"] and sent["behind_us_max"] is None:
+        yield "hint        the generator outran the chain: slow it down with --rate"
     latency = received["latency_ns"]
     if latency:
         yield "latency     " + ", ".join(
