@@ -18,6 +18,7 @@ pub mod net;
 pub mod process;
 pub mod relay;
 pub mod telemetry;
+pub mod tools;
 pub mod tracker;
 #[allow(unsafe_code)]
 pub mod uring;

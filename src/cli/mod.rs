@@ -18,6 +18,7 @@ use crate::config::suggest::did_you_mean;
 use crate::config::{self, ConfigError, Problem, Settings, WorkerCount};
 use crate::error::{Remedy, describe};
 use crate::logging::{self, LogFilter, LogFormat};
+use crate::tools::traffic::{self, TrafficCommand};
 
 /// A BitTorrent UDP tracker and multicast relay on io_uring.
 #[derive(Debug, Parser)]
@@ -51,6 +52,9 @@ enum Command {
     Tracker(TrackerArgs),
     /// Run relay rules from flags alone
     Relay(RelayArgs),
+    /// Send or receive test traffic
+    #[command(subcommand, arg_required_else_help = true)]
+    Traffic(TrafficCommand),
     /// Print or check configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),
@@ -98,6 +102,7 @@ pub fn main() -> ExitCode {
         }
         Command::Tracker(args) => run(args.into_settings(), cli.log_level, cli.log_format),
         Command::Relay(args) => run(args.into_settings(), cli.log_level, cli.log_format),
+        Command::Traffic(command) => run_traffic(&command),
         Command::Config(ConfigCommand::Default) => print(config::DEFAULT_TEXT),
         Command::Config(ConfigCommand::Check { file }) => match config::load(&file) {
             Ok(settings) => print(&check_report(&file.display().to_string(), &settings)),
@@ -128,6 +133,17 @@ fn run(
     match crate::app::run(settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_configuration() => fail(&error, EXIT_USAGE),
+        Err(error) => fail(&error, EXIT_FAILURE),
+    }
+}
+
+fn run_traffic(command: &TrafficCommand) -> ExitCode {
+    match traffic::run(command) {
+        Ok(outcome) => match print(&outcome.text) {
+            ExitCode::SUCCESS if !outcome.intact => ExitCode::from(EXIT_FAILURE),
+            printed => printed,
+        },
+        Err(error) if error.is_usage() => fail(&error, EXIT_USAGE),
         Err(error) => fail(&error, EXIT_FAILURE),
     }
 }
@@ -291,6 +307,7 @@ Examples:
   ringtide tracker --listen 192.0.2.1:6969 --workers 2
   ringtide tracker --access-mode allow --access-file torrents.txt
   ringtide relay --input 239.1.1.1:5001@eth0 --output 239.2.2.2:5002@eth1
+  ringtide traffic send --group 239.1.1.1:5001 --interface eth0 --rate 10000 --duration 10s
 
 Exit codes:
   0  success, or stopped by a signal after an orderly shutdown

@@ -97,5 +97,12 @@ impl Signals {
     }
 }
 
+impl AsFd for Signals {
+    /// Readable when a signal is pending, for a wait that is also for other things.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
 /// How long a repeated signal counts as the same one.
 const ECHO_WINDOW: Duration = Duration::from_millis(200);

@@ -94,6 +94,21 @@ pub fn is_outgoing(address: &[u8]) -> bool {
     matches!(address.get(10), Some(&(libc::PACKET_OUTGOING | libc::PACKET_LOOPBACK)))
 }
 
+/// Addresses of link-local scope mean nothing without their interface.
+pub(super) fn with_scope(address: SocketAddr, interface_index: u32) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) if is_link_scoped(*v6.ip()) => {
+            SocketAddrV6::new(*v6.ip(), v6.port(), 0, interface_index).into()
+        }
+        other => other,
+    }
+}
+
+fn is_link_scoped(address: Ipv6Addr) -> bool {
+    let multicast_scope = address.octets()[1] & 0x0f;
+    address.is_unicast_link_local() || address.is_multicast() && multicast_scope <= 2
+}
+
 /// The control messages in `control`: level, type, data.
 fn messages(control: &[u8]) -> impl Iterator<Item = (i32, i32, &[u8])> {
     let mut rest = control;
@@ -269,6 +284,15 @@ mod tests {
         let tagged = Auxiliary { vlan: true, checksum_pending: true, checksum_valid: false };
         assert_eq!(read_auxiliary(&control), Some(tagged));
         assert_eq!(read_auxiliary(&[]), None);
+    }
+
+    #[test]
+    fn link_scope_is_told_by_the_address() {
+        for (text, expected) in
+            [("fe80::1", true), ("ff02::1", true), ("ff15::1", false), ("2001:db8::2", false)]
+        {
+            assert_eq!(is_link_scoped(text.parse().unwrap()), expected, "{text}");
+        }
     }
 
     proptest::proptest! {

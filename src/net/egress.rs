@@ -1,11 +1,12 @@
 //! The socket that one output of the relay sends from.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::address::with_scope;
 use super::filter::FrameFilter;
 use super::interface::Interface;
 use super::lent::{Lend, Receives};
@@ -261,21 +262,6 @@ fn bind(
     })
 }
 
-/// Addresses of link-local scope mean nothing without their interface.
-fn with_scope(address: SocketAddr, interface_index: u32) -> SocketAddr {
-    match address {
-        SocketAddr::V6(v6) if is_link_scoped(*v6.ip()) => {
-            SocketAddrV6::new(*v6.ip(), v6.port(), 0, interface_index).into()
-        }
-        other => other,
-    }
-}
-
-fn is_link_scoped(address: Ipv6Addr) -> bool {
-    let multicast_scope = address.octets()[1] & 0x0f;
-    address.is_unicast_link_local() || address.is_multicast() && multicast_scope <= 2
-}
-
 impl AsRawFd for EgressSocket {
     fn as_raw_fd(&self) -> i32 {
         self.socket.as_raw_fd()
@@ -340,14 +326,5 @@ mod tests {
         let interface = Interface { name: "nowhere0".to_owned(), ..loopback() };
         let error = EgressSocket::open(&interface, &options("127.0.0.1:9")).unwrap_err();
         assert!(matches!(error, EgressError::Missing { .. }), "{error}");
-    }
-
-    #[test]
-    fn link_scope_is_told_by_the_address() {
-        for (text, expected) in
-            [("fe80::1", true), ("ff02::1", true), ("ff15::1", false), ("2001:db8::2", false)]
-        {
-            assert_eq!(is_link_scoped(text.parse().unwrap()), expected, "{text}");
-        }
     }
 }

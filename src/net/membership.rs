@@ -181,29 +181,41 @@ impl Helper {
         Ok(())
     }
 
-    /// Joins or leaves, by the options that serve both families (RFC 3678, section 5.1).
     fn change(&self, membership: Membership, index: u32, join: bool) -> io::Result<()> {
-        let level = if self.ipv4 { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
-        match membership.source {
-            None => {
-                let name = if join { libc::MCAST_JOIN_GROUP } else { libc::MCAST_LEAVE_GROUP };
-                let gr_group = storage(membership.group);
-                let request = libc::group_req { gr_interface: index, gr_group };
-                set_option(&self.socket, level, name, &request)
-            }
-            Some(source) => {
-                let name = if join {
-                    libc::MCAST_JOIN_SOURCE_GROUP
-                } else {
-                    libc::MCAST_LEAVE_SOURCE_GROUP
-                };
-                let request = libc::group_source_req {
-                    gsr_interface: index,
-                    gsr_group: storage(membership.group),
-                    gsr_source: storage(source),
-                };
-                set_option(&self.socket, level, name, &request)
-            }
+        change(&self.socket, membership, index, join)
+    }
+}
+
+/// Joins a group on a socket that itself receives what is sent to it.
+pub(super) fn join_on(
+    socket: &Socket,
+    membership: Membership,
+    interface_index: u32,
+) -> Result<(), MembershipError> {
+    change(socket, membership, interface_index, true)
+        .map_err(|error| MembershipError::from_io(membership, interface_index, error))
+}
+
+/// Joins or leaves, by the options that serve both families (RFC 3678, section 5.1).
+fn change(socket: &Socket, membership: Membership, index: u32, join: bool) -> io::Result<()> {
+    let ipv4 = membership.group.is_ipv4();
+    let level = if ipv4 { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
+    match membership.source {
+        None => {
+            let name = if join { libc::MCAST_JOIN_GROUP } else { libc::MCAST_LEAVE_GROUP };
+            let gr_group = storage(membership.group);
+            let request = libc::group_req { gr_interface: index, gr_group };
+            set_option(socket, level, name, &request)
+        }
+        Some(source) => {
+            let name =
+                if join { libc::MCAST_JOIN_SOURCE_GROUP } else { libc::MCAST_LEAVE_SOURCE_GROUP };
+            let request = libc::group_source_req {
+                gsr_interface: index,
+                gsr_group: storage(membership.group),
+                gsr_source: storage(source),
+            };
+            set_option(socket, level, name, &request)
         }
     }
 }

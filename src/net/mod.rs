@@ -5,6 +5,7 @@ pub mod address;
 pub mod bpf;
 pub mod buffers;
 pub mod egress;
+pub mod feed;
 pub mod filter;
 pub mod interface;
 pub mod lent;

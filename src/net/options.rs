@@ -59,6 +59,13 @@ pub(super) fn get_option<const N: usize>(
     if result == 0 { Ok(figures) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Datagrams that the kernel dropped because the receive buffer was full, since the socket was
+/// opened. Zero when the kernel does not say.
+pub(super) fn kernel_drops(socket: &impl AsRawFd) -> u64 {
+    get_option::<MEMINFO_FIGURES>(socket, libc::SOL_SOCKET, libc::SO_MEMINFO)
+        .map_or(0, |figures| u64::from(figures[MEMINFO_DROPS]))
+}
+
 /// Lets the kernel and routers fragment what does not fit, whatever path MTU is reported
 /// (ip(7), `IP_MTU_DISCOVER`; ipv6(7), `IPV6_MTU_DISCOVER`).
 pub(super) fn fragment_freely(socket: &Socket, ipv6: bool) -> io::Result<()> {
@@ -96,3 +103,7 @@ pub(super) fn least(one: Option<usize>, other: Option<usize>) -> Option<usize> {
 fn short(doubled: usize, wanted: usize) -> Option<usize> {
     Some(doubled / 2).filter(|granted| *granted < wanted)
 }
+
+/// `SK_MEMINFO_VARS` and `SK_MEMINFO_DROPS` of linux/sock_diag.h.
+const MEMINFO_FIGURES: usize = 9;
+const MEMINFO_DROPS: usize = libc::SK_MEMINFO_DROPS as usize;

@@ -8,7 +8,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::lent::{Lend, Receives};
-use super::options::{ask_receive_buffer, ask_send_buffer, fragment_freely, get_option, least};
+use super::options::{ask_receive_buffer, ask_send_buffer, fragment_freely, kernel_drops, least};
 use super::steering::SteeringProgram;
 
 /// How the sockets of a group are set up.
@@ -36,8 +36,7 @@ impl BoundSocket {
     /// Datagrams that the kernel dropped because the receive buffer was full, since the socket
     /// was opened. Zero when the kernel does not say.
     pub fn kernel_drops(&self) -> u64 {
-        get_option::<MEMINFO_FIGURES>(self, libc::SOL_SOCKET, libc::SO_MEMINFO)
-            .map_or(0, |figures| u64::from(figures[MEMINFO_DROPS]))
+        kernel_drops(self)
     }
 
     /// Whether datagrams for any local address arrive here, so that replies must name the one
@@ -223,10 +222,6 @@ impl std::os::fd::AsFd for BoundSocket {
         self.socket.as_fd()
     }
 }
-
-/// `SK_MEMINFO_VARS` and `SK_MEMINFO_DROPS` of linux/sock_diag.h.
-const MEMINFO_FIGURES: usize = 9;
-const MEMINFO_DROPS: usize = libc::SK_MEMINFO_DROPS as usize;
 
 #[cfg(test)]
 mod tests {
