@@ -179,15 +179,16 @@ has_membership() {
 
 # In the foreground, for its processor time. The TTL lets the kernel route.
 generate() {
-    local segment=off TIMEFORMAT='%3U %3S'
+    local segment=off status=0 TIMEFORMAT='%3U %3S'
     [[ $input == plain ]] || segment=on
     {
         time timeout 90 ip netns exec "$lab_name-source" taskset -c "$(lab_core 0)" "$ringtide" \
             traffic send --group "$group" --interface feed --size "$size" --segment "$segment" \
             --ttl 8 --duration "${milliseconds}ms" --json \
             >"$lab_directory/generator.out" 2>"$lab_directory/generator.err" ||
-            die "the generator failed:"$'\n'"$(cat "$lab_directory/generator.err")"
+            status=$?
     } 2>"$lab_directory/generator.time"
+    ((status == 0)) || die "the generator failed:"$'\n'"$(cat "$lab_directory/generator.err")"
 }
 
 # The processor time of all threads of a process.
