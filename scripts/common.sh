@@ -10,6 +10,32 @@ die() {
     exit 1
 }
 
+# Wrong arguments. The script has a function `usage`.
+wrong() {
+    echo "${0##*/}: $*" >&2
+    usage >&2
+    exit 2
+}
+
+# number FLAG [VALUE [MORE...]] MIN MAX: prints VALUE, when it is a whole number from MIN to MAX.
+number() {
+    local min=${*:$#-1:1} max=${*:$#} value=${2:-}
+    if (($# < 4)) || [[ ! $value =~ ^(0|[1-9][0-9]{0,9})$ ]] || ((value < min || value > max)); then
+        wrong "$1 needs a whole number from $min to $max"
+    fi
+    echo "$value"
+}
+
+# one_of FLAG VALUE CHOICE...: prints VALUE, when it is one of the choices.
+one_of() {
+    local flag=$1 value=$2 choice
+    shift 2
+    for choice in "$@"; do
+        [[ $value != "$choice" ]] || { echo "$value" && return; }
+    done
+    wrong "$flag needs one of: $*"
+}
+
 # Checks what a build needs and says how to get what is missing.
 require_cargo() {
     local needed found
