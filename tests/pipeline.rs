@@ -1,5 +1,7 @@
 //! `scripts/veth_pipeline.sh` with the program under test: a chain of relays, from end to end.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
