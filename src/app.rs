@@ -69,13 +69,7 @@ pub fn run(mut settings: Settings) -> Result<(), RunError> {
     }
     let started = Instant::now();
     let mut process = Process::start(&settings, &cores)?;
-    let addresses: Vec<_> = process.addresses().map(|address| address.to_string()).collect();
-    info!(
-        listen = %addresses.join(", "),
-        workers = cores.len(),
-        steering = steering_state(&settings, cores.len(), process.is_steered()),
-        "serving"
-    );
+    log_serving(&settings, &process, cores.len());
     watch(&mut settings, &mut process, &mut signals)?;
     info!("stopping; a second signal stops at once");
     signals.release().map_err(RunError::Signals)?;
@@ -91,6 +85,15 @@ pub fn run(mut settings: Settings) -> Result<(), RunError> {
     }
     .log_totals();
     Ok(())
+}
+
+fn log_serving(settings: &Settings, process: &Process, workers: usize) {
+    if settings.tracker.is_none() {
+        return info!(workers, "serving");
+    }
+    let addresses: Vec<_> = process.addresses().map(|address| address.to_string()).collect();
+    let steering = steering_state(settings, workers, process.is_steered());
+    info!(listen = %addresses.join(", "), workers, steering, "serving");
 }
 
 fn steering_state(settings: &Settings, workers: usize, steered: bool) -> &'static str {
