@@ -12,16 +12,20 @@ pub trait Remedy: Error {
 /// The text for standard error: the message, the chain of its causes, the remedy.
 pub fn describe(error: &(impl Remedy + ?Sized)) -> String {
     let mut text = format!("ringtide: error: {error}");
-    let mut cause = error.source();
-    for _ in 0..CAUSES_MAX {
-        let Some(current) = cause else { break };
-        let _ = write!(text, "\n  caused by: {current}");
-        cause = current.source();
+    for cause in causes(error.source()) {
+        let _ = write!(text, "\n  caused by: {cause}");
     }
     if let Some(remedy) = error.remedy() {
         let _ = write!(text, "\n  remedy: {remedy}");
     }
     text
+}
+
+/// An error and what is behind it, outermost first.
+pub(crate) fn causes<'a>(
+    first: Option<&'a (dyn Error + 'static)>,
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(first, |&error| error.source()).take(CAUSES_MAX)
 }
 
 /// Chains are short; the bound only keeps an error that is its own source from hanging us.

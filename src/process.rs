@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::clock::Clock;
 use crate::config::{AccessConfig, Settings, TrackerConfig};
@@ -315,8 +315,5 @@ fn warn_of_small_buffers(groups: &[SocketGroup], tracker: &TrackerConfig) {
                  bursts may be lost; allow more with `sysctl -w {sysctl}={wanted}`"
             );
         }
-    }
-    if groups.iter().any(|group| group.sockets.len() > 1 && !group.steered) && tracker.steering {
-        info!("requests are spread by flow; workers lock each other's shards");
     }
 }

@@ -6,6 +6,7 @@
 use tracing::{error, info, warn};
 
 use crate::config::{self, Settings};
+use crate::error::causes;
 use crate::process::Process;
 
 /// Reads the configuration file again, when there is one, and the access list. What is wrong is
@@ -43,7 +44,8 @@ fn take_over(settings: &mut Settings, wanted: Settings, process: &mut Process) {
         // A file without the section has no rules.
         relay.rules = wanted.relay.map(|relay| relay.rules).unwrap_or_default();
         if let Err(error) = control.apply(relay.rules.clone()) {
-            error!("not all rules could be put in force: {}", causes(&error));
+            let chain: Vec<_> = causes(Some(&error)).map(ToString::to_string).collect();
+            error!("not all rules could be put in force: {}", chain.join(": "));
         }
     }
     let rules = settings.relay.as_ref().map_or(0, |relay| relay.rules.len());
@@ -76,12 +78,6 @@ fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
         (now, then) => changes.push(("[relay]", now.is_none() && then.is_some())),
     }
     changes.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
-}
-
-/// An error with everything behind it.
-fn causes(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -71,8 +71,7 @@ impl Report {
 
     /// Per second, to a tenth.
     fn rate(&self, count: u64) -> f64 {
-        let seconds = self.elapsed.as_secs_f64().max(0.001);
-        (count as f64 / seconds * 10.0).round() / 10.0
+        per_second(count as f64, self.elapsed)
     }
 
     fn connects(&self) -> u64 {
@@ -115,16 +114,27 @@ struct Drops<'a>(&'a Snapshot);
 
 impl fmt::Display for Drops<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut separator = "";
-        for reason in DropReason::ALL {
-            let count = self.0.dropped(*reason);
-            if count > 0 {
-                write!(f, "{separator}{}={count}", reason.name())?;
-                separator = " ";
-            }
-        }
-        if separator.is_empty() { f.write_str("0") } else { Ok(()) }
+        let counts = DropReason::ALL.iter().map(|reason| (reason.name(), self.0.dropped(*reason)));
+        f.write_str(&named_counts(counts))
     }
+}
+
+/// A rate over `elapsed`, to a tenth.
+pub(super) fn per_second(amount: f64, elapsed: Duration) -> f64 {
+    tenth(amount / elapsed.as_secs_f64().max(0.001))
+}
+
+/// As many digits as a log line needs.
+pub(super) fn tenth(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+/// The counts above zero, `corrupt=3 no_rule=1`, or `0` when there are none.
+pub(super) fn named_counts(counts: impl Iterator<Item = (&'static str, u64)>) -> String {
+    let named =
+        counts.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name}={count}"));
+    let text = named.collect::<Vec<_>>().join(" ");
+    if text.is_empty() { "0".into() } else { text }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tracing::info;
 
 use super::RelayControl;
+use crate::control::report::{named_counts, per_second, tenth};
 use crate::relay::stats::{FlowSnapshot, RelayDrop};
 
 /// Figures of everything.
@@ -113,18 +114,15 @@ fn log_rates(
     (now, before): (&FlowSnapshot, &FlowSnapshot),
     elapsed: Duration,
 ) {
-    let seconds = elapsed.as_secs_f64().max(0.001);
-    let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
-    let tenth = |value: f64| (value * 10.0).round() / 10.0;
+    let packets = now.packets.saturating_sub(before.packets) as f64;
+    let bytes = now.bytes.saturating_sub(before.bytes) as f64;
+    let sends = now.sends.saturating_sub(before.sends).max(1) as f64;
     info!(
         rule,
         output,
-        packets_per_s = tenth(rate(now.packets, before.packets)),
-        mbit_per_s = tenth(rate(now.bytes, before.bytes) * 8.0 / 1e6),
-        packets_per_send = tenth(
-            now.packets.saturating_sub(before.packets) as f64
-                / now.sends.saturating_sub(before.sends).max(1) as f64
-        ),
+        packets_per_s = per_second(packets, elapsed),
+        mbit_per_s = per_second(bytes * 8.0 / 1e6, elapsed),
+        packets_per_send = tenth(packets / sends),
         drops = drops(now, before),
         "{line}"
     );
@@ -145,13 +143,9 @@ fn log_total(line: &str, rule: &str, output: &str, total: &FlowSnapshot) {
 
 /// What was dropped since, by reason: `corrupt=3 no_rule=1`, or `0`.
 fn drops(now: &FlowSnapshot, before: &FlowSnapshot) -> String {
-    let counts = RelayDrop::ALL
-        .iter()
-        .map(|reason| (reason.name(), now.dropped(*reason).saturating_sub(before.dropped(*reason))))
-        .filter(|(_, count)| *count > 0)
-        .map(|(name, count)| format!("{name}={count}"));
-    let text = counts.collect::<Vec<_>>().join(" ");
-    if text.is_empty() { "0".into() } else { text }
+    named_counts(RelayDrop::ALL.iter().map(|reason| {
+        (reason.name(), now.dropped(*reason).saturating_sub(before.dropped(*reason)))
+    }))
 }
 
 #[cfg(test)]
