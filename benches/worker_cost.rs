@@ -15,6 +15,7 @@ use nix::sys::socket::{
     ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmsg,
 };
 use ringtide::clock::Clock;
+use ringtide::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
 use ringtide::handler::{Handler, Now, Packet, Transmit};
 use ringtide::net::lent::{Lend, SocketTable};
 use ringtide::net::socket::{SocketOptions, bind_group};
@@ -23,8 +24,7 @@ use ringtide::tracker::connection_id::ConnectionIds;
 use ringtide::tracker::handler::{Tracker, TrackerParts};
 use ringtide::tracker::policy::{Policy, SharedPolicy};
 use ringtide::tracker::store::{Secrets, Shards};
-use ringtide::uring::LoopSizes;
-use ringtide::worker::{WorkerControl, WorkerPlan, Workers};
+use ringtide::worker::Workers;
 
 /// Answers every datagram with `bytes` bytes.
 struct Echo {
@@ -125,6 +125,7 @@ fn start<H: Handler>(core: usize, make: impl Fn(usize) -> H + Send + Sync + 'sta
         table: Arc::new(SocketTable::new(sockets)),
         counters: Arc::clone(&counters),
         control: Arc::new(WorkerControl::new(Duration::from_secs(1)).unwrap()),
+        engine: Engine::IoUring,
         sizes: LoopSizes::TRACKER,
     };
     let workers = Workers::start(vec![plan], Clock::start(), make).unwrap();

@@ -4,11 +4,12 @@
 //! the handler answers through [`Transmit`]. Neither side knows the other: the same handler runs
 //! on the ring and, in tests, against a plain [`RecordedTransmit`].
 
-use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use crate::net::buffers::{Buffer, ReceivePool};
+pub use crate::net::address::{Auxiliary, Local};
+pub use crate::net::buffers::{Buffer, Part, ReceivePool};
+pub use crate::net::lent::SocketId;
 
 /// The largest datagram [`Transmit::reply`] can write: the UDP payload of an unfragmented IPv4
 /// datagram on Ethernet (1,500 bytes less 20 of IP and 8 of UDP header).
@@ -41,20 +42,6 @@ impl Now {
     pub fn after(self, by: Duration) -> Self {
         Self(self.0 + by)
     }
-}
-
-/// Which of the worker's sockets a packet came in on or leaves by: an index into the list of
-/// sockets that the worker was started with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SocketId(pub u16);
-
-/// The local address that a datagram was sent to, learned from `IP_PKTINFO`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Local {
-    /// The address the client asked, and must be answered from.
-    pub address: IpAddr,
-    /// The interface it came in on; needed to answer IPv6 link-local addresses.
-    pub interface: u32,
 }
 
 /// Where a reply goes and which address it leaves from.
@@ -97,33 +84,6 @@ pub struct Frame<'a> {
     pub outgoing: bool,
     /// Whether the frame was longer than a receive buffer.
     pub truncated: bool,
-}
-
-/// The parts of `struct tpacket_auxdata` that matter (packet(7), `PACKET_AUXDATA`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Auxiliary {
-    /// Whether a VLAN tag was taken off the frame.
-    pub vlan: bool,
-    /// Whether the checksum is still to be filled in: the packet was made on this host.
-    pub checksum_pending: bool,
-    /// Whether somebody verified the checksum already.
-    pub checksum_valid: bool,
-}
-
-/// A stretch of a receive buffer, for [`Transmit::forward`].
-#[derive(Clone, Debug)]
-pub struct Part {
-    /// The buffer, kept alive until the kernel has sent it.
-    pub buffer: Buffer,
-    /// The bytes of it to send.
-    pub range: Range<usize>,
-}
-
-impl Part {
-    /// The bytes to send.
-    pub fn bytes(&self) -> &[u8] {
-        &self.buffer.bytes()[self.range.clone()]
-    }
 }
 
 /// A send straight from receive buffers.

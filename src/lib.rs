@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod engine;
 pub mod error;
 pub mod handler;
 pub mod jobs;

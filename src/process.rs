@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::{AccessConfig, Settings, TrackerConfig};
 use crate::control::relay::{RelayControl, RelayError, RelayWorker};
 use crate::control::report::Holdings;
+use crate::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
 use crate::jobs::Jobs;
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::socket::{BindError, BoundSocket, SocketGroup, SocketOptions, bind_group};
@@ -25,8 +26,7 @@ use crate::tracker::connection_key::{KeyFileError, RandomKeyError, key_from_file
 use crate::tracker::handler::{Tracker, TrackerParts};
 use crate::tracker::policy::{Policy, SharedPolicy};
 use crate::tracker::store::{Secrets, Shards};
-use crate::uring::LoopSizes;
-use crate::worker::{StartError, WorkerControl, WorkerPlan, Workers};
+use crate::worker::{StartError, Workers};
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]
@@ -286,6 +286,7 @@ fn plan_workers(
             table: Arc::new(SocketTable::new(lent)),
             counters: Arc::new(Counters::default()),
             control: Arc::new(control),
+            engine: Engine::IoUring,
             sizes: settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes),
         })
     };

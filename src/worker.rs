@@ -2,96 +2,17 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::sys::eventfd::{EfdFlags, EventFd};
-
 use crate::clock::Clock;
-use crate::handler::{Handler, Now};
-use crate::net::lent::SocketTable;
-use crate::telemetry::{Counter, Counters};
-use crate::uring::{EventLoop, LoopSizes, Ring, RingError};
-
-/// What a worker needs that outlives a restart.
-#[derive(Clone, Debug)]
-pub struct WorkerPlan {
-    /// The worker's index, which is also its place in each socket group.
-    pub index: usize,
-    /// The core to pin the thread to.
-    pub core: Option<usize>,
-    /// The sockets it serves; [`crate::handler::SocketId`] indexes them. They belong to the
-    /// process and are lent: a restarted worker takes the same ones.
-    pub table: Arc<SocketTable>,
-    /// The counters only this worker writes.
-    pub counters: Arc<Counters>,
-    /// How other threads reach it.
-    pub control: Arc<WorkerControl>,
-    /// The sizes of its pools.
-    pub sizes: LoopSizes,
-}
-
-/// How other threads reach a worker: flags, and an eventfd that the ring reads.
-#[derive(Debug)]
-pub struct WorkerControl {
-    stop: AtomicBool,
-    wake: EventFd,
-    shutdown_timeout: Duration,
-    heartbeat_s: AtomicU64,
-}
-
-impl WorkerControl {
-    /// `shutdown_timeout`: how long a stopping worker may finish what is in flight.
-    pub fn new(shutdown_timeout: Duration) -> io::Result<Self> {
-        let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC)?;
-        Ok(Self {
-            stop: AtomicBool::new(false),
-            wake,
-            shutdown_timeout,
-            heartbeat_s: AtomicU64::new(0),
-        })
-    }
-
-    /// Asks the worker to stop and wakes it.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
-        self.wake();
-    }
-
-    /// Ends the worker's wait, whatever it waits for.
-    pub fn wake(&self) {
-        // A write fails only when the counter would overflow; then the worker wakes anyway.
-        let _ = self.wake.write(1);
-    }
-
-    /// Whether the worker was asked to stop.
-    pub fn should_stop(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
-    }
-
-    /// The deadline for what is in flight, counted from the stop.
-    pub fn shutdown_timeout(&self) -> Duration {
-        self.shutdown_timeout
-    }
-
-    /// When the worker's loop last ticked, in seconds since the Unix epoch; 0 before the first.
-    pub fn heartbeat_s(&self) -> u64 {
-        self.heartbeat_s.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn beat(&self, now: Now) {
-        self.heartbeat_s.store(now.seconds(), Ordering::Relaxed);
-    }
-
-    pub(crate) fn wake_fd(&self) -> i32 {
-        self.wake.as_fd().as_raw_fd()
-    }
-}
+pub use crate::engine::{WorkerControl, WorkerPlan};
+use crate::handler::Handler;
+use crate::telemetry::Counter;
+use crate::uring::{EventLoop, Ring, RingError};
 
 /// Why the workers could not start.
 #[derive(Debug, thiserror::Error)]

@@ -6,9 +6,9 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use common::{Echo, Forward, Started};
+use ringtide::engine::LoopSizes;
 use ringtide::handler::{Handler, Now, Packet, Transmit};
 use ringtide::telemetry::{Counter, DropReason};
-use ringtide::uring::LoopSizes;
 
 #[test]
 fn echoes_over_ipv4_and_ipv6_from_the_asked_address() {

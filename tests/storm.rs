@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use common::{Ask, Client, DEADLINE, Fleet, eventually, hash};
 use fastrand::Rng;
+use ringtide::engine::LoopSizes;
 use ringtide::telemetry::{Counter, DropReason, Snapshot};
 use ringtide::tracker::TrackerSettings;
-use ringtide::uring::LoopSizes;
 
 /// One receive buffer for each worker and one spare; one send at a time.
 const TINY: LoopSizes = LoopSizes {

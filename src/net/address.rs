@@ -3,7 +3,25 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use crate::handler::{Auxiliary, Local};
+/// The local address that a datagram was sent to, learned from `IP_PKTINFO`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// The address the client asked, and must be answered from.
+    pub address: IpAddr,
+    /// The interface it came in on; needed to answer IPv6 link-local addresses.
+    pub interface: u32,
+}
+
+/// The parts of `struct tpacket_auxdata` that matter (packet(7), `PACKET_AUXDATA`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Auxiliary {
+    /// Whether a VLAN tag was taken off the frame.
+    pub vlan: bool,
+    /// Whether the checksum is still to be filled in: the packet was made on this host.
+    pub checksum_pending: bool,
+    /// Whether somebody verified the checksum already.
+    pub checksum_valid: bool,
+}
 
 /// Room for any address that [`read_address`] and [`write_address`] know: `sockaddr_in6`.
 pub const ADDRESS_BYTES: usize = size_of::<libc::sockaddr_in6>();

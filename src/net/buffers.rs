@@ -6,6 +6,7 @@
 //! waits in a list until the engine lends it out again, once per iteration.
 
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
@@ -156,6 +157,22 @@ impl Drop for Buffer {
             self.memory.held.set(self.memory.held.get() - 1);
             self.memory.home.borrow_mut().push(self.id);
         }
+    }
+}
+
+/// A stretch of a received buffer, to be sent from where it lies.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The buffer, kept alive until the kernel has sent it.
+    pub buffer: Buffer,
+    /// The bytes of it to send.
+    pub range: Range<usize>,
+}
+
+impl Part {
+    /// The bytes to send.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer.bytes()[self.range.clone()]
     }
 }
 

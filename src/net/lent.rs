@@ -5,7 +5,10 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::handler::SocketId;
+/// Which of the worker's sockets a packet came in on or leaves by: an index into the list of
+/// sockets that the worker was started with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketId(pub u16);
 
 /// A socket that can be lent to a loop.
 pub trait Lend: AsRawFd + Debug + Send + Sync {

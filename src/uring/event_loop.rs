@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::time::Duration;
 
 use io_uring::{IoUring, cqueue, opcode, types};
 
@@ -14,44 +13,17 @@ use super::sockets::{Groups, Sockets};
 use super::token::Token;
 use super::transmit::{RingTransmit, TransmitSlots, count_sent};
 use crate::clock::Clock;
+use crate::engine::{FRAME_BYTES_MAX, LoopSizes, TICK_INTERVAL, WorkerPlan};
 use crate::handler::{Buffer, Forwarded, Handler, Now, ReceivePool};
 use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::net::lent::{Receives, SOCKETS_MAX};
 use crate::telemetry::Counter;
-use crate::worker::WorkerPlan;
-
-/// How large the pools of one loop are.
-#[derive(Clone, Copy, Debug)]
-pub struct LoopSizes {
-    /// Entries of the submission queue.
-    pub submission_entries: u32,
-    /// Receive buffers for datagrams; a power of two.
-    pub receive_buffers: u16,
-    /// The longest datagram taken whole, in bytes of payload.
-    pub receive_payload_bytes: usize,
-    /// Receive buffers for frames, allocated when the first packet socket is lent; a power of two.
-    pub frame_buffers: u16,
-    /// Sends in flight at the same time.
-    pub send_slots: u16,
-    /// Whether the handler forwards receive buffers ([`crate::handler::Transmit::forward`]).
-    pub forwards: bool,
-}
 
 impl LoopSizes {
-    /// What the tracker needs: 100 hashes to scrape are 2,016 bytes.
-    pub const TRACKER: Self = Self {
-        submission_entries: 1024,
-        receive_buffers: 1024,
-        receive_payload_bytes: 2048,
-        frame_buffers: 1,
-        send_slots: 1024,
-        forwards: false,
-    };
-
     /// The most completions that can wait at the same time: one per receive buffer, one per send,
     /// and for each socket the end of its receive and the cancellation of it, the same for the
     /// wake-up, and the cancellation of everything.
-    pub fn completions_max(&self) -> u32 {
+    pub(super) fn completions_max(&self) -> u32 {
         let controls = 2 * SOCKETS_MAX + 2 + 1;
         u32::from(self.receive_buffers)
             + u32::from(self.frame_buffers)
@@ -345,9 +317,6 @@ impl<'r> EventLoop<'r> {
     }
 }
 
-/// How often handlers get time for housekeeping, and the longest a waiting loop sleeps.
-pub(super) const TICK_INTERVAL: Duration = Duration::from_millis(100);
-
 /// Registered files: the sockets by their IDs, then the eventfd.
 const FILES: u32 = SOCKETS_MAX as u32 + 1;
 const WAKE_FILE: u32 = SOCKETS_MAX as u32;
@@ -358,5 +327,4 @@ const FRAME_GROUP: u16 = 1;
 /// What stands in a receive buffer before the payload, at the most.
 const PREFIX_BYTES: usize = RECEIVE_HEADER_BYTES + ADDRESS_BYTES + CONTROL_BYTES;
 
-/// A super-packet of 64 KiB with its Ethernet header, VLAN tags and `virtio_net_hdr`.
-const FRAME_BUFFER_BYTES: usize = PREFIX_BYTES + 65_536 + 64;
+const FRAME_BUFFER_BYTES: usize = PREFIX_BYTES + FRAME_BYTES_MAX;

@@ -5,7 +5,8 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event_loop::{EventLoop, TICK_INTERVAL};
+use super::event_loop::EventLoop;
+use crate::engine::TICK_INTERVAL;
 use crate::handler::{Handler, Now, Packet, Transmit};
 use crate::telemetry::{Counters, DropReason};
 

@@ -4,15 +4,15 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{EventLoop, LoopSizes, Ring};
+use super::{EventLoop, Ring};
 use crate::clock::Clock;
+use crate::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
 use crate::handler::{
     Forward, Forwarded, Handler, Now, Packet, Part, ReplyPath, SocketId, Transmit,
 };
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::socket::{SocketOptions, bind_group};
 use crate::telemetry::{Counter, Counters, DropReason};
-use crate::worker::{WorkerControl, WorkerPlan};
 
 /// Echoes, and asks its worker to stop after so many datagrams.
 struct EchoUntil {
@@ -46,6 +46,7 @@ fn plan(sizes: LoopSizes) -> (WorkerPlan, SocketAddr) {
         table: Arc::new(SocketTable::new(sockets)),
         counters: Arc::new(Counters::default()),
         control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
+        engine: Engine::IoUring,
         sizes,
     };
     (plan, address)

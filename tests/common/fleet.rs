@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ringtide::engine::LoopSizes;
 use ringtide::handler::{Handler, Now, Packet, Transmit};
 use ringtide::net::steering::{SteeringConstants, SteeringProgram};
 use ringtide::telemetry::{Counter, Snapshot};
@@ -12,7 +13,6 @@ use ringtide::tracker::connection_key::random_key;
 use ringtide::tracker::handler::{Tracker, TrackerParts};
 use ringtide::tracker::policy::{Policy, SharedPolicy};
 use ringtide::tracker::store::{Secrets, Shards};
-use ringtide::uring::LoopSizes;
 
 use super::{Client, Started};
 

@@ -3,6 +3,7 @@
 
 mod binary;
 mod client;
+mod engine;
 mod fleet;
 mod handlers;
 mod namespace;
@@ -12,6 +13,7 @@ mod wait;
 
 pub use binary::{Binary, RINGTIDE, file, ringtide_of_nobody, ringtide_refused, skip};
 pub use client::{Announced, Ask, Client, hash};
+pub use engine::engine;
 pub use fleet::{Fleet, Fragile, PANIC, PANIC_HOLDING_THE_SHARD};
 pub use handlers::{Echo, Forward};
 pub use namespace::{Cable, Namespace, connect, raw_socket, switched_off};

@@ -6,13 +6,15 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ringtide::clock::Clock;
+use ringtide::engine::{LoopSizes, WorkerControl, WorkerPlan};
 use ringtide::handler::Handler;
 use ringtide::net::lent::{Lend, SocketTable};
 use ringtide::net::socket::{SocketOptions, bind_group};
 use ringtide::net::steering::SteeringProgram;
 use ringtide::telemetry::{Counter, Counters, Snapshot};
-use ringtide::uring::LoopSizes;
-use ringtide::worker::{WorkerControl, WorkerPlan, Workers};
+use ringtide::worker::Workers;
+
+use super::engine;
 
 /// Workers that run a handler of the test's.
 pub struct Started {
@@ -59,6 +61,7 @@ impl Started {
                 table: Arc::new(SocketTable::new(sockets)),
                 counters: Arc::clone(&counters[index]),
                 control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
+                engine: engine(),
                 sizes,
             })
             .collect();

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
 use ringtide::clock::Clock;
+use ringtide::engine::{LoopSizes, WorkerControl, WorkerPlan};
 use ringtide::handler::{Auxiliary, Frame, Handler, Now, Packet, SocketId, Transmit};
 use ringtide::net::egress::{EgressOptions, EgressSocket};
 use ringtide::net::filter::{FrameFilter, Wanted, compile};
 use ringtide::net::lent::{Lend, SocketTable};
 use ringtide::net::packet_socket::{PacketGroup, PacketSocket, open_group};
 use ringtide::telemetry::Counters;
-use ringtide::uring::LoopSizes;
-use ringtide::worker::{WorkerControl, WorkerPlan, Workers};
+use ringtide::worker::Workers;
 
 use super::DEADLINE;
-use super::common::Namespace;
+use super::common::{Namespace, engine};
 
 /// What arrived.
 #[derive(Clone)]
@@ -133,6 +133,7 @@ impl Capture {
             table: Arc::new(SocketTable::new(lent)),
             counters: Arc::new(Counters::default()),
             control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
+            engine: engine(),
             sizes: LoopSizes { frame_buffers: 64, ..LoopSizes::TRACKER },
         };
         let (sender, frames) = mpsc::channel();

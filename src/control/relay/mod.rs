@@ -21,6 +21,7 @@ pub use report::{RelayFigures, RelayReporter, RuleFigures};
 
 use self::inputs::Inputs;
 use self::outputs::OutputEntry;
+use crate::engine::WorkerControl;
 use crate::handler::SocketId;
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::link_watch::LinkWatch;
@@ -28,7 +29,6 @@ use crate::net::packet_socket::PacketError;
 use crate::relay::stats::FlowCounters;
 use crate::relay::table::{RelayTable, SharedTable, TableRule};
 use crate::relay::{Dscp, RelaySettings, Rule, Ttl};
-use crate::worker::WorkerControl;
 
 /// How the control thread reaches one worker's relay.
 #[derive(Clone, Debug)]
