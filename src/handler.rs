@@ -10,10 +10,7 @@ use std::time::Duration;
 pub use crate::net::address::{Auxiliary, Local};
 pub use crate::net::buffers::{Buffer, Part, ReceivePool};
 pub use crate::net::lent::SocketId;
-
-/// The largest datagram [`Transmit::reply`] can write: the UDP payload of an unfragmented IPv4
-/// datagram on Ethernet (1,500 bytes less 20 of IP and 8 of UDP header).
-pub const REPLY_BYTES_MAX: usize = 1472;
+pub use crate::net::slots::{FORWARD_PARTS_MAX, REPLY_BYTES_MAX};
 
 /// A point in time, read once per batch of packets.
 ///
@@ -148,9 +145,6 @@ pub trait Transmit {
     /// Queues one datagram, or several equal ones in one trip, straight from receive buffers.
     fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull>;
 }
-
-/// The most parts one [`Transmit::forward`] takes: the kernel's limit on UDP segments in a send.
-pub const FORWARD_PARTS_MAX: usize = 64;
 
 /// What a loop serves. All calls come from the one thread of the worker that owns it.
 pub trait Handler {

@@ -1,13 +1,17 @@
-//! What every engine is made of: a worker's plan, how other threads reach it, and the figures that
-//! all loops share.
+//! What every engine is made of: a worker's plan, how other threads reach it, and what stands
+//! between the seam and the bytes, whichever way they come and go.
 
+mod arrival;
 mod control;
 mod plan;
+mod sends;
 
 use std::time::Duration;
 
+pub(crate) use arrival::{Arrival, Discard};
 pub use control::WorkerControl;
 pub use plan::{Engine, LoopSizes, WorkerPlan};
+pub(crate) use sends::{count_sent, ended, message_of};
 
 /// How often handlers get time for housekeeping, and the longest a waiting loop sleeps.
 pub(crate) const TICK_INTERVAL: Duration = Duration::from_millis(100);

@@ -15,5 +15,6 @@ mod netlink;
 mod options;
 pub mod packet_socket;
 pub(crate) mod region;
+pub(crate) mod slots;
 pub mod socket;
 pub mod steering;

@@ -11,12 +11,13 @@ use super::receive::BufferRing;
 use super::ring::{self, Queues, RingError, push};
 use super::sockets::{Groups, Sockets};
 use super::token::Token;
-use super::transmit::{RingTransmit, TransmitSlots, count_sent};
+use super::transmit::RingTransmit;
 use crate::clock::Clock;
-use crate::engine::{FRAME_BYTES_MAX, LoopSizes, TICK_INTERVAL, WorkerPlan};
-use crate::handler::{Buffer, Forwarded, Handler, Now, ReceivePool};
+use crate::engine::{FRAME_BYTES_MAX, LoopSizes, TICK_INTERVAL, WorkerPlan, count_sent, ended};
+use crate::handler::{Buffer, Handler, Now, ReceivePool};
 use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::net::lent::{Receives, SOCKETS_MAX};
+use crate::net::slots::SendSlots;
 use crate::telemetry::Counter;
 
 impl LoopSizes {
@@ -68,7 +69,7 @@ pub struct EventLoop<'r> {
 pub(super) struct Pools {
     pub(super) sockets: Sockets,
     pub(super) groups: Groups,
-    pub(super) slots: TransmitSlots,
+    pub(super) slots: SendSlots,
     /// Frames held back because too few transmit slots are free, oldest first. At most one for
     /// each frame buffer.
     deferred: VecDeque<(u16, Buffer)>,
@@ -106,7 +107,7 @@ impl<'r> EventLoop<'r> {
         let pools = Pools {
             sockets: Sockets::new(plan.table.clone()),
             groups: Groups { datagrams, frames: None },
-            slots: TransmitSlots::new(plan.sizes.send_slots, plan.sizes.forwards),
+            slots: SendSlots::new(plan.sizes.send_slots, plan.sizes.forwards),
             deferred: VecDeque::with_capacity(usize::from(plan.sizes.frame_buffers)),
             wake_value: Box::new(0),
         };
@@ -228,8 +229,7 @@ impl<'r> EventLoop<'r> {
     /// rule with more outputs than there are slots goes on too.
     fn take_up_deferred(&mut self, handler: &mut impl Handler, now: Now) {
         let pools = &mut *self.pools;
-        while !pools.deferred.is_empty()
-            && (pools.slots.in_flight() == 0 || pools.slots.free() >= handler.sends_per_frame_max())
+        while !pools.deferred.is_empty() && pools.slots.have_room_for(handler.sends_per_frame_max())
         {
             let Some((socket, buffer)) = pools.deferred.pop_front() else { break };
             // A socket that was taken back in the meantime left nothing to match.
@@ -249,16 +249,8 @@ impl<'r> EventLoop<'r> {
             self.pools.slots.release(slot);
             return count_sent(&self.plan.counters, result);
         };
-        let forwarded = Forwarded {
-            tag: forward.tag,
-            result: usize::try_from(result).map_err(|_| -result),
-            parts: &forward.parts,
-            segment_bytes: forward.options.segment_bytes,
-            ttl: forward.options.ttl,
-            tos: forward.options.tos,
-        };
         let transmit = transmit!(self.queues, self.pools.slots, self.plan.counters);
-        handler.on_forwarded(now, &forwarded, transmit);
+        handler.on_forwarded(now, &ended(&forward, result), transmit);
         // Only now: what the handler forwarded again has a slot of its own.
         self.pools.slots.release_forward(slot, forward.parts);
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event_loop::EventLoop;
-use crate::engine::TICK_INTERVAL;
-use crate::handler::{Handler, Now, Packet, Transmit};
-use crate::telemetry::{Counters, DropReason};
+use crate::engine::{Discard, TICK_INTERVAL};
+use crate::handler::{Handler, Now};
+use crate::telemetry::DropReason;
 
 impl EventLoop<'_> {
     /// Ends the loop in good order: what was received is still answered, until the control's
@@ -59,17 +59,6 @@ impl Drop for EventLoop<'_> {
             tracing::error!("the kernel still holds buffers of this worker; leaking them");
         }
     }
-}
-
-/// Takes the packets that were received before a worker ended and are not handled any more.
-struct Discard<'a>(&'a Counters);
-
-impl Handler for Discard<'_> {
-    fn on_packet<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {
-        self.0.dropped(DropReason::Shutdown);
-    }
-
-    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
 }
 
 /// Cancelled operations end within microseconds; this only bounds a kernel that misbehaves.
