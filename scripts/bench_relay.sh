@@ -12,17 +12,21 @@ Usage: scripts/bench_relay.sh [OPTION]...
 
 Generator -> one relay -> receiver, over veth: ringtide with offload auto and off, the kernel's
 multicast routing (set up by smcroute) and socat, one after the other on the same cables, as fast as
-the generator goes. The generator and the receiver share one core, the relay has another. Rounds are
-interleaved and medians taken. Prints a table; target/bench gets relay.json and relay.svg.
+the generator goes. The generator always sends super-packets: "single" input is cut into datagrams by
+the kernel of the sending side, so that they reach the relay one by one and faster than a send for
+each could make them; "gro" input does too, but GRO for UDP forwarding, which tune_kernel.sh switches
+on, puts it together again; "super" input reaches the relay whole. The generator and the receiver
+share one core, the relay has another. Rounds are interleaved and medians taken. Prints a table;
+target/bench gets relay.json and relay.svg.
 Needs root. Touches nothing but the namespaces that it makes, and removes them.
 
   --rounds N     how often everything is measured [default: 3]
   --seconds N    how long each run sends [default: 2]
-  --quick        1400 and 64 bytes, one output, without socat, 0.7 s each: below 90 s
+  --quick        1400 and 64 bytes, one output, without socat, 0.7 s each: about 3 minutes
   --markdown     print the table as a section of developer_docs/benchmarks.md
   -h, --help     print this
 
-The full run takes about 15 minutes. Exit codes: 0 measured; 1 failed; 2 wrong arguments.
+The full run takes about 25 minutes. Exit codes: 0 measured; 1 failed; 2 wrong arguments.
 RINGTIDE_BINARY=FILE runs that program instead of building the release.
 END
 }
@@ -30,14 +34,14 @@ END
 main() {
     local command_line="scripts/bench_relay.sh $*"
     read_options "$@"
-    lab_open ip:iproute2 smcrouted:smcroute socat:socat
+    lab_open ip:iproute2 ethtool:ethtool smcrouted:smcroute socat:socat
     ((${#lab_cores[@]} >= 2)) || die "two cores are needed, one of them for the relay alone"
     lab_binary
     build
     local round size input fanout
     for ((round = 1; round <= rounds; round++)); do
         for size in "${sizes[@]}"; do
-            for input in plain super; do
+            for input in single gro super; do
                 for fanout in "${fanouts[@]}"; do
                     echo "round $round of $rounds: $size bytes, $input, $fanout outputs" >&2
                     measure_all
@@ -91,24 +95,38 @@ measure_all() {
     done
 }
 
+prepare_feed() {
+    local whole=off gro=off
+    [[ $input != super ]] || whole=on
+    [[ $input != gro ]] || gro=on
+    timeout 10 ip netns exec "$lab_name-source" ethtool -K feed tx-udp-segmentation "$whole"
+    timeout 10 ip netns exec "$lab_name-relay" ethtool -K feed gro "$gro" \
+        rx-udp-gro-forwarding "$gro"
+}
+
 measure() {
-    local relay=$1 before=0 after=0 receiver count=0
+    local relay=$1 before=0 after=0 softirq received=0 receiver count=0
+    prepare_feed
     start_relay "$relay"
     lab_start receiver sink "$(lab_core 0)" "$ringtide" traffic receive --group "$group" \
-        --interface in1 --for "$((milliseconds / 1000 + 5))s" --idle 300ms --json
+        --interface in1 --for "$((milliseconds / 1000 + 5))s" --idle 400ms --json
     receiver=$lab_pid
     lab_ready receiver "$receiver" '^ready'
     [[ -z $relay_pid ]] || before=$(cpu_ns "$relay_pid")
+    softirq=$(softirq_ns)
     generate
+    # It goes on for as long as nothing has come for --idle.
+    received=$(cpu_ns "$receiver")
     if [[ $relay != none ]]; then
         lab_wait 10 "the receiver" lab_ended "$receiver" || true
     fi
     [[ -z $relay_pid ]] || after=$(cpu_ns "$relay_pid")
+    softirq=$(($(softirq_ns) - softirq))
     [[ $relay != kernel && $relay != socat ]] || count=$("forwarded_by_$relay")
     lab_stop "$receiver" ${relay_pid:+"$relay_pid"}
     [[ $relay != auto && $relay != off ]] || count=$(forwarded_by_ringtide)
-    printf '%s %s %s %s %s %s %s %s %s\n' "$relay" "$size" "$input" "$fanout" "$count" \
-        "$((after - before))" "$(<"$lab_directory/generator.time")" \
+    printf '%s %s %s %s %s %s %s %s %s %s %s\n' "$relay" "$size" "$input" "$fanout" "$count" \
+        "$((after - before))" "$softirq" "$received" "$(<"$lab_directory/generator.time")" \
         "$(tr -d '\n' <"$lab_directory/generator.out")" \
         "$(tr -d '\n' <"$lab_directory/receiver.out")" >>"$lab_directory/runs"
 }
@@ -179,16 +197,24 @@ has_membership() {
 
 # In the foreground, for its processor time. The TTL lets the kernel route.
 generate() {
-    local segment=off status=0 TIMEFORMAT='%3U %3S'
-    [[ $input == plain ]] || segment=on
+    local status=0 TIMEFORMAT='%3U %3S'
     {
         time timeout 90 ip netns exec "$lab_name-source" taskset -c "$(lab_core 0)" "$ringtide" \
-            traffic send --group "$group" --interface feed --size "$size" --segment "$segment" \
+            traffic send --group "$group" --interface feed --size "$size" --segment on \
             --ttl 8 --duration "${milliseconds}ms" --json \
             >"$lab_directory/generator.out" 2>"$lab_directory/generator.err" ||
             status=$?
     } 2>"$lab_directory/generator.time"
     ((status == 0)) || die "the generator failed:"$'\n'"$(cat "$lab_directory/generator.err")"
+}
+
+# The processor time of the kernel threads that take over where traffic is too much for interrupts.
+softirq_ns() {
+    local thread sum=0
+    for thread in $softirq_threads; do
+        sum=$((sum + $(cpu_ns "$thread")))
+    done
+    echo "$sum"
 }
 
 # The processor time of all threads of a process.
@@ -209,6 +235,7 @@ relays=(auto off kernel socat)
 format=table
 group=239.77.0.1:5000
 relay_pid=""
+softirq_threads=$(grep -lx 'ksoftirqd/.*' /proc/[0-9]*/comm 2>/dev/null | cut -d / -f 3 || true)
 out_packets=0
 out_address=""
 main "$@"

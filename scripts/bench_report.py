@@ -2,9 +2,9 @@
 
 bench_report.py RUNS DIRECTORY table|markdown COMMAND
 
-Each line of RUNS: relay, size, input, fan-out, datagrams that left by the first output, the relay's
-processor time in ns, the generator's in seconds of user and system, and the JSON objects of
-generator and receiver.
+Each line of RUNS: relay, size, input, fan-out, datagrams that left by the first output, processor
+time in ns of the relay, of the kernel's interrupt threads and of the receiver, the generator's in
+seconds of user and system, and the JSON objects of generator and receiver.
 """
 
 import json
@@ -17,15 +17,16 @@ from statistics import median
 NAMES = {"auto": "ringtide, auto", "off": "ringtide, off", "kernel": "kernel routing",
          "socat": "socat"}
 HEADS = ("payload", "input", "outputs", "relay", "forwarded/s", "sent/s", "lost",
-         "overrun", "CPU of relay", "CPU of hop")
+         "overrun", "CPU of relay", "CPU of hop", "CPU of receiver")
 NOTES = """\
 Medians. *Forwarded* is what left by the first output, *sent* what left by all, both per second of \
 the run; *lost* is the share that the relay did not forward at that load, which is all that the \
 generator makes; *overrun* is the share of what was forwarded that came too fast for the receiver, \
 which shares its core with the generator. *CPU of relay* is processor time of the relay's process \
-per forwarded datagram. *CPU of hop* adds what the generator spends above its cost without any \
-relay: over veth the sender's core does the first part of receiving, and all of the kernel's \
-routing."""
+per forwarded datagram. *CPU of hop* adds what the generator and the kernel's interrupt threads \
+spend above their cost without any relay: over veth the sender's core does the first part of \
+receiving, and all of the kernel's routing. *CPU of receiver* is processor time of the receiver per \
+datagram that reached it, which depends on what the relay sends: super-packets or single ones."""
 
 
 def main():
@@ -44,7 +45,7 @@ def summed(path):
     alone = {}
     for figures in runs:
         if figures["relay"] == "none":
-            alone.setdefault(shape(figures), []).append(figures["generator_ns"] / figures["sent"])
+            alone.setdefault(shape(figures), []).append(figures["feed_ns"] / figures["sent"])
     cases = {}
     for figures in runs:
         if figures["relay"] != "none":
@@ -63,19 +64,23 @@ def summed(path):
                               for figures in group),
             "relay_ns": median(each(figures, figures["relay_ns"]) for figures in group),
             "hop_ns": median(
-                each(figures, figures["relay_ns"] + figures["generator_ns"]
-                     - base * figures["sent"]) for figures in group),
+                each(figures, figures["relay_ns"] + figures["feed_ns"] - base * figures["sent"])
+                for figures in group),
+            "receiver_ns": median(figures["receiver_ns"] / max(figures["received"], 1)
+                                  for figures in group),
         })
     return rows
 
 
 def run(line):
-    relay, size, source, fanout, forwarded, relay_ns, user, system, rest = line.split(" ", 8)
+    (relay, size, source, fanout, forwarded, relay_ns, softirq_ns, receiver_ns, user, system,
+     rest) = line.split(" ", 10)
     sent, end = json.JSONDecoder().raw_decode(rest)
     received = json.loads(rest[end:])
     return {
         "relay": relay, "size": int(size), "input": source, "outputs": int(fanout),
-        "relay_ns": int(relay_ns), "generator_ns": (float(user) + float(system)) * 1e9,
+        "relay_ns": int(relay_ns), "receiver_ns": int(receiver_ns),
+        "feed_ns": (float(user) + float(system)) * 1e9 + int(softirq_ns),
         "sent": sent["packets"], "forwarded": int(forwarded), "received": received["distinct"],
         "rate": int(forwarded) / max(sent["seconds"], received["seconds"]),
     }
@@ -94,7 +99,8 @@ def cells(row):
     return (str(row["size"]), row["input"], str(row["outputs"]), NAMES[row["relay"]],
             f"{row['forwarded_per_s'] / 1000:,.0f} k", f"{row['sent_per_s'] / 1000:,.0f} k",
             f"{100 * row['lost']:.1f} %",
-            f"{100 * row['overrun']:.1f} %", relay_cpu, f"{row['hop_ns']:,.0f} ns")
+            f"{100 * row['overrun']:.1f} %", relay_cpu, f"{row['hop_ns']:,.0f} ns",
+            f"{row['receiver_ns']:,.0f} ns")
 
 
 def table(rows):

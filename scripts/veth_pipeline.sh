@@ -16,10 +16,10 @@ Needs root. Touches nothing but the namespaces that it makes, and removes them.
 
   --packets N          datagrams to send [default: 10000000]
   --size BYTES         payload of each [default: 1400]
-  --rate PPS           datagrams per second [default: as fast as it goes]
+  --rate PPS           datagrams per second, 0 for as fast as it goes [default: 500000]
   --hops N             relays in the chain, 1 to 16 [default: 3]
   --flows N            flows that take turns [default: 1]
-  --segment on|off     whether the generator sends super-packets [default: off]
+  --segment on|off     whether the generator sends super-packets [default: on]
   --offload auto|off   off: each relay receives and sends one datagram at a time [default: auto]
   --workers N          workers of each relay [default: 1]
   --json               print the figures as one JSON object
@@ -45,7 +45,7 @@ read_options() {
         case $1 in
             --packets) packets=$(number "$@" 1 1000000000) ;;
             --size) size=$(number "$@" 0 65000) ;;
-            --rate) rate=$(number "$@" 1 1000000000) ;;
+            --rate) rate=$(number "$@" 0 1000000000) ;;
             --hops) hops=$(number "$@" 1 16) ;;
             --flows) flows=$(number "$@" 1 1024) ;;
             --workers) workers=$(number "$@" 1 64) ;;
@@ -95,7 +95,7 @@ start_relays() {
 # Both ends run for a bounded time: 10 minutes, or what the rate needs and half as much again.
 measure() {
     local seconds=600 receiver generator rate_flags=() status=0
-    if [[ -n $rate ]]; then
+    if ((rate > 0)); then
         rate_flags=(--rate "$rate")
         ((packets * 3 / (rate * 2) < seconds)) || seconds=$((packets * 3 / (rate * 2)))
     fi
@@ -133,10 +133,10 @@ softnet_drops() {
 
 packets=10000000
 size=1400
-rate=""
+rate=500000
 hops=3
 flows=1
-segment=off
+segment=on
 offload=auto
 workers=1
 format=table
