@@ -64,7 +64,8 @@ sysctl net.ipv4.igmp_max_memberships 1024 groups that one socket may join
 END
     for interface in "$@"; do
         echo "queue $interface 10000 frames that wait for the interface to send them"
-        echo "gro $interface on datagrams come as super-packets, far cheaper to relay"
+        echo "gro $interface on received packets are put together where that is possible"
+        echo "forwarding $interface on datagrams too: as super-packets far cheaper to relay"
     done
 }
 
@@ -178,7 +179,8 @@ label() {
     case $1 in
         sysctl) echo "$2" ;;
         queue) echo "$2 txqueuelen" ;;
-        gro) echo "$2 rx-udp-gro-forwarding" ;;
+        gro) echo "$2 generic-receive-offload" ;;
+        forwarding) echo "$2 rx-udp-gro-forwarding" ;;
     esac
 }
 
@@ -200,16 +202,32 @@ set_queue() {
 }
 
 get_gro() {
+    get_feature "$1" generic-receive-offload
+}
+
+set_gro() {
+    set_feature "$1" generic-receive-offload "$2"
+}
+
+get_forwarding() {
+    get_feature "$1" rx-udp-gro-forwarding
+}
+
+set_forwarding() {
+    set_feature "$1" rx-udp-gro-forwarding "$2"
+}
+
+get_feature() {
     local features
     command -v ethtool >/dev/null ||
         die "ethtool is missing. On Debian: apt-get install ethtool"
     features=$(ethtool -k "$1" 2>/dev/null) || true
     # What cannot be changed is not there.
-    sed -n 's/^rx-udp-gro-forwarding: \(on\|off\)$/\1/p' <<<"$features" | grep . || echo -
+    sed -n "s/^$2: \(on\|off\)$/\1/p" <<<"$features" | grep . || echo -
 }
 
-set_gro() {
-    timeout 10 ethtool -K "$1" rx-udp-gro-forwarding "$2" >/dev/null
+set_feature() {
+    timeout 10 ethtool -K "$1" "$2" "$3" >/dev/null
 }
 
 state_directory=/run/ringtide-tune
