@@ -247,17 +247,10 @@ fn start_relay(
     RelayControl::new(settings.clone(), workers.collect())
 }
 
-/// Pools for both jobs. A frame buffer is busy until the last of its sends has completed, which
-/// is within an iteration: more are of use only where a wide fan-out makes iterations long.
+/// Pools for both jobs.
 fn relay_sizes(relay: &RelaySettings) -> LoopSizes {
-    let fan_out = relay.rules.iter().map(|rule| rule.outputs.len()).max().unwrap_or(0);
-    let usual = match fan_out {
-        ..=8 => 256,
-        9..=32 => 512,
-        _ => 1024,
-    };
     LoopSizes {
-        frame_buffers: relay.frame_buffers.unwrap_or(usual),
+        frame_buffers: relay.frame_buffers_per_worker(),
         send_slots: RELAY_SEND_SLOTS,
         forwards: true,
         ..LoopSizes::TRACKER

@@ -64,7 +64,7 @@ impl FrameFilter {
 ///
 /// It passes untagged frames with UDP over IPv4, or UDP or a fragment directly over IPv6, to a
 /// wanted address and port. Fragments pass by address alone, as only the first has a port: user
-/// space counts those that nobody put together. With more rules than fit into a program it goes
+/// space puts them together and looks then. With more rules than fit into a program it goes
 /// by address, with more addresses than fit by protocol.
 pub fn compile(wanted: &[Wanted]) -> FrameFilter {
     let mut rows: (Vec<Row>, Vec<Row>) = (Vec::new(), Vec::new());

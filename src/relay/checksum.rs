@@ -46,14 +46,17 @@ impl Checksum {
 /// stands for none, is for the caller to recognise.
 #[inline]
 pub fn udp_holds<const N: usize>(addresses: &[u8; N], datagram: &[u8]) -> bool {
+    pseudo_header(addresses, datagram.len()).append(datagram).holds()
+}
+
+/// The sum of the pseudo-header of a UDP datagram of `udp_bytes`, its header included: for a
+/// datagram that lies in pieces, to be appended. `addresses` are as in [`udp_holds`].
+#[inline]
+pub fn pseudo_header<const N: usize>(addresses: &[u8; N], udp_bytes: usize) -> Checksum {
     // IPv4's pseudo-header has these two fields in 16 bits each. In 32, as in IPv6's, they add
     // up to the same.
-    let length_and_protocol = ((datagram.len() as u64) << 32) | u64::from(PROTOCOL_UDP);
-    Checksum::default()
-        .append(addresses)
-        .append(&length_and_protocol.to_be_bytes())
-        .append(datagram)
-        .holds()
+    let length_and_protocol = ((udp_bytes as u64) << 32) | u64::from(PROTOCOL_UDP);
+    Checksum::default().append(addresses).append(&length_and_protocol.to_be_bytes())
 }
 
 /// Adds up all words, the last one padded with zeros. Cannot overflow below 2^37 bytes.

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::coalesce::{BATCH_DATAGRAMS_MAX, Batch, Bundle, Split};
 use super::datagram::{Datagram, count_datagrams};
+use super::reassembly::Reassembly;
 use super::rule::Offload;
 use super::stats::RelayDrop;
 use super::table::{InputKey, RelayTable, SharedTable, TableOutput, TableRule};
@@ -27,6 +28,8 @@ pub struct Relay {
     flights: Flights,
     /// The input that the last frame matched: frames of a flow come together.
     last: Option<(InputKey, usize)>,
+    /// IPv6 datagrams in pieces; `None` where no rule takes any.
+    fragments: Option<Box<Reassembly>>,
 }
 
 /// What outputs have in flight, and where their forwards belong. Outputs are known by tag, which
@@ -51,6 +54,7 @@ impl Relay {
             frame_sends_max: 0,
             flights: Flights::default(),
             last: None,
+            fragments: None,
         };
         relay.take_up();
         relay
@@ -76,7 +80,8 @@ impl Relay {
         self.frame_sends_max = sends.max().unwrap_or(0);
         self.flights.take_up(table);
         self.last = None;
-        self.shared.set_seen(table.generation);
+        self.take_up_fragments();
+        self.shared.set_seen(self.table.generation);
     }
 
     fn relay<T: Transmit>(
@@ -133,7 +138,11 @@ impl Handler for Relay {
     fn on_packet<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {}
 
     fn on_frame<T: Transmit>(&mut self, now: Now, frame: &Frame<'_>, tx: &mut T) {
-        if let Err(reason) = self.relay(now, frame, tx) {
+        let relayed = match self.relay(now, frame, tx) {
+            Err(RelayDrop::Fragment) => self.relay_fragment(now, frame, tx),
+            relayed => relayed,
+        };
+        if let Err(reason) = relayed {
             self.shared.unmatched.dropped(reason, 1);
         }
     }
@@ -174,10 +183,18 @@ impl Handler for Relay {
         let (table, flights) = (&self.table, &mut self.flights);
         let marks = Marks { ttl: forwarded.ttl, tos: forwarded.tos };
         let mut sender = Sender { table, flights, tx };
-        sender.send_singly(output, forwarded.parts, forwarded.segment_bytes, marks, RETRY);
+        match forwarded.segment_bytes {
+            Some(_) => {
+                let segment_bytes = forwarded.segment_bytes;
+                sender.send_singly(output, forwarded.parts, segment_bytes, marks, RETRY);
+            }
+            // One datagram, though it may lie in several parts.
+            None => sender.send_whole(output, forwarded.parts, None, marks, RETRY),
+        }
     }
 
-    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {
+    fn on_tick<T: Transmit>(&mut self, now: Now, _: &mut T) {
+        self.expire_fragments(now);
         if self.shared.is_newer_than(self.table.generation) {
             self.take_up();
         }
@@ -332,6 +349,9 @@ const DSCP_BITS: u8 = 0xfc;
 /// The most receive buffers, counted once for each send, that one output may hold, so that one
 /// that is slow leaves the others enough.
 const HELD_MAX: usize = 4096;
+
+#[path = "handler_fragments.rs"]
+mod fragments;
 
 #[cfg(test)]
 #[path = "handler_tests.rs"]

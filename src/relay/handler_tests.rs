@@ -2,7 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::golden::{
-    IPV4, IPV4_EMPTY, IPV4_PLAIN, IPV4_SUPER, IPV6, IPV6_PLAIN, plain, virtio,
+    IPV4, IPV4_EMPTY, IPV4_FRAGMENT_FIRST, IPV4_PLAIN, IPV4_SUPER, IPV6, IPV6_FRAGMENTS,
+    IPV6_PLAIN, plain, virtio,
 };
 use super::super::table::OutputState;
 use super::*;
@@ -99,7 +100,9 @@ impl Bench {
 }
 
 fn table(rules: Vec<TableRule>, offload: Offload, generation: u64) -> RelayTable {
-    let mut table = RelayTable { generation, offload, rules, ..RelayTable::default() };
+    let fragments_held_max = 16;
+    let mut table =
+        RelayTable { generation, offload, fragments_held_max, rules, ..RelayTable::default() };
     for (index, group) in ["239.1.1.1:5001", "[ff15::1]:5001"].into_iter().enumerate() {
         let key = InputKey::new(INPUT, group.parse().unwrap());
         if index < table.rules.len() {
@@ -260,6 +263,109 @@ fn a_new_table_is_taken_up_at_a_tick_and_forwards_find_their_output() {
     assert_eq!(bench.shared.seen(), 2);
     bench.ended(&sent[0], Ok(8));
     assert_eq!(bench.sent_by(0, 1).packets, 1);
+}
+
+fn fragments() -> [Vec<u8>; 3] {
+    IPV6_FRAGMENTS.map(|packet| plain(IPV6, packet))
+}
+
+#[test]
+fn fragments_leave_as_one_datagram_behind_what_came_before() {
+    let mut keeping = output(8, 2);
+    (keeping.keep_ttl, keeping.keep_dscp) = (true, true);
+    let mut bench = Bench::new(vec![rule(vec![output(7, 1)]), rule(vec![keeping, output(9, 3)])]);
+    let [first, second, last] = fragments();
+    bench.arrive(&last);
+    bench.arrive(&plain(IPV6, IPV6_PLAIN));
+    bench.arrive(&first);
+    bench.flush();
+    assert_eq!(bench.pool.held(), 2);
+    bench.arrive(&plain(IPV6, IPV6_PLAIN));
+    bench.arrive(&second);
+    bench.arrive(&plain(IPV6, IPV6_PLAIN));
+    let sent: Vec<_> = bench.flush().into_iter().filter(|sent| sent.tag == 2).collect();
+    let bytes: Vec<_> = sent.iter().map(|sent| &sent.bytes[..]).collect();
+    assert_eq!(bytes, [&b"ringtide"[..], b"ringtide relays it", b"ringtide"]);
+    assert_eq!((sent[1].parts, sent[1].segment_bytes), (3, None));
+    assert_eq!((sent[1].ttl, sent[1].tos), (Some(7), Some(0xb8)));
+    let taken = bench.relay.table.rules[1].counters.snapshot();
+    assert_eq!((taken.packets, taken.bytes), (4, 3 * 8 + 18));
+    assert_eq!(bench.shared.unmatched.snapshot().dropped_total(), 0);
+    assert_eq!(bench.pool.held(), 0);
+}
+
+#[test]
+fn a_datagram_in_parts_stays_one_when_it_is_sent_again() {
+    let mut bench = Bench::new(vec![rule(Vec::new()), rule(vec![output(8, 2)])]);
+    fragments().iter().for_each(|frame| bench.arrive(frame));
+    let sent = bench.flush();
+    let buffer = bench.pool.fill(&sent[0].bytes).unwrap();
+    let parts = [0..4, 4..4, 4..18].map(|range| Part { buffer: buffer.clone(), range });
+    let forwarded = Forwarded {
+        tag: sent[0].tag,
+        result: Err(libc::ECONNREFUSED),
+        parts: &parts,
+        segment_bytes: None,
+        ttl: None,
+        tos: None,
+    };
+    bench.relay.on_forwarded(Bench::now(), &forwarded, &mut bench.tx);
+    let again = std::mem::take(&mut bench.tx.forwarded);
+    assert_eq!(again.len(), 1);
+    assert_eq!(again[0].bytes, b"ringtide relays it");
+}
+
+#[test]
+fn fragments_that_no_rule_takes_are_not_kept() {
+    let mut listed = rule(vec![output(8, 2)]);
+    listed.sources = ["fd00::2".parse().unwrap()].into();
+    for (rules, reason) in [
+        (vec![rule(Vec::new())], RelayDrop::NoRule),
+        (vec![rule(Vec::new()), listed], RelayDrop::Source),
+    ] {
+        let mut bench = Bench::new(rules);
+        let [first, second, last] = fragments();
+        bench.arrive(&second);
+        bench.arrive(&first);
+        bench.arrive(&last);
+        assert_eq!(bench.shared.unmatched.snapshot().dropped(reason), 3, "{reason:?}");
+        assert_eq!(bench.pool.held(), 0);
+    }
+}
+
+#[test]
+fn fragments_that_never_become_whole_are_counted() {
+    let fragments_dropped = |shared: &SharedTable| {
+        let counted = shared.unmatched.snapshot();
+        assert_eq!(counted.dropped_total(), counted.dropped(RelayDrop::Fragment));
+        counted.dropped_total()
+    };
+    let mut bench = Bench::new(vec![rule(Vec::new()), rule(vec![output(8, 2)])]);
+    let [first, second, _] = fragments();
+    bench.arrive(&plain(IPV4, IPV4_FRAGMENT_FIRST));
+    assert_eq!(fragments_dropped(&bench.shared), 1, "the kernel puts those together, or none");
+    bench.arrive(&first);
+    bench.relay.on_tick(Bench::now().after(Duration::from_secs(4)), &mut bench.tx);
+    assert_eq!((fragments_dropped(&bench.shared), bench.pool.held()), (1, 1));
+    bench.relay.on_tick(Bench::now().after(Duration::from_secs(5)), &mut bench.tx);
+    assert_eq!((fragments_dropped(&bench.shared), bench.pool.held()), (2, 0));
+
+    // A table without a rule over IPv6 takes none.
+    bench.arrive(&first);
+    let mut none = table(vec![rule(Vec::new())], Offload::Auto, 2);
+    none.fragments_held_max = 0;
+    bench.shared.publish(none);
+    bench.relay.on_tick(Bench::now(), &mut bench.tx);
+    assert_eq!((fragments_dropped(&bench.shared), bench.pool.held()), (3, 0));
+    bench.arrive(&second);
+    assert_eq!((fragments_dropped(&bench.shared), bench.pool.held()), (4, 0));
+
+    // So does the end of a worker.
+    let mut bench = Bench::new(vec![rule(Vec::new()), rule(vec![output(8, 2)])]);
+    bench.arrive(&first);
+    let shared = Arc::clone(&bench.shared);
+    drop(bench.relay);
+    assert_eq!((fragments_dropped(&shared), bench.pool.held()), (1, 0));
 }
 
 fn frame_of(virtio: &[u8], ethertype: [u8; 2], packet: &[u8]) -> Vec<u8> {

@@ -43,6 +43,8 @@ mod extension_field {
     pub(super) const LENGTH: usize = 1;
     /// u13: offset; u2: reserved; u1: more fragments. Of the fragment header.
     pub(super) const FRAGMENT: Range<usize> = 2..4;
+    /// u32: what the fragments of a packet have in common. Of the fragment header.
+    pub(super) const IDENTIFICATION: Range<usize> = 4..8;
 }
 
 /// Numbers of the next-header field.
@@ -53,8 +55,9 @@ mod next {
     pub(super) const DESTINATION_OPTIONS: u8 = 60;
 }
 
-/// The offset and the "more fragments" flag.
-const FRAGMENT_MASK: u16 = 0xfff9;
+/// The offset in bytes, and the "more fragments" flag, of the fragment header's field.
+const OFFSET_MASK: u16 = 0xfff8;
+const MORE_MASK: u16 = 0x0001;
 
 /// The unit of extension headers, and the least that one takes.
 const EXTENSION_BYTES: usize = 8;
@@ -106,7 +109,21 @@ impl<'a> Ipv6Header<'a> {
     pub fn extension_bytes(&self, payload: &[u8]) -> Result<usize, RelayDrop> {
         match self.bytes[field::NEXT_HEADER] {
             PROTOCOL_UDP => Ok(0),
-            first => walk(first, payload),
+            first => udp_behind(first, payload),
+        }
+    }
+
+    /// The first header in `payload` that makes the packet a fragment, and how many bytes it and
+    /// what stands before it take.
+    ///
+    /// # Errors
+    ///
+    /// [`RelayDrop::Fragment`] when there is none, and otherwise as for
+    /// [`Self::extension_bytes`].
+    pub(super) fn fragment(&self, payload: &[u8]) -> Result<(FragmentHeader, usize), RelayDrop> {
+        match walk(self.bytes[field::NEXT_HEADER], payload)? {
+            Walked::Fragment(header, taken) => Ok((header, taken)),
+            Walked::Udp(_) => Err(RelayDrop::Fragment),
         }
     }
 
@@ -146,8 +163,38 @@ impl<'a> Ipv6Header<'a> {
     }
 }
 
+/// A fragment header (RFC 8200, 4.5) of a packet that was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FragmentHeader {
+    /// What the cut part of the packet starts with: an extension header or a protocol.
+    pub(super) next_header: u8,
+    /// Where this fragment's bytes belong in it; a multiple of eight.
+    pub(super) offset: usize,
+    /// Whether others follow.
+    pub(super) more: bool,
+    /// What all fragments of the packet have in common.
+    pub(super) identification: u32,
+}
+
+/// Where a walk over extension headers ended.
+enum Walked {
+    /// At a UDP header, so many bytes on.
+    Udp(usize),
+    /// Behind the header of a fragment, so many bytes on.
+    Fragment(FragmentHeader, usize),
+}
+
+/// Looks for the UDP header behind the extension headers in `payload`, of which `first` is the
+/// first, as [`Ipv6Header::extension_bytes`] does.
 #[cold]
-fn walk(first: u8, payload: &[u8]) -> Result<usize, RelayDrop> {
+pub(super) fn udp_behind(first: u8, payload: &[u8]) -> Result<usize, RelayDrop> {
+    match walk(first, payload)? {
+        Walked::Udp(taken) => Ok(taken),
+        Walked::Fragment(..) => Err(RelayDrop::Fragment),
+    }
+}
+
+fn walk(first: u8, payload: &[u8]) -> Result<Walked, RelayDrop> {
     let mut next = first;
     let mut taken = 0;
     for _ in 0..IPV6_EXTENSIONS_MAX {
@@ -157,15 +204,23 @@ fn walk(first: u8, payload: &[u8]) -> Result<usize, RelayDrop> {
         let rest = payload.get(taken..).unwrap_or_default();
         let extension: &[u8; EXTENSION_BYTES] = rest.first_chunk().ok_or(RelayDrop::Malformed)?;
         taken += EXTENSION_BYTES;
-        if next != next::FRAGMENT {
+        let next_header = extension[extension_field::NEXT_HEADER];
+        if next == next::FRAGMENT {
+            let place = read_u16(extension, extension_field::FRAGMENT);
+            let (offset, more) = (usize::from(place & OFFSET_MASK), place & MORE_MASK != 0);
+            if offset > 0 || more {
+                let identification = read(extension, extension_field::IDENTIFICATION);
+                let identification = u32::from_be_bytes(identification);
+                let header = FragmentHeader { next_header, offset, more, identification };
+                return Ok(Walked::Fragment(header, taken));
+            }
+        } else {
             taken += usize::from(extension[extension_field::LENGTH]) * EXTENSION_BYTES;
-        } else if read_u16(extension, extension_field::FRAGMENT) & FRAGMENT_MASK != 0 {
-            return Err(RelayDrop::Fragment);
         }
-        next = extension[extension_field::NEXT_HEADER];
+        next = next_header;
     }
     match next {
-        PROTOCOL_UDP if taken <= payload.len() => Ok(taken),
+        PROTOCOL_UDP if taken <= payload.len() => Ok(Walked::Udp(taken)),
         PROTOCOL_UDP => Err(RelayDrop::Malformed),
         next if is_extension(next) => Err(RelayDrop::Malformed),
         _ => Err(RelayDrop::NotUdp),
@@ -234,6 +289,31 @@ mod tests {
         assert_eq!(walk_over(44, &[17, 0, 0, 8, 0, 0, 0, 9]), Err(RelayDrop::Fragment), "last");
         assert_eq!(walk_over(44, &atomic[..7]), Err(RelayDrop::Malformed));
         assert_eq!(walk_over(60, &[&[44, 0, 1, 4, 0, 0, 0, 0], &atomic[..]].concat()), Ok(16));
+    }
+
+    #[test]
+    fn golden_fragment_headers() {
+        let of = |next: u8, payload: &[u8]| {
+            let bytes = packet(next, payload);
+            let (header, payload) = Ipv6Header::split(&bytes, false).unwrap();
+            header.fragment(payload)
+        };
+        let header = |offset, more| FragmentHeader {
+            next_header: 17,
+            offset,
+            more,
+            identification: 0xaabb_ccdd,
+        };
+        let first = [17, 0, 0, 1, 0xaa, 0xbb, 0xcc, 0xdd];
+        assert_eq!(of(44, &first), Ok((header(0, true), 8)));
+        assert_eq!(of(44, &[17, 9, 5, 0xaf, 0xaa, 0xbb, 0xcc, 0xdd]), Ok((header(1448, true), 8)));
+        let last = [17, 0, 0xff, 0xf8, 0xaa, 0xbb, 0xcc, 0xdd];
+        assert_eq!(of(44, &last), Ok((header(65_528, false), 8)));
+        let options = [44, 0, 1, 4, 0, 0, 0, 0];
+        assert_eq!(of(0, &[&options[..], &first].concat()), Ok((header(0, true), 16)));
+        assert_eq!(of(44, &[17, 0, 0, 0, 0, 0, 0, 9]), Err(RelayDrop::Fragment), "atomic");
+        assert_eq!(of(44, &first[..7]), Err(RelayDrop::Malformed));
+        assert_eq!(of(6, &first), Err(RelayDrop::NotUdp));
     }
 
     #[test]

@@ -5,11 +5,13 @@ pub mod coalesce;
 pub mod datagram;
 pub mod endpoint;
 pub mod ethernet;
+pub mod fragment;
 #[cfg(test)]
 mod golden;
 pub mod handler;
 pub mod ipv4;
 pub mod ipv6;
+pub mod reassembly;
 pub mod rule;
 pub mod stats;
 pub mod table;

@@ -158,6 +158,21 @@ impl Default for RelaySettings {
     }
 }
 
+impl RelaySettings {
+    /// Frame buffers in each worker: as configured, or by the largest fan-out. A buffer is busy
+    /// until the last of its sends has completed, which is within an iteration: more are of use
+    /// only where a wide fan-out makes iterations long.
+    pub fn frame_buffers_per_worker(&self) -> u16 {
+        let fan_out = self.rules.iter().map(|rule| rule.outputs.len()).max().unwrap_or(0);
+        let usual = match fan_out {
+            ..=8 => 256,
+            9..=32 => 512,
+            _ => 1024,
+        };
+        self.frame_buffers.unwrap_or(usual)
+    }
+}
+
 /// The most outputs of one rule.
 pub const OUTPUTS_MAX: usize = 64;
 

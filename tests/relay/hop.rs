@@ -95,12 +95,6 @@ impl Summary {
         event["drops"].as_str().unwrap()
     }
 
-    /// How many frames were dropped for a reason before they reached a rule.
-    pub(crate) fn dropped(&self, reason: &str) -> u64 {
-        let mut counts = self.drops().split(' ').filter_map(|part| part.split_once('='));
-        counts.find(|(name, _)| *name == reason).map_or(0, |(_, count)| count.parse().unwrap())
-    }
-
     /// Insists that a rule took so much, and that every output sent as much and dropped nothing.
     #[track_caller]
     pub(crate) fn assert_passed(&self, rule: &str, packets: usize, bytes: usize) {

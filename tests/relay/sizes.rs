@@ -17,26 +17,56 @@ fn every_size_arrives_without_offload() {
 
 #[test]
 fn every_size_arrives_over_ipv6() {
-    sizes("auto", "[ff15::1]:5001", "[ff15::2]:5002", &[0, 1, 1452]);
+    for offload in ["auto", "off"] {
+        sizes(offload, "[ff15::1]:5001", "[ff15::2]:5002", &[0, 1, 1452, 1453, 1473, 9000, 65_527]);
+    }
 }
 
-/// The kernel puts no IPv6 fragments together for packet sockets.
 #[test]
-fn long_ipv6_datagrams_are_counted_as_fragments() {
+fn every_size_arrives_across_families() {
+    sizes("auto", "239.1.1.1:5001", "[ff15::2]:5002", &[0, 1452, 1453, 1473, 9000, 65_507]);
+    sizes("auto", "[ff15::1]:5001", "239.2.2.2:5002", &[0, 1452, 1453, 1473, 9000, 65_507]);
+}
+
+#[test]
+fn long_ipv6_datagrams_pass_a_chain_of_relays() {
+    if switched_off() {
+        return;
+    }
+    let line = Line::new(3);
+    let hops = [1, 2, 3].map(|n| {
+        let flags = format!("--input [ff15::{n}]:5001@left --output [ff15::{}]:5001@right", n + 1);
+        Hop::relay_with(line.hop(n), 2, &flags)
+    });
+    let from = sender(line.source(), "right", "[ff15::1]:5001");
+    let to = receiver(line.sink(), "left", "[ff15::4]:5001");
+    pass(&from, &[&to], &payloads(200, 9000), None);
+    assert_empty(&to);
+    for hop in hops {
+        hop.stop().assert_passed("rule-1", 200, 200 * 9000);
+    }
+}
+
+/// The kernel's filter goes by address where there is no port.
+#[test]
+fn long_ipv6_datagrams_to_other_ports_are_counted_and_hold_nothing_up() {
     if switched_off() {
         return;
     }
     let line = Line::new(1);
     let hop = Hop::relay(line.hop(1), "--input [ff15::1]:5001@left --output [ff15::2]:5002@right");
     let from = sender(line.source(), "right", "[ff15::1]:5001");
+    let elsewhere = sender(line.source(), "right", "[ff15::1]:5009");
     let to = receiver(line.sink(), "left", "[ff15::2]:5002");
-    for size in [1453, 2000] {
-        from.send(&payloads(1, size)[0]).unwrap();
+    for turn in 1..=30 {
+        elsewhere.send(&payloads(1, 9000)[0]).unwrap();
+        pass(&from, &[&to], &payloads(turn, 9000), None);
     }
-    pass(&from, &[&to], &payloads(10, 1452), None);
     let summary = hop.stop();
-    summary.assert_passed("rule-1", 10, 10 * 1452);
-    assert_eq!(summary.dropped("fragment"), 4);
+    let passed = (1..=30).sum::<usize>();
+    summary.assert_passed("rule-1", passed, passed * 9000);
+    // 9008 bytes behind the IPv6 header are seven fragments of up to 1448.
+    assert_eq!(summary.drops(), "no_rule=210");
 }
 
 /// Over an MTU of 1500: the larger ones come and leave in fragments.

@@ -66,6 +66,8 @@ pub enum RelayError {
 pub struct RelayControl {
     settings: RelaySettings,
     workers: Vec<RelayWorker>,
+    /// Frame buffers in each worker, for as long as it runs.
+    frame_buffers: usize,
     watch: LinkWatch,
     inputs: Inputs,
     rules: Vec<RuleEntry>,
@@ -100,8 +102,10 @@ impl RelayControl {
     /// does not exist yet is a warning.
     pub fn new(settings: RelaySettings, workers: Vec<RelayWorker>) -> Result<Self, RelayError> {
         let rules = settings.rules.clone();
+        let frame_buffers = usize::from(settings.frame_buffers_per_worker());
         let mut control = Self {
             settings,
+            frame_buffers,
             workers,
             watch: LinkWatch::start().map_err(RelayError::Watch)?,
             inputs: Inputs::default(),
@@ -250,10 +254,17 @@ impl RelayControl {
         }
     }
 
+    /// Fragments wait for others that may never come: most buffers are left to whole frames.
+    fn fragments_held_max(&self) -> usize {
+        let any_ipv6 = self.rules().any(|rule| rule.input.endpoint.address.is_ipv6());
+        if any_ipv6 { self.frame_buffers / FRAGMENTS_SHARE } else { 0 }
+    }
+
     fn table_of(&self, worker: usize) -> RelayTable {
         let mut table = RelayTable {
             generation: self.generation,
             offload: self.settings.offload,
+            fragments_held_max: self.fragments_held_max(),
             ..RelayTable::default()
         };
         for (index, entry) in self.rules.iter().enumerate() {
@@ -279,6 +290,9 @@ impl AsFd for RelayControl {
         self.watch.as_fd()
     }
 }
+
+/// The part of the frame buffers that fragments of IPv6 datagrams may hold: one in so many.
+const FRAGMENTS_SHARE: usize = 4;
 
 /// A tick is 100 ms; a worker that has not caught up after this is busy restarting.
 const WORKER_WAIT: Duration = Duration::from_secs(1);

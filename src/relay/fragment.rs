@@ -1,0 +1,96 @@
+//! A fragment of an IPv6 packet (RFC 8200, 4.5) as a frame shows it.
+//!
+//! Packet sockets get IPv4 datagrams whole; IPv6 fragments come as they are.
+
+use std::ops::Range;
+
+use super::ethernet::{ETHERNET_HEADER_BYTES, EthernetHeader, Ethertype};
+use super::ipv6::{IPV6_HEADER_BYTES, Ipv6Header, udp_behind};
+use super::stats::RelayDrop;
+use super::udp::UdpHeader;
+use super::virtio::{Segmentation, VIRTIO_HEADER_BYTES, VirtioHeader};
+use crate::handler::SocketId;
+
+/// The longest packet that fragments can add up to: what its length field can say.
+pub const PACKET_BYTES_MAX: usize = 65_535;
+
+/// Every fragment but the last is a multiple of this long.
+const FRAGMENT_UNIT_BYTES: usize = 8;
+
+/// What the fragments of one packet have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketId {
+    /// Where they came in.
+    pub socket: SocketId,
+    /// Source and destination as they stand in the header.
+    pub addresses: [u8; 32],
+    /// What the sender gave them.
+    pub identification: u32,
+}
+
+/// A part of a packet, never all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// The packet it belongs to.
+    pub id: PacketId,
+    /// What the packet's cut part starts with; the first fragment's word counts.
+    pub next_header: u8,
+    /// Where its bytes belong in the cut part.
+    pub offset: usize,
+    /// Whether others follow.
+    pub more: bool,
+    /// Hop limit.
+    pub ttl: u8,
+    /// Traffic class.
+    pub tos: u8,
+    /// Where its bytes lie in what was parsed; at least one.
+    pub bytes: Range<usize>,
+}
+
+impl Fragment {
+    /// Reads a frame that [`Datagram::parse`](super::Datagram::parse) called a fragment.
+    ///
+    /// # Errors
+    ///
+    /// [`RelayDrop::Malformed`] when it is empty, reaches past [`PACKET_BYTES_MAX`], or is not
+    /// the last and no multiple of eight long (RFC 8200, 4.5); [`RelayDrop::Fragment`] when it is
+    /// none over IPv6; otherwise as for datagrams.
+    pub fn parse(socket: SocketId, frame: &[u8]) -> Result<Self, RelayDrop> {
+        let (virtio, bytes) = VirtioHeader::split(frame)?;
+        let (ethernet, bytes) = EthernetHeader::split(bytes)?;
+        if ethernet.ethertype() != Ethertype::Ipv6 || virtio.segmentation() != Segmentation::Whole {
+            return Err(RelayDrop::Fragment);
+        }
+        let (ip, payload) = Ipv6Header::split(bytes, false)?;
+        let (header, taken) = ip.fragment(payload)?;
+        let length = payload.len() - taken;
+        let cut_right = !header.more || length % FRAGMENT_UNIT_BYTES == 0;
+        if length == 0 || header.offset + length > PACKET_BYTES_MAX || !cut_right {
+            return Err(RelayDrop::Malformed);
+        }
+        let start = VIRTIO_HEADER_BYTES + ETHERNET_HEADER_BYTES + IPV6_HEADER_BYTES + taken;
+        let (addresses, identification) = (ip.addresses(), header.identification);
+        Ok(Self {
+            id: PacketId { socket, addresses, identification },
+            next_header: header.next_header,
+            offset: header.offset,
+            more: header.more,
+            ttl: ip.hop_limit(),
+            tos: ip.traffic_class(),
+            bytes: start..start + length,
+        })
+    }
+}
+
+/// Finds the UDP header in the bytes of a packet's first fragment, which must hold all headers
+/// (RFC 7112), and how many bytes stand before it.
+///
+/// # Errors
+///
+/// [`RelayDrop::NotUdp`] for another protocol, [`RelayDrop::Malformed`] when headers are missing,
+/// [`RelayDrop::Fragment`] for a fragment in a fragment.
+pub fn udp_in(next_header: u8, bytes: &[u8]) -> Result<(UdpHeader<'_>, usize), RelayDrop> {
+    let before = udp_behind(next_header, bytes)?;
+    let (udp, _) = UdpHeader::split(&bytes[before..])?;
+    Ok((udp, before))
+}
