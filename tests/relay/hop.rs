@@ -50,6 +50,11 @@ impl Hop {
         self.0.nth_event(message, nth)
     }
 
+    /// All events so far that have this message.
+    pub(crate) fn events_of(&self, message: &str) -> Vec<Value> {
+        self.0.events_of(message)
+    }
+
     pub(crate) fn reload(&self) {
         self.0.signal(Signal::SIGHUP);
     }
@@ -86,6 +91,11 @@ impl Summary {
     /// What a rule's outputs sent, in order.
     pub(crate) fn outputs(&self, rule: &str) -> Vec<Figures> {
         self.figures("relay out summary", rule)
+    }
+
+    /// The lines with a message.
+    pub(crate) fn lines(&self, message: &str) -> Vec<Value> {
+        self.0.iter().filter(|event| event["message"] == message).cloned().collect()
     }
 
     /// What belongs to no rule, by reason.

@@ -15,6 +15,7 @@ mod links;
 mod marks;
 mod ports;
 mod reload;
+mod report;
 mod sizes;
 mod sources;
 mod traffic;

@@ -1,6 +1,6 @@
 //! What the relay did: figures of rules and outputs, and the lines that say them.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tracing::info;
 
@@ -114,16 +114,19 @@ fn log_rates(
     (now, before): (&FlowSnapshot, &FlowSnapshot),
     elapsed: Duration,
 ) {
-    let packets = now.packets.saturating_sub(before.packets) as f64;
-    let bytes = now.bytes.saturating_sub(before.bytes) as f64;
-    let sends = now.sends.saturating_sub(before.sends).max(1) as f64;
+    let packets = now.packets.saturating_sub(before.packets);
+    let bytes = now.bytes.saturating_sub(before.bytes);
+    let sends = now.sends.saturating_sub(before.sends).max(1);
     info!(
         rule,
         output,
-        packets_per_s = per_second(packets, elapsed),
-        mbit_per_s = per_second(bytes * 8.0 / 1e6, elapsed),
-        packets_per_send = tenth(packets / sends),
+        packets,
+        bytes,
+        packets_per_s = per_second(packets as f64, elapsed),
+        mbit_per_s = per_second(bytes as f64 * 8.0 / 1e6, elapsed),
+        packets_per_send = tenth(packets as f64 / sends as f64),
         drops = drops(now, before),
+        last_seen = last_seen(now),
         "{line}"
     );
 }
@@ -137,8 +140,20 @@ fn log_total(line: &str, rule: &str, output: &str, total: &FlowSnapshot) {
         bytes = total.bytes,
         sends = total.sends,
         drops = drops(total, &none),
+        last_seen = last_seen(total),
         "{line}"
     );
+}
+
+/// When a datagram last went through, in UTC (RFC 3339).
+fn last_seen(flow: &FlowSnapshot) -> String {
+    match flow.last_seen_s {
+        0 => "never".to_owned(),
+        seconds => {
+            let time = UNIX_EPOCH + Duration::from_secs(seconds);
+            humantime::format_rfc3339_seconds(time).to_string()
+        }
+    }
 }
 
 /// What was dropped since, by reason: `corrupt=3 no_rule=1`, or `0`.
@@ -152,6 +167,14 @@ fn drops(now: &FlowSnapshot, before: &FlowSnapshot) -> String {
 mod tests {
     use super::*;
     use crate::relay::stats::FlowCounters;
+
+    #[test]
+    fn the_last_datagram_has_a_time_of_day() {
+        let counters = FlowCounters::default();
+        assert_eq!(last_seen(&counters.snapshot()), "never");
+        counters.seen(1_700_000_000);
+        assert_eq!(last_seen(&counters.snapshot()), "2023-11-14T22:13:20Z");
+    }
 
     /// A rule can leave and another can come under its name between two reports.
     #[test]
