@@ -250,7 +250,7 @@ fn start_relay(
 /// Pools for both jobs.
 fn relay_sizes(relay: &RelaySettings) -> LoopSizes {
     LoopSizes {
-        frame_buffers: relay.frame_buffers_per_worker(),
+        frame_buffers: relay.frame_buffers_per_worker_max(),
         send_slots: RELAY_SEND_SLOTS,
         forwards: true,
         ..LoopSizes::TRACKER

@@ -43,7 +43,8 @@ pub struct LoopSizes {
     pub receive_buffers: u16,
     /// The longest datagram taken whole, in bytes of payload.
     pub receive_payload_bytes: usize,
-    /// Receive buffers for frames, allocated when the first packet socket is lent; a power of two.
+    /// Receive buffers for frames at the most, mapped when the first packet socket is lent; a power
+    /// of two. The table of sockets says how many are in use.
     pub frame_buffers: u16,
     /// Sends in flight at the same time.
     pub send_slots: u16,

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-use super::region::Region;
+use super::region::{MapError, Region};
 
 /// Buffers start on cache lines.
 const BUFFER_ALIGN: usize = 64;
@@ -21,6 +21,8 @@ struct Memory {
     buffer_bytes: usize,
     /// Guards alive per buffer.
     guards: Box<[Cell<u32>]>,
+    /// The first so many buffers are in use; the others wait for [`ReceivePool::widen`].
+    open: Cell<u16>,
     /// Buffers with at least one guard.
     held: Cell<usize>,
     /// Buffers whose last guard went, and (at first) all of them. Never grows past its capacity,
@@ -45,22 +47,53 @@ pub struct ReceivePool {
 }
 
 impl ReceivePool {
-    /// Allocates `count` buffers of at least `buffer_bytes` each. Pages are touched on first use.
+    /// As [`Self::map`] with all buffers in use, for tests and for callers without a kernel.
+    ///
+    /// # Panics
+    /// Where that is an error.
+    pub fn new(count: u16, buffer_bytes: usize) -> Self {
+        let pool = Self::map(count, buffer_bytes).unwrap_or_else(|error| panic!("{error}"));
+        pool.widen(usize::from(count));
+        pool
+    }
+
+    /// Maps `count` buffers of at least `buffer_bytes` each, none of them in use yet. Pages are
+    /// touched on first use.
+    ///
+    /// # Errors
+    /// When the process may map no more memory.
     ///
     /// # Panics
     /// When either is zero: the caller sizes pools by a written sum.
-    pub fn new(count: u16, buffer_bytes: usize) -> Self {
+    pub fn map(count: u16, buffer_bytes: usize) -> Result<Self, MapError> {
         assert!(count > 0 && buffer_bytes > 0, "a pool holds at least one byte");
         let buffer_bytes = buffer_bytes.next_multiple_of(BUFFER_ALIGN);
-        let region = Region::new(usize::from(count) * buffer_bytes);
+        let region = Region::map(usize::from(count) * buffer_bytes)?;
         let guards = (0..count).map(|_| Cell::new(0)).collect();
-        let home = RefCell::new((0..count).rev().collect());
-        Self { memory: Rc::new(Memory { region, buffer_bytes, guards, held: Cell::new(0), home }) }
+        let home = RefCell::new(Vec::with_capacity(usize::from(count)));
+        let (open, held) = (Cell::new(0), Cell::new(0));
+        Ok(Self { memory: Rc::new(Memory { region, buffer_bytes, guards, open, held, home }) })
     }
 
-    /// How many buffers the pool has.
-    pub fn count(&self) -> usize {
+    /// Takes more buffers into use, `count` in all, as far as the pool has them. It never has
+    /// fewer in use than before.
+    pub fn widen(&self, count: usize) {
+        let count = count.min(self.capacity()) as u16;
+        let open = self.memory.open.get();
+        if count > open {
+            self.memory.home.borrow_mut().extend((open..count).rev());
+            self.memory.open.set(count);
+        }
+    }
+
+    /// How many buffers the pool can have in use.
+    pub fn capacity(&self) -> usize {
         self.memory.guards.len()
+    }
+
+    /// How many buffers are in use.
+    pub fn count(&self) -> usize {
+        usize::from(self.memory.open.get())
     }
 
     /// The size of one buffer in bytes.
@@ -206,6 +239,24 @@ mod tests {
         // SAFETY: no kernel is involved; buffer 2 was lent and is not written any more.
         drop(unsafe { pool.claim(2, 10) });
         assert_eq!(pool.at_home(), 1);
+    }
+
+    #[test]
+    fn a_pool_widens_as_far_as_it_was_mapped_and_never_back() {
+        let pool = ReceivePool::map(8, 64).unwrap();
+        assert_eq!((pool.capacity(), pool.count(), pool.at_home()), (8, 0, 0));
+        assert!(pool.fill(b"tide").is_none());
+        pool.widen(2);
+        let first = pool.fill(b"tide").unwrap();
+        pool.widen(1);
+        assert_eq!((pool.count(), pool.at_home(), pool.held()), (2, 1, 1));
+        pool.widen(1000);
+        assert_eq!((pool.count(), pool.at_home()), (8, 7));
+        drop(first);
+        let mut lent = Vec::new();
+        pool.lend(|id, _| lent.push(id));
+        lent.sort_unstable();
+        assert_eq!(lent, (0..8).collect::<Vec<_>>());
     }
 
     #[test]

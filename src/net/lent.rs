@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Which of the worker's sockets a packet came in on or leaves by: an index into the list of
@@ -33,9 +33,10 @@ pub enum Receives {
 ///
 /// The control thread says what should be lent; the loop catches up when it is woken. A worker
 /// that is restarted takes the same sockets again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SocketTable {
     wanted: Mutex<Vec<Option<Arc<dyn Lend>>>>,
+    frame_buffers: AtomicUsize,
     version: AtomicU64,
     applied: AtomicU64,
 }
@@ -44,7 +45,24 @@ impl SocketTable {
     /// A table that lends `sockets` under the IDs 0, 1, 2 and so on.
     pub fn new(sockets: impl IntoIterator<Item = Arc<dyn Lend>>) -> Self {
         let wanted = sockets.into_iter().map(Some).collect();
-        Self { wanted: Mutex::new(wanted), version: AtomicU64::new(1), applied: AtomicU64::new(0) }
+        Self {
+            wanted: Mutex::new(wanted),
+            frame_buffers: AtomicUsize::new(usize::MAX),
+            version: AtomicU64::new(1),
+            applied: AtomicU64::new(0),
+        }
+    }
+
+    /// Says how many buffers the loop is to receive frames into: as many as its pool has, unless
+    /// this says less. It never goes back to fewer.
+    pub fn set_frame_buffers(&self, count: usize) {
+        self.frame_buffers.store(count, Ordering::Release);
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many buffers the loop is to receive frames into.
+    pub fn frame_buffers(&self) -> usize {
+        self.frame_buffers.load(Ordering::Acquire)
     }
 
     /// Lends a socket under the lowest free ID. `None` when [`SOCKETS_MAX`] are lent.

@@ -8,7 +8,7 @@ use super::address::{
     write_send_options,
 };
 use super::buffers::Part;
-use super::region::Region;
+use super::region::{MapError, Region};
 
 /// The largest datagram that a slot holds: the UDP payload of an unfragmented IPv4 datagram on
 /// Ethernet (1,500 bytes less 20 of IP and 8 of UDP header).
@@ -80,16 +80,16 @@ pub(crate) struct SendSlots {
 impl SendSlots {
     /// Allocates `count` slots; their pages are touched on first use. `forwards` reserves the
     /// lists that hold receive buffers.
-    pub(crate) fn new(count: u16, forwards: bool) -> Self {
+    pub(crate) fn new(count: u16, forwards: bool) -> Result<Self, MapError> {
         assert!(count > 0, "a worker that cannot send has no use");
-        let region = Region::new(usize::from(count) * size_of::<Slot>());
+        let region = Region::map(usize::from(count) * size_of::<Slot>())?;
         let held = if forwards { count } else { 0 };
-        Self {
+        Ok(Self {
             region,
             free: (0..count).rev().collect(),
             held: (0..held).map(|_| Held::with_room_for(FORWARD_PARTS_MAX)).collect(),
             count: usize::from(count),
-        }
+        })
     }
 
     pub(crate) fn free(&self) -> usize {

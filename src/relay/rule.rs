@@ -167,11 +167,19 @@ impl RelaySettings {
         let usual = match fan_out {
             ..=8 => 256,
             9..=32 => 512,
-            _ => 1024,
+            _ => FRAME_BUFFERS_USUAL_MAX,
         };
         self.frame_buffers.unwrap_or(usual)
     }
+
+    /// The most that this can become while the process runs and rules change.
+    pub fn frame_buffers_per_worker_max(&self) -> u16 {
+        self.frame_buffers.unwrap_or(FRAME_BUFFERS_USUAL_MAX)
+    }
 }
+
+/// Frame buffers for the largest fan-out.
+const FRAME_BUFFERS_USUAL_MAX: u16 = 1024;
 
 /// The most outputs of one rule.
 pub const OUTPUTS_MAX: usize = 64;

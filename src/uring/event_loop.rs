@@ -100,14 +100,15 @@ impl<'r> EventLoop<'r> {
             .register_files_update(WAKE_FILE, &[plan.control.wake_fd()])
             .map_err(RingError::explain)?;
         let datagram_bytes = PREFIX_BYTES + plan.sizes.receive_payload_bytes;
-        let pool = ReceivePool::new(plan.sizes.receive_buffers, datagram_bytes);
+        let pool = ReceivePool::map(plan.sizes.receive_buffers, datagram_bytes)?;
+        pool.widen(pool.capacity());
         // SAFETY: the buffer ring lives in `pools`, which is dropped after a complete drain only.
         let datagrams = unsafe { BufferRing::register(&queues.submitter, DATAGRAM_GROUP, pool) }
             .map_err(RingError::explain)?;
         let pools = Pools {
             sockets: Sockets::new(plan.table.clone()),
             groups: Groups { datagrams, frames: None },
-            slots: SendSlots::new(plan.sizes.send_slots, plan.sizes.forwards),
+            slots: SendSlots::new(plan.sizes.send_slots, plan.sizes.forwards)?,
             deferred: VecDeque::with_capacity(usize::from(plan.sizes.frame_buffers)),
             wake_value: Box::new(0),
         };
@@ -269,10 +270,13 @@ impl<'r> EventLoop<'r> {
         }
         if pools.sockets.is_behind() {
             if pools.groups.frames.is_none() && pools.sockets.wants_frames() {
-                let pool = ReceivePool::new(self.plan.sizes.frame_buffers, FRAME_BUFFER_BYTES);
+                let pool = ReceivePool::map(self.plan.sizes.frame_buffers, FRAME_BUFFER_BYTES)?;
                 // SAFETY: as for the datagram group: it lives in `pools`.
                 let frames = unsafe { BufferRing::register(&queues.submitter, FRAME_GROUP, pool) }?;
                 pools.groups.frames = Some(frames);
+            }
+            if let Some(frames) = &mut pools.groups.frames {
+                frames.widen(self.plan.table.frame_buffers());
             }
             // What is queued means the sockets as they were.
             queues.submit()?;

@@ -21,7 +21,7 @@ pub(super) struct BufferRing {
 }
 
 impl BufferRing {
-    /// Registers `pool` as a buffer group of the ring and lends all of it.
+    /// Registers `pool` as a buffer group of the ring and lends what of it is in use.
     ///
     /// # Safety
     /// The caller keeps the result until the kernel has ended every receive of this group, and
@@ -31,9 +31,9 @@ impl BufferRing {
         group: u16,
         pool: ReceivePool,
     ) -> io::Result<Self> {
-        let count = u16::try_from(pool.count()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let count = u16::try_from(pool.capacity()).map_err(|_| io::ErrorKind::InvalidInput)?;
         assert!(count.is_power_of_two(), "a buffer ring's size is a power of two");
-        let region = Region::new(usize::from(count) * size_of::<BufRingEntry>());
+        let region = Region::map(usize::from(count) * size_of::<BufRingEntry>())?;
         let mut ring = Self { pool, region, group, mask: count - 1, tail: 0 };
         // SAFETY: the memory is page aligned, holds `count` entries, and lives in `ring`, which
         // the caller keeps until no receive can use the group any more.
@@ -59,6 +59,13 @@ impl BufferRing {
 
     pub(super) fn pool(&self) -> &ReceivePool {
         &self.pool
+    }
+
+    /// Lends more buffers, as [`ReceivePool::widen`] says. The ring has an entry for each that the
+    /// pool can have.
+    pub(super) fn widen(&mut self, count: usize) {
+        self.pool.widen(count);
+        self.recycle();
     }
 
     /// Lends every buffer that came home, with one update of the tail. Returns how many.

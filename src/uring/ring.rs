@@ -9,6 +9,7 @@ use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, Probe, SubmissionQueue, Submitter, opcode};
 
 use super::token::Token;
+use crate::net::region::MapError;
 
 /// Builds a ring with the cheapest task-work mode that the kernel has.
 ///
@@ -176,6 +177,9 @@ pub enum RingError {
     /// Too many open files.
     #[error("too many open files to build a ring; raise the limit (`ulimit -n`)")]
     TooManyFiles,
+    /// Not enough memory for the buffers.
+    #[error(transparent)]
+    Buffers(#[from] MapError),
     /// Anything else.
     #[error("the io_uring loop could not be built")]
     Other(#[source] io::Error),

@@ -112,6 +112,39 @@ fn what_needs_a_restart_is_named_and_the_rest_is_put_in_force() {
     hop.stop().assert_passed("r2", 100, 100_000);
 }
 
+#[test]
+fn a_wider_fan_out_takes_more_frame_buffers_into_use() {
+    if switched_off() {
+        return;
+    }
+    let line = Line::new(1);
+    let wide = |outputs: u8| {
+        let to = |n| format!("{{ to = \"239.3.3.{n}:5003@right\" }}");
+        let to: Vec<_> = (1..=outputs).map(to).collect();
+        format!(
+            "{}[[relay.rule]]\nname = \"wide\"\ninput = \"239.1.1.9:5001@left\"\noutputs = [{}]\n",
+            rules(&[1]),
+            to.join(", ")
+        )
+    };
+    let (_directory, path) = file("r.toml", wide(1));
+    let hop = Hop::configured(line.hop(1), &path);
+    let steady = Steady::start(ends(&line, 1));
+    // It never goes back to fewer.
+    for (reload, outputs) in [20, 1, 40, 9].into_iter().enumerate() {
+        fs::write(&path, wide(outputs)).unwrap();
+        hop.reload();
+        hop.nth_event("configuration reloaded", reload + 1);
+        steady.flow();
+    }
+    let told = hop.events_of("more frame buffers in use");
+    let told: Vec<_> =
+        told.iter().map(|event| (&event["before"], &event["frame_buffers"])).collect();
+    assert_eq!(told, [(&256.into(), &512.into()), (&512.into(), &1024.into())]);
+    let (packets, bytes) = steady.end();
+    hop.stop().assert_passed("r1", packets, bytes);
+}
+
 /// Without names of their own, rules are called by position, and a rule in front moves the others.
 #[test]
 fn a_rule_that_only_moves_loses_nothing_and_keeps_its_figures() {

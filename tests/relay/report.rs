@@ -21,7 +21,7 @@ fn reports_and_summary_have_every_figure() {
     let report = |message: &str, output: &str, fits: fn(&Value) -> bool| {
         eventually("a report", || {
             let events = hop.events_of(message).into_iter();
-            events.filter(|event| event["output"] == output).find(|event| fits(event))
+            events.filter(|event| event["output"] == output).find(&fits)
         })
     };
     let quiet = report("relay out", OUT, |report| report["last_seen"] == "never");

@@ -126,16 +126,7 @@ impl Capture {
 
     pub fn of(group: PacketGroup) -> Self {
         let sockets: Vec<_> = group.sockets.into_iter().map(Arc::new).collect();
-        let lent = sockets.iter().map(|socket| Arc::clone(socket) as Arc<dyn Lend>);
-        let plan = WorkerPlan {
-            index: 0,
-            core: None,
-            table: Arc::new(SocketTable::new(lent)),
-            counters: Arc::new(Counters::default()),
-            control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
-            engine: engine(),
-            sizes: LoopSizes { frame_buffers: 64, ..LoopSizes::TRACKER },
-        };
+        let plan = plan(&sockets);
         let (sender, frames) = mpsc::channel();
         let make = move |_| Collector(sender.clone());
         let workers = Some(Workers::start(vec![plan], Clock::start(), make).unwrap());
@@ -162,6 +153,20 @@ impl Drop for Capture {
         if let Some(workers) = self.workers.take() {
             workers.stop();
         }
+    }
+}
+
+/// A worker that is lent these sockets, with 64 buffers for frames.
+pub fn plan(sockets: &[Arc<PacketSocket>]) -> WorkerPlan {
+    let lent = sockets.iter().map(|socket| Arc::clone(socket) as Arc<dyn Lend>);
+    WorkerPlan {
+        index: 0,
+        core: None,
+        table: Arc::new(SocketTable::new(lent)),
+        counters: Arc::new(Counters::default()),
+        control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
+        engine: engine(),
+        sizes: LoopSizes { frame_buffers: 64, ..LoopSizes::TRACKER },
     }
 }
 

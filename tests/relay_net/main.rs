@@ -11,6 +11,7 @@ mod filters;
 mod frames;
 mod links;
 mod memberships;
+mod pool;
 
 use std::time::Duration;
 

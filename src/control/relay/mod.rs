@@ -66,7 +66,7 @@ pub enum RelayError {
 pub struct RelayControl {
     settings: RelaySettings,
     workers: Vec<RelayWorker>,
-    /// Frame buffers in each worker, for as long as it runs.
+    /// Frame buffers in use in each worker.
     frame_buffers: usize,
     watch: LinkWatch,
     inputs: Inputs,
@@ -102,10 +102,9 @@ impl RelayControl {
     /// does not exist yet is a warning.
     pub fn new(settings: RelaySettings, workers: Vec<RelayWorker>) -> Result<Self, RelayError> {
         let rules = settings.rules.clone();
-        let frame_buffers = usize::from(settings.frame_buffers_per_worker());
         let mut control = Self {
             settings,
-            frame_buffers,
+            frame_buffers: 0,
             workers,
             watch: LinkWatch::start().map_err(RelayError::Watch)?,
             inputs: Inputs::default(),
@@ -161,7 +160,23 @@ impl RelayControl {
         Ok(())
     }
 
+    /// Has as many frame buffers as the largest fan-out asks for. They do not become fewer: those
+    /// that are out cannot be told from those that are not needed.
+    fn widen_pools(&mut self) {
+        let needed = usize::from(self.settings.frame_buffers_per_worker());
+        if needed <= self.frame_buffers {
+            return;
+        }
+        if self.running {
+            info!(frame_buffers = needed, before = self.frame_buffers, "more frame buffers in use");
+        }
+        self.frame_buffers = needed;
+        self.workers.iter().for_each(|worker| worker.sockets.set_frame_buffers(needed));
+    }
+
     fn take_rules(&mut self, rules: Vec<Rule>) {
+        self.settings.rules.clone_from(&rules);
+        self.widen_pools();
         let mut earlier = std::mem::take(&mut self.rules);
         for rule in rules {
             // No two rules have the same input, while a name may be a mere position.
