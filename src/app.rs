@@ -14,7 +14,7 @@ use crate::control::relay::{RelayControl, RelayReporter};
 use crate::control::report::Report;
 use crate::control::{Event, Signals};
 use crate::error::Remedy;
-use crate::logging::RateLimited;
+use crate::logging::{LogControl, RateLimited};
 use crate::process::{Process, ProcessError};
 use crate::reload::reload;
 use crate::telemetry::Snapshot;
@@ -50,7 +50,8 @@ impl Remedy for RunError {
 }
 
 /// Runs everything that `settings` ask for until a signal stops it.
-pub fn run(mut settings: Settings) -> Result<(), RunError> {
+/// `log` changes what is logged when a reload asks for it.
+pub fn run(mut settings: Settings, log: &LogControl) -> Result<(), RunError> {
     // First of all: threads inherit the signal mask.
     let mut signals = Signals::block().map_err(RunError::Signals)?;
     log_panics();
@@ -70,7 +71,7 @@ pub fn run(mut settings: Settings) -> Result<(), RunError> {
     let started = Instant::now();
     let mut process = Process::start(&settings, &cores)?;
     log_serving(&settings, &process, cores.len());
-    watch(&mut settings, &mut process, &mut signals)?;
+    watch(&mut settings, &mut process, &mut signals, log)?;
     info!("stopping; a second signal stops at once");
     signals.release().map_err(RunError::Signals)?;
     process.stop();
@@ -111,6 +112,7 @@ fn watch(
     settings: &mut Settings,
     process: &mut Process,
     signals: &mut Signals,
+    log: &LogControl,
 ) -> Result<(), RunError> {
     let mut reporter = Reporter::default();
     loop {
@@ -122,7 +124,7 @@ fn watch(
         let followed = match event {
             Event::Stop => return Ok(()),
             Event::Reload => {
-                reload(settings, process);
+                reload(settings, process, log);
                 Ok(())
             }
             Event::News => process.relay_mut().map_or(Ok(()), RelayControl::follow_links),

@@ -1,17 +1,18 @@
 //! SIGHUP: what can change while running is read again and put in force.
 //!
-//! That is the access list, the relay's rules and the report interval. Everything else is made
-//! once, at the start; where the file asks for a change of it, the log says so.
+//! That is the access list, the relay's rules, the report interval and the log's level. Everything
+//! else is made once, at the start; where the file asks for a change of it, the log says so.
 
 use tracing::{error, info, warn};
 
 use crate::config::{self, Settings};
 use crate::error::causes;
+use crate::logging::LogControl;
 use crate::process::Process;
 
 /// Reads the configuration file again, when there is one, and the access list. What is wrong is
 /// logged, and what is in force stays. `settings` become those in force.
-pub(crate) fn reload(settings: &mut Settings, process: &mut Process) {
+pub(crate) fn reload(settings: &mut Settings, process: &mut Process, log: &LogControl) {
     let wanted = match settings.file.as_deref().map(config::load).transpose() {
         Ok(wanted) => wanted,
         Err(error) => return error!("reload failed, everything in force stays: {error}"),
@@ -21,6 +22,7 @@ pub(crate) fn reload(settings: &mut Settings, process: &mut Process) {
         return info!("nothing to reload: SIGHUP reads the access list again, and none is set");
     }
     if let Some(wanted) = wanted {
+        take_over_log(settings, &wanted, log);
         take_over(settings, wanted, process);
     }
     if has_list {
@@ -29,6 +31,23 @@ pub(crate) fn reload(settings: &mut Settings, process: &mut Process) {
             Err(error) => error!("reload failed, the list in force stays: {error}"),
         }
     }
+}
+
+/// Puts the log's level in force, unless the command line or the environment go before the file.
+fn take_over_log(settings: &mut Settings, wanted: &Settings, log: &LogControl) {
+    let wanted = &wanted.log.filter;
+    if settings.log.filter == *wanted {
+        return;
+    }
+    if let Some(name) = log.overridden_by {
+        warn!("a change of log.level has no effect: {name} goes before it");
+    } else {
+        match log.set(wanted) {
+            Ok(()) => info!(filter = wanted.as_str(), "log level changed"),
+            Err(error) => error!("the log's level stays: {error}"),
+        }
+    }
+    settings.log.filter = wanted.clone();
 }
 
 /// Puts in force what may change while running.
@@ -52,13 +71,13 @@ fn take_over(settings: &mut Settings, wanted: Settings, process: &mut Process) {
     info!(rules, "configuration reloaded");
 }
 
-/// What differs and cannot change while running, by its keys. The log is left out: what is in
-/// force may come from the command line.
+/// What differs and cannot change while running, by its keys.
 fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
     let mut changes = vec![
         ("workers", settings.workers != wanted.workers),
         ("cores", settings.cores != wanted.cores),
         ("shutdown_timeout", settings.shutdown_timeout != wanted.shutdown_timeout),
+        ("log.format", settings.log.format != wanted.log.format),
     ];
     match (&settings.tracker, &wanted.tracker) {
         (Some(now), Some(then)) => {
@@ -96,6 +115,7 @@ mod tests {
         let rule = "[[relay.rule]]\ninput = \"239.1.1.1:1@a\"";
         assert_eq!(changes("", "report_interval = \"1s\""), [""; 0]);
         assert_eq!(changes("", "workers = 2\n[log]\nlevel = \"debug\""), ["workers"]);
+        assert_eq!(changes("", "[log]\nformat = \"json\""), ["log.format"]);
         assert_eq!(changes("", "[tracker]\nlisten = [\"[::]:1\"]"), ["tracker.listen"]);
         assert_eq!(changes("", "[tracker]\nnumwant_max = 60"), ["[tracker]"]);
         assert_eq!(changes("[relay]", rule), [""; 0]);

@@ -116,21 +116,25 @@ fn run(
     filter: Option<LogFilter>,
     format: Option<LogFormat>,
 ) -> ExitCode {
-    let mut settings = match settings {
+    let settings = match settings {
         Ok(settings) => settings,
         Err(error) => return fail(&error, EXIT_USAGE),
     };
+    // The settings keep what the file says, for reloads to compare with.
+    let mut log = settings.log.clone();
     // A variable that is not even text fails as a filter.
     let variable = std::env::var_os(logging::FILTER_VARIABLE);
     let variable = variable.as_ref().map(|value| value.to_string_lossy());
-    if let Err(error) = settings.log.override_filter(filter, variable.as_deref()) {
-        return fail(&error, EXIT_USAGE);
-    }
-    settings.log.format = format.unwrap_or(settings.log.format);
-    if let Err(error) = logging::start(&settings.log) {
-        return fail(&error, EXIT_FAILURE);
-    }
-    match crate::app::run(settings) {
+    let overridden_by = match log.override_filter(filter, variable.as_deref()) {
+        Ok(overridden_by) => overridden_by,
+        Err(error) => return fail(&error, EXIT_USAGE),
+    };
+    log.format = format.unwrap_or(log.format);
+    let log = match logging::start(&log, overridden_by) {
+        Ok(log) => log,
+        Err(error) => return fail(&error, EXIT_FAILURE),
+    };
+    match crate::app::run(settings, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_configuration() => fail(&error, EXIT_USAGE),
         Err(error) => fail(&error, EXIT_FAILURE),

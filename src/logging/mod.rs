@@ -2,8 +2,8 @@
 
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::config::LogSettings;
 use crate::config::suggest::did_you_mean;
@@ -39,6 +39,10 @@ impl LogFilter {
             Ok(_) => Ok(Self(text)),
             Err(error) => Err(FilterError::Malformed(error.to_string())),
         }
+    }
+
+    fn compile(&self) -> Result<EnvFilter, LogError> {
+        EnvFilter::builder().parse(&self.0).map_err(|error| LogError::Setup(error.into()))
     }
 
     /// The text it was read from.
@@ -108,21 +112,42 @@ impl Remedy for LogError {
 }
 
 impl LogSettings {
-    /// Applies what goes before the file: the flag, or else the environment variable.
+    /// Applies what goes before the file: the flag, or else the environment variable. Returns its
+    /// name, if there was any.
     pub fn override_filter(
         &mut self,
         flag: Option<LogFilter>,
         variable: Option<&str>,
-    ) -> Result<(), LogError> {
+    ) -> Result<Option<&'static str>, LogError> {
         let variable = variable.filter(|text| !text.trim().is_empty());
         match (flag, variable) {
-            (Some(filter), _) => self.filter = filter,
+            (Some(filter), _) => {
+                self.filter = filter;
+                Ok(Some("--log-level"))
+            }
             (None, Some(text)) => {
                 self.filter = LogFilter::parse(text).map_err(LogError::Variable)?;
+                Ok(Some(FILTER_VARIABLE))
             }
-            (None, None) => {}
+            (None, None) => Ok(None),
         }
-        Ok(())
+    }
+}
+
+/// Changes what is logged while the process runs.
+pub struct LogControl {
+    replace: Box<dyn Fn(EnvFilter) -> Result<(), reload::Error>>,
+    /// The flag or variable that goes before the file's filter, if there is one.
+    pub overridden_by: Option<&'static str>,
+}
+
+impl LogControl {
+    /// Puts another filter in force.
+    ///
+    /// # Errors
+    /// When the subscriber refuses it; the one in force stays.
+    pub fn set(&self, filter: &LogFilter) -> Result<(), LogError> {
+        (self.replace)(filter.compile()?).map_err(|error| LogError::Setup(error.into()))
     }
 }
 
@@ -130,21 +155,36 @@ impl LogSettings {
 ///
 /// Timestamps are UTC in RFC 3339. Text is coloured on a terminal unless `NO_COLOR` is set. A
 /// line that cannot be written is lost without a further word: there is nowhere left to say it.
-pub fn start(settings: &LogSettings) -> Result<(), LogError> {
-    let filter = EnvFilter::builder()
-        .parse(settings.filter.as_str())
-        .map_err(|error| LogError::Setup(error.into()))?;
+///
+/// `overridden_by` is what [`LogSettings::override_filter`] returned.
+pub fn start(
+    settings: &LogSettings,
+    overridden_by: Option<&'static str>,
+) -> Result<LogControl, LogError> {
+    let filter = settings.filter.compile()?;
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && !no_color)
         .log_internal_errors(false);
-    match settings.format {
-        LogFormat::Text => builder.compact().try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    }
-    .map_err(LogError::Setup)
+    let replace: Box<dyn Fn(EnvFilter) -> _>;
+    let started = match settings.format {
+        LogFormat::Text => {
+            let builder = builder.compact().with_filter_reloading();
+            let handle = builder.reload_handle();
+            replace = Box::new(move |filter| handle.reload(filter));
+            builder.try_init()
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            replace = Box::new(move |filter| handle.reload(filter));
+            builder.try_init()
+        }
+    };
+    started.map_err(LogError::Setup)?;
+    Ok(LogControl { replace, overridden_by })
 }
 
 fn check_bare_word(directive: &str) -> Result<(), FilterError> {
@@ -203,12 +243,13 @@ mod tests {
         let filter_after = |flag: Option<&str>, variable: Option<&str>| {
             let mut log = LogSettings::default();
             let flag = flag.map(|text| LogFilter::parse(text).unwrap());
-            log.override_filter(flag, variable).map(|()| log.filter.0)
+            log.override_filter(flag, variable).map(|by| (log.filter.0, by))
         };
-        assert_eq!(filter_after(None, None).unwrap(), "info");
-        assert_eq!(filter_after(None, Some("")).unwrap(), "info");
-        assert_eq!(filter_after(None, Some("debug")).unwrap(), "debug");
-        assert_eq!(filter_after(Some("trace"), Some("debug")).unwrap(), "trace");
+        let after = |flag, variable| filter_after(flag, variable).unwrap();
+        assert_eq!(after(None, None), ("info".to_owned(), None));
+        assert_eq!(after(None, Some("")), ("info".to_owned(), None));
+        assert_eq!(after(None, Some("debug")), ("debug".to_owned(), Some("RINGTIDE_LOG")));
+        assert_eq!(after(Some("trace"), Some("debug")), ("trace".to_owned(), Some("--log-level")));
         assert!(matches!(filter_after(None, Some("loud")), Err(LogError::Variable(_))));
     }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::common::{Ask, Binary, Client, file, hash};
+use crate::common::{Ask, Binary, Client, RINGTIDE, file, hash};
 
 fn start(mode: &str, list: &str) -> (Binary, Client) {
     let binary = Binary::tracker(&["--access-mode", mode, "--access-file", list]);
@@ -77,4 +77,48 @@ fn without_a_list_a_reload_changes_nothing() {
     binary.signal(Signal::SIGHUP);
     binary.event("nothing to reload: SIGHUP reads the access list again, and none is set");
     assert_eq!(client.announce(&Ask::leecher(hash(1), 1001)).counts(), (0, 1));
+}
+
+fn configured(path: &str, flags: &[&str]) -> Binary {
+    let mut command = Command::new(RINGTIDE);
+    command.args(["run", "-c", path, "--log-format", "json"]).args(flags);
+    Binary::spawn(command)
+}
+
+fn level(level: &str) -> String {
+    format!("workers = 1\nlog.level = \"{level}\"\n[tracker]\nlisten = [\"127.0.0.1:0\"]\n")
+}
+
+#[test]
+fn the_log_takes_up_another_level() {
+    let (_directory, path) = file("r.toml", level("info"));
+    let binary = configured(&path, &[]);
+    let client = Client::new(binary.serving());
+    let reload = |text: &str| {
+        fs::write(&path, level(text)).unwrap();
+        binary.signal(Signal::SIGHUP);
+    };
+    reload("debug");
+    assert_eq!(binary.event("log level changed")["filter"], "debug");
+    binary.nth_event("configuration reloaded", 1);
+    // At "warn" a reload says nothing but what needs a restart.
+    fs::write(&path, level("warn").replace("workers = 1", "workers = 2")).unwrap();
+    binary.signal(Signal::SIGHUP);
+    binary.event("a change of workers needs a restart");
+    assert_eq!(binary.events_of("configuration reloaded").len(), 1);
+    reload("info");
+    binary.nth_event("log level changed", 2);
+    binary.nth_event("configuration reloaded", 2);
+    assert_eq!(client.announce(&Ask::leecher(hash(1), 1001)).counts(), (0, 1));
+}
+
+#[test]
+fn a_level_from_the_command_line_stays() {
+    let (_directory, path) = file("r.toml", level("warn"));
+    let binary = configured(&path, &["--log-level", "info"]);
+    binary.serving();
+    fs::write(&path, level("error")).unwrap();
+    binary.signal(Signal::SIGHUP);
+    binary.event("a change of log.level has no effect: --log-level goes before it");
+    binary.event("configuration reloaded");
 }
