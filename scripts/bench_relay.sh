@@ -18,7 +18,8 @@ each could make them; "gro" input does too, but GRO for UDP forwarding, which tu
 on, puts it together again; "super" input reaches the relay whole. The generator and the receiver
 share one core, the relay has another. Rounds are interleaved and medians taken. Prints a table;
 target/bench gets relay.json and relay.svg.
-Needs root. Touches nothing but the namespaces that it makes, and removes them.
+Needs root, and installs packages that are missing, such as smcroute and socat. Touches no network
+but the namespaces that it makes, and removes them.
 
   --rounds N     how often everything is measured [default: 3]
   --seconds N    how long each run sends [default: 2]

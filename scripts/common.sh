@@ -36,6 +36,17 @@ one_of() {
     wrong "$flag needs one of: $*"
 }
 
+# Installs Debian packages, as root. The package lists may be absent or old.
+install_packages() {
+    echo "Installing $*" >&2
+    apt_install "$@" || { apt-get update -q >&2 && apt_install "$@"; }
+}
+
+apt_install() {
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+        -o DPkg::Lock::Timeout=120 "$@" >&2 </dev/null
+}
+
 # Checks what a build needs and says how to get what is missing.
 require_cargo() {
     local needed found

@@ -3,15 +3,19 @@
 # Sourced after common.sh. Whatever ends the script, `lab_close` removes what was made here, and
 # nothing else. If not even that runs, processes die with the script (PR_SET_PDEATHSIG).
 
-# lab_open COMMAND:PACKAGE...: checks for root and for commands, beside those that every laboratory
-# needs. Calls lab_close at the end; a signal ends the script by way of it.
+# lab_open COMMAND:PACKAGE...: checks for root, and installs the Debian packages of commands that are
+# missing, beside those that every laboratory needs. Calls lab_close at the end; a signal ends the
+# script by way of it.
 lab_open() {
     ((EUID == 0)) || die "network namespaces need root: run this with sudo"
-    local missing=() tool
-    for tool in taskset:util-linux setpriv:util-linux python3:python3 "$@"; do
+    local missing=() tool tools=(taskset:util-linux setpriv:util-linux python3:python3 "$@")
+    for tool in "${tools[@]}"; do
         command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
     done
-    ((${#missing[@]} == 0)) || die "missing. On Debian: apt-get install ${missing[*]}"
+    if ((${#missing[@]} > 0)); then
+        install_packages "${missing[@]}" ||
+            die "missing, and not to be installed here: ${missing[*]}"
+    fi
     mapfile -t lab_cores < <(python3 -c 'import os
 for core in sorted(os.sched_getaffinity(0)): print(core)')
     lab_directory=$(mktemp -d "${TMPDIR:-/tmp}/ringtide-lab.XXXXXX")

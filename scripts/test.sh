@@ -70,16 +70,8 @@ provide_packages() {
             warn "Tests that need these packages are SKIPPED: ${missing[*]}." \
                 "To run them: apt-get install ${missing[*]}"
     elif ((${#missing[@]} > 0)); then
-        echo "Installing ${missing[*]}"
-        # The package lists may be absent or old.
-        install_packages "${missing[@]}" ||
-            { apt-get update -q && install_packages "${missing[@]}"; }
+        install_packages "${missing[@]}"
     fi
-}
-
-install_packages() {
-    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
-        -o DPkg::Lock::Timeout=120 "$@"
 }
 
 check_scripts() {
