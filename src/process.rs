@@ -243,6 +243,7 @@ fn start_relay(
         sockets: Arc::clone(&plan.table),
         control: Arc::clone(&plan.control),
         shared: Arc::clone(shared),
+        counters: Arc::clone(&plan.counters),
     });
     RelayControl::new(settings.clone(), workers.collect())
 }

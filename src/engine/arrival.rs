@@ -64,5 +64,9 @@ impl Handler for Discard<'_> {
         self.0.dropped(DropReason::Shutdown);
     }
 
+    fn on_frame<T: Transmit>(&mut self, _: Now, _: &Frame<'_>, _: &mut T) {
+        self.0.count(Counter::FramesLostToShutdown);
+    }
+
     fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
 }

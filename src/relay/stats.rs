@@ -31,11 +31,15 @@ pub enum RelayDrop {
     Oversized,
     /// The output is down: its interface is missing or its socket cannot be opened.
     OutputDown,
+    /// The worker panicked while it handled it.
+    Panic,
+    /// It was received, but not handled before the worker stopped, or was restarted.
+    Shutdown,
 }
 
 impl RelayDrop {
     /// Every reason, in order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::NoRule,
         Self::NotUdp,
         Self::Malformed,
@@ -49,6 +53,8 @@ impl RelayDrop {
         Self::SendError,
         Self::Oversized,
         Self::OutputDown,
+        Self::Panic,
+        Self::Shutdown,
     ];
 
     /// The name used in logs, JSON and metrics.
@@ -67,6 +73,8 @@ impl RelayDrop {
             Self::SendError => "send_error",
             Self::Oversized => "oversized",
             Self::OutputDown => "output_down",
+            Self::Panic => "panic",
+            Self::Shutdown => "shutdown",
         }
     }
 }
@@ -143,6 +151,12 @@ impl FlowSnapshot {
         self.sends += other.sends;
         self.last_seen_s = self.last_seen_s.max(other.last_seen_s);
         self.drops.iter_mut().zip(other.drops).for_each(|(sum, part)| *sum += part);
+        self
+    }
+
+    /// These figures with so many more dropped.
+    pub fn with_dropped(mut self, reason: RelayDrop, packets: u64) -> Self {
+        self.drops[reason as usize] += packets;
         self
     }
 

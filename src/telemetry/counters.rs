@@ -39,6 +39,10 @@ counted! {
         PacketsSent = "packets_sent", "Datagrams that the kernel accepted for sending.";
         BytesSent = "bytes_sent", "Payload bytes of the datagrams accepted for sending.";
         FramesReceived = "frames_received", "Link-layer frames taken from packet sockets.";
+        FramesLostToPanic = "frames_lost_to_panic",
+            "Frames that the worker handled when it panicked.";
+        FramesLostToShutdown = "frames_lost_to_shutdown",
+            "Frames received, but not handled before the worker stopped.";
         Iterations = "iterations", "Turns of the event loop.";
         ReceiveRearms = "receive_rearms", "Multishot receives started, the first time included.";
         ReceiveErrors = "receive_errors",

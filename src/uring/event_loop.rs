@@ -61,6 +61,8 @@ pub struct EventLoop<'r> {
     wake_armed: bool,
     /// Set while a handler has a packet, so that a panic can be accounted for.
     pub(super) handling: bool,
+    /// The same for a frame.
+    pub(super) handling_frame: bool,
     /// Set once the loop stops: what ends is not started again.
     pub(super) stopping: bool,
 }
@@ -72,7 +74,7 @@ pub(super) struct Pools {
     pub(super) slots: SendSlots,
     /// Frames held back because too few transmit slots are free, oldest first. At most one for
     /// each frame buffer.
-    deferred: VecDeque<(u16, Buffer)>,
+    pub(super) deferred: VecDeque<(u16, Buffer)>,
     /// Where the wake-up read puts its eight bytes.
     wake_value: Box<u64>,
 }
@@ -119,6 +121,7 @@ impl<'r> EventLoop<'r> {
             clock,
             wake_armed: false,
             handling: false,
+            handling_frame: false,
             stopping: false,
         })
     }
@@ -240,7 +243,9 @@ impl<'r> EventLoop<'r> {
             let header = pools.sockets.header(Receives::Frames);
             let Some(frame) = unwrap_frame(socket, header, &buffer) else { continue };
             let transmit = transmit!(self.queues, pools.slots, self.plan.counters);
+            self.handling_frame = true;
             handler.on_frame(now, &frame, transmit);
+            self.handling_frame = false;
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::event_loop::EventLoop;
 use crate::engine::{Discard, TICK_INTERVAL};
 use crate::handler::{Handler, Now};
-use crate::telemetry::DropReason;
+use crate::telemetry::{Counter, DropReason};
 
 impl EventLoop<'_> {
     /// Ends the loop in good order: what was received is still answered, until the control's
@@ -48,6 +48,13 @@ impl Drop for EventLoop<'_> {
             self.plan.counters.dropped(DropReason::Panic);
             self.handling = false;
         }
+        if self.handling_frame {
+            self.plan.counters.count(Counter::FramesLostToPanic);
+            self.handling_frame = false;
+        }
+        // Their buffers go home here. What arrives from now on is counted by `Discard`.
+        let held_back = self.pools.deferred.drain(..).count() as u64;
+        self.plan.counters.add(Counter::FramesLostToShutdown, held_back);
         if self.drain() {
             // SAFETY: nothing is outstanding: no operation of this ring refers to the pools any
             // more, and this is the only place that drops them.

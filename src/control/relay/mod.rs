@@ -29,6 +29,7 @@ use crate::net::packet_socket::PacketError;
 use crate::relay::stats::FlowCounters;
 use crate::relay::table::{RelayTable, SharedTable, TableRule};
 use crate::relay::{Dscp, RelaySettings, Rule, Ttl};
+use crate::telemetry::Counters;
 
 /// How the control thread reaches one worker's relay.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct RelayWorker {
     pub control: Arc<WorkerControl>,
     /// The rules it goes by.
     pub shared: Arc<SharedTable>,
+    /// What its loop counts.
+    pub counters: Arc<Counters>,
 }
 
 impl RelayWorker {
@@ -160,8 +163,8 @@ impl RelayControl {
         Ok(())
     }
 
-    /// Has as many frame buffers as the largest fan-out asks for. They do not become fewer: those
-    /// that are out cannot be told from those that are not needed.
+    /// Has as many frame buffers in use as the largest fan-out asks for, and never fewer than
+    /// before: the kernel does not give back what it was lent.
     fn widen_pools(&mut self) {
         let needed = usize::from(self.settings.frame_buffers_per_worker());
         if needed <= self.frame_buffers {

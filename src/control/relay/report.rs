@@ -4,9 +4,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tracing::info;
 
-use super::RelayControl;
+use super::{RelayControl, RelayWorker};
 use crate::control::report::{named_counts, per_second, tenth};
 use crate::relay::stats::{FlowSnapshot, RelayDrop};
+use crate::telemetry::Counter;
 
 /// Figures of everything.
 #[derive(Clone, Debug, Default)]
@@ -50,10 +51,7 @@ impl RelayControl {
         });
         RelayFigures {
             rules: rules.collect(),
-            unmatched: sum(&mut self
-                .workers
-                .iter()
-                .map(|worker| worker.shared.unmatched.snapshot())),
+            unmatched: sum(&mut self.workers.iter().map(unmatched)),
             kernel_drops: self.inputs.kernel_drops(),
         }
     }
@@ -143,6 +141,18 @@ fn log_total(line: &str, rule: &str, output: &str, total: &FlowSnapshot) {
         last_seen = last_seen(total),
         "{line}"
     );
+}
+
+/// What belongs to no rule on one worker. The loop counts what never reached the relay.
+fn unmatched(worker: &RelayWorker) -> FlowSnapshot {
+    let counted = worker.counters.snapshot();
+    let lost = [
+        (RelayDrop::Panic, Counter::FramesLostToPanic),
+        (RelayDrop::Shutdown, Counter::FramesLostToShutdown),
+    ];
+    lost.into_iter().fold(worker.shared.unmatched.snapshot(), |figures, (reason, counter)| {
+        figures.with_dropped(reason, counted.get(counter))
+    })
 }
 
 /// When a datagram last went through, in UTC (RFC 3339).
