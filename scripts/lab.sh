@@ -3,9 +3,9 @@
 # Sourced after common.sh. Whatever ends the script, `lab_close` removes what was made here, and
 # nothing else. If not even that runs, processes die with the script (PR_SET_PDEATHSIG).
 
-# lab_open COMMAND:PACKAGE...: checks for root, and installs the Debian packages of commands that are
-# missing, beside those that every laboratory needs. Calls lab_close at the end; a signal ends the
-# script by way of it.
+# lab_open COMMAND:PACKAGE...: checks for root, and installs the Debian packages of commands that
+# are missing, beside those that every laboratory needs. Calls lab_close at the end; a signal ends
+# the script by way of it.
 lab_open() {
     ((EUID == 0)) || die "network namespaces need root: run this with sudo"
     local missing=() tool tools=(taskset:util-linux setpriv:util-linux python3:python3 "$@")
