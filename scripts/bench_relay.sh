@@ -11,13 +11,13 @@ usage() {
 Usage: scripts/bench_relay.sh [OPTION]...
 
 Generator -> one relay -> receiver, over veth: ringtide with offload auto and off, the kernel's
-multicast routing (set up by smcroute) and socat, one after the other on the same cables, as fast as
-the generator goes. The generator always sends super-packets: "single" input is cut into datagrams by
-the kernel of the sending side, so that they reach the relay one by one and faster than a send for
-each could make them; "gro" input does too, but GRO for UDP forwarding, which tune_kernel.sh switches
-on, puts it together again; "super" input reaches the relay whole. The generator and the receiver
-share one core, the relay has another. Rounds are interleaved and medians taken. Prints a table;
-target/bench gets relay.json and relay.svg.
+multicast routing (set up by smcroute) and socat, one after the other on the same cables, as fast
+as the generator goes. The generator always sends super-packets: "single" input is cut into
+datagrams by the kernel of the sending side, so that they reach the relay one by one and faster
+than a send for each could make them; "gro" input does too, but GRO for UDP forwarding, which
+tune_kernel.sh switches on, puts it together again; "super" input reaches the relay whole. The
+generator and the receiver share one core, the relay has another. Rounds are interleaved and
+medians taken. Prints a table; target/bench gets relay.json and relay.svg.
 Needs root, and installs packages that are missing, such as smcroute and socat. Touches no network
 but the namespaces that it makes, and removes them.
 

@@ -25,8 +25,9 @@ generator makes; *overrun* is the share of what was forwarded that came too fast
 which shares its core with the generator. *CPU of relay* is processor time of the relay's process \
 per forwarded datagram. *CPU of hop* adds what the generator and the kernel's interrupt threads \
 spend above their cost without any relay: over veth the sender's core does the first part of \
-receiving, and all of the kernel's routing. *CPU of receiver* is processor time of the receiver per \
-datagram that reached it, which depends on what the relay sends: super-packets or single ones."""
+receiving, and all of the kernel's routing. *CPU of receiver* is processor time of the receiver \
+per datagram that reached it, which depends on what the relay sends: super-packets or single \
+ones."""
 
 
 def main():
