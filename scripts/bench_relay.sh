@@ -24,6 +24,7 @@ but the namespaces that it makes, and removes them.
   --rounds N     how often everything is measured [default: 3]
   --seconds N    how long each run sends [default: 2]
   --quick        1400 and 64 bytes, one output, without socat, 0.7 s each: about 3 minutes
+  --engine NAME  what drives ringtide: auto, io_uring or epoll [default: auto]
   --markdown     print the table as a section of developer_docs/benchmarks.md
   -h, --help     print this
 
@@ -66,6 +67,7 @@ read_options() {
                 relays=(auto off kernel)
                 milliseconds=700
                 ;;
+            --engine) engine=$(one_of "$1" "${2:-}" auto io_uring epoll) && shift ;;
             --markdown) format=markdown ;;
             -h | --help) usage && exit 0 ;;
             *) wrong "unknown argument $1" ;;
@@ -144,7 +146,7 @@ start_relay() {
                 outputs+=(--output "$group@out$output")
             done
             lab_start relay relay "$core" "$ringtide" --log-format json relay --workers 1 \
-                --offload "$1" --input "$group@feed" "${outputs[@]}"
+                --engine "$engine" --offload "$1" --input "$group@feed" "${outputs[@]}"
             lab_ready relay "$lab_pid" '"serving"'
             ;;
         kernel)
@@ -233,6 +235,7 @@ milliseconds=2000
 sizes=(64 512 1400 8900)
 fanouts=(1 3 8)
 relays=(auto off kernel socat)
+engine=auto
 format=table
 group=239.77.0.1:5000
 relay_pid=""

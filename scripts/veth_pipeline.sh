@@ -22,6 +22,7 @@ Needs root. Touches nothing but the namespaces that it makes, and removes them.
   --segment on|off     whether the generator sends super-packets [default: on]
   --offload auto|off   off: each relay receives and sends one datagram at a time [default: auto]
   --workers N          workers of each relay [default: 1]
+  --engine NAME        what drives the relays: auto, io_uring or epoll [default: auto]
   --json               print the figures as one JSON object
   -h, --help           print this
 
@@ -51,6 +52,7 @@ read_options() {
             --workers) workers=$(number "$@" 1 64) ;;
             --segment) segment=$(one_of "$1" "${2:-}" on off) ;;
             --offload) offload=$(one_of "$1" "${2:-}" auto off) ;;
+            --engine) engine=$(one_of "$1" "${2:-}" auto io_uring epoll) ;;
             --json) format=json ;;
             -h | --help) usage && exit 0 ;;
             *) wrong "unknown argument $1" ;;
@@ -82,7 +84,7 @@ start_relays() {
     for ((hop = 1; hop <= hops; hop++)); do
         lab_start "hop$hop" "hop$hop" "$(lab_core $((1 + (hop - 1) * workers)) "$workers")" \
             "$ringtide" --log-format json relay --workers "$workers" --report-interval 1s \
-            --offload "$offload" --input "239.77.0.$hop:5000@in" \
+            --engine "$engine" --offload "$offload" --input "239.77.0.$hop:5000@in" \
             --output "239.77.0.$((hop + 1)):5000@out"
         pid[hop]=$lab_pid
     done
@@ -138,6 +140,7 @@ hops=3
 flows=1
 segment=on
 offload=auto
+engine=auto
 workers=1
 format=table
 relays=()

@@ -18,6 +18,7 @@ use crate::logging::{LogControl, RateLimited};
 use crate::process::{Process, ProcessError};
 use crate::reload::reload;
 use crate::telemetry::Snapshot;
+use crate::worker::StartError;
 
 /// Why ringtide could not run.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,9 @@ impl Remedy for RunError {
     fn remedy(&self) -> Option<String> {
         match self {
             Self::Cores(error) => error.remedy(),
+            Self::Process(ProcessError::Start(StartError::Ring(_))) => {
+                Some("or go without io_uring: engine = \"auto\" or \"epoll\" (--engine)".to_owned())
+            }
             Self::Process(_) | Self::Signals(_) => None,
         }
     }
@@ -89,12 +93,13 @@ pub fn run(mut settings: Settings, log: &LogControl) -> Result<(), RunError> {
 }
 
 fn log_serving(settings: &Settings, process: &Process, workers: usize) {
+    let engine = process.engine().name();
     if settings.tracker.is_none() {
-        return info!(workers, "serving");
+        return info!(workers, engine, "serving");
     }
     let addresses: Vec<_> = process.addresses().map(|address| address.to_string()).collect();
     let steering = steering_state(settings, workers, process.is_steered());
-    info!(listen = %addresses.join(", "), workers, steering, "serving");
+    info!(listen = %addresses.join(", "), workers, engine, steering, "serving");
 }
 
 fn steering_state(settings: &Settings, workers: usize, steered: bool) -> &'static str {

@@ -1,8 +1,8 @@
-//! A BitTorrent UDP tracker and a multicast relay, driven by one io_uring loop per core.
+//! A BitTorrent UDP tracker and a multicast relay, driven by one io_uring or epoll loop per core.
 //!
 //! The library holds everything the `ringtide` binary does. Its layers point down only: the
-//! worker runs a loop from [`uring`], the loop feeds a [`handler::Handler`], and handlers such
-//! as the tracker are plain functions of bytes and time that never see the ring.
+//! worker runs a loop from [`uring`] or [`epoll`], the loop feeds a [`handler::Handler`], and
+//! handlers such as the tracker are plain functions of bytes and time that never see the engine.
 
 pub mod app;
 pub mod cli;
@@ -10,6 +10,8 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod engine;
+#[allow(unsafe_code)]
+pub mod epoll;
 pub mod error;
 pub mod handler;
 pub mod jobs;

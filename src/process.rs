@@ -26,7 +26,7 @@ use crate::tracker::connection_key::{KeyFileError, RandomKeyError, key_from_file
 use crate::tracker::handler::{Tracker, TrackerParts};
 use crate::tracker::policy::{Policy, SharedPolicy};
 use crate::tracker::store::{Secrets, Shards};
-use crate::worker::{StartError, Workers};
+use crate::worker::{StartError, Workers, choose_engine};
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,7 @@ pub struct Process {
     relay: Option<RelayControl>,
     addresses: Vec<SocketAddr>,
     steered: bool,
+    engine: Engine,
 }
 
 impl Process {
@@ -92,7 +93,9 @@ impl Process {
         let policy = SharedPolicy::new(policy);
         let hands = deal(groups, cores.len());
         let sockets = hands.iter().flatten().cloned().collect();
-        let plans = plan_workers(settings, cores, hands)?;
+        let sizes = settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes);
+        let engine = choose_engine(settings.engine, sizes);
+        let plans = plan_workers(settings, engine, sizes, cores.iter().zip(hands))?;
         let tables: Vec<Arc<SharedTable>> = plans.iter().map(|_| Arc::default()).collect();
         let relay = settings.relay.as_ref().map(|relay| start_relay(relay, &plans, &tables));
         let relay = relay.transpose()?;
@@ -112,7 +115,7 @@ impl Process {
             }
         };
         let workers = Some(Workers::start(plans, Clock::start(), make_jobs)?);
-        Ok(Self { workers, counters, sockets, shards, policy, relay, addresses, steered })
+        Ok(Self { workers, counters, sockets, shards, policy, relay, addresses, steered, engine })
     }
 
     /// The bound addresses, with the ports that were chosen where 0 was asked for.
@@ -123,6 +126,11 @@ impl Process {
     /// Whether the kernel steers every request to the worker that owns its torrent.
     pub fn is_steered(&self) -> bool {
         self.steered
+    }
+
+    /// What drives the workers' loops.
+    pub fn engine(&self) -> Engine {
+        self.engine
     }
 
     /// What all workers counted so far.
@@ -265,10 +273,11 @@ const POLICY_WAIT_STEP: Duration = Duration::from_millis(10);
 /// Enough for a turn of single datagrams at the usual fan-out; what finds no slot waits a turn.
 const RELAY_SEND_SLOTS: u16 = 4096;
 
-fn plan_workers(
+fn plan_workers<'a>(
     settings: &Settings,
-    cores: &[usize],
-    hands: Vec<Vec<Arc<BoundSocket>>>,
+    engine: Engine,
+    sizes: LoopSizes,
+    workers: impl Iterator<Item = (&'a usize, Vec<Arc<BoundSocket>>)>,
 ) -> Result<Vec<WorkerPlan>, ProcessError> {
     let plan = |(index, (core, hand)): (usize, (&usize, Vec<Arc<BoundSocket>>))| {
         let control =
@@ -280,11 +289,11 @@ fn plan_workers(
             table: Arc::new(SocketTable::new(lent)),
             counters: Arc::new(Counters::default()),
             control: Arc::new(control),
-            engine: Engine::IoUring,
-            sizes: settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes),
+            engine,
+            sizes,
         })
     };
-    cores.iter().zip(hands).enumerate().map(plan).collect()
+    workers.enumerate().map(plan).collect()
 }
 
 /// One warning for each kind of buffer, with the sysctl that allows more.

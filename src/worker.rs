@@ -1,6 +1,7 @@
 //! Worker threads: pinned, each with a loop of its own, restarted when they panic.
 
 use std::cell::Cell;
+use std::error::Error;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,17 +10,29 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
+use crate::engine::{Engine, EngineChoice, LoopSizes};
 pub use crate::engine::{WorkerControl, WorkerPlan};
+use crate::epoll;
+use crate::error::causes;
 use crate::handler::Handler;
 use crate::telemetry::Counter;
-use crate::uring::{EventLoop, Ring, RingError};
+use crate::uring::{self, Ring, RingError};
 
 /// Why the workers could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The ring cannot be built here.
+    /// The ring cannot be built here, or broke.
     #[error(transparent)]
     Ring(#[from] RingError),
+    /// The epoll cannot be built here, or broke.
+    #[error("the epoll loop could not be built")]
+    Epoll(#[source] io::Error),
+    /// A panic, which is in the log.
+    #[error("worker {index} died while it started")]
+    Died {
+        /// Which worker.
+        index: usize,
+    },
     /// The system gives no more threads.
     #[error(
         "worker {index} got no thread; raise the limits on processes and memory (`ulimit -u`, \
@@ -31,6 +44,27 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// The engine to run on. By itself it takes io_uring where a loop of these sizes can be built,
+/// and otherwise epoll, and logs why.
+pub fn choose_engine(choice: EngineChoice, sizes: LoopSizes) -> Engine {
+    match choice {
+        EngineChoice::Only(engine) => engine,
+        EngineChoice::Auto => match uring::probe(sizes) {
+            Ok(()) => Engine::IoUring,
+            Err(error) => {
+                tracing::warn!("running on epoll, because {}", one_line(&error));
+                Engine::Epoll
+            }
+        },
+    }
+}
+
+/// An error with what is behind it.
+fn one_line(error: &(dyn Error + 'static)) -> String {
+    let causes: Vec<String> = causes(Some(error)).map(ToString::to_string).collect();
+    causes.join(": ")
 }
 
 /// The running workers.
@@ -67,16 +101,14 @@ impl Workers {
                 }
             }
             workers.controls.push(control);
-            ready.push(receiver);
+            ready.push((index, receiver));
         }
-        for receiver in ready {
+        for (index, receiver) in ready {
             // A worker that dies before it answers has logged its panic.
-            let answer = receiver.recv().unwrap_or_else(|_| {
-                Err(RingError::Other(io::Error::other("the worker died while it started")))
-            });
+            let answer = receiver.recv().unwrap_or(Err(StartError::Died { index }));
             if let Err(error) = answer {
                 workers.stop();
-                return Err(error.into());
+                return Err(error);
             }
         }
         Ok(workers)
@@ -93,11 +125,11 @@ impl Workers {
     }
 }
 
-/// A worker's life: loops until it is asked to stop, across panics and broken rings.
+/// A worker's life: loops until it is asked to stop, across panics and broken loops.
 fn work<H: Handler>(
     plan: &WorkerPlan,
     clock: Clock,
-    started: &mpsc::Sender<Result<(), RingError>>,
+    started: &mpsc::Sender<Result<(), StartError>>,
     make_handler: &(impl Fn(usize) -> H + Send + Sync),
 ) {
     if let Some(core) = plan.core
@@ -112,11 +144,11 @@ fn work<H: Handler>(
         // Nothing is left half-done behind a panic: the loop drains itself when it unwinds, and
         // shared shards are checked by whoever locks them next.
         let turn = catch_unwind(AssertUnwindSafe(|| {
-            let mut ring = Ring::open(plan)?;
-            let mut event_loop = EventLoop::new(&mut ring, plan.clone(), clock)?;
-            let mut handler = make_handler(plan.index);
-            started.make(Ok(()));
-            event_loop.run(&mut handler).map_err(RingError::Other)
+            serve(plan, clock, || {
+                let handler = make_handler(plan.index);
+                started.make(Ok(()));
+                handler
+            })
         }));
         match turn {
             Ok(Ok(())) => return,
@@ -125,8 +157,7 @@ fn work<H: Handler>(
                 tracing::error!(worker = plan.index, %error, "restarting the worker's loop");
             }
             Err(_) if !started.made.get() => {
-                let died = io::Error::other("the worker panicked while it started");
-                return started.make(Err(RingError::Other(died)));
+                return started.make(Err(StartError::Died { index: plan.index }));
             }
             Err(_) => tracing::error!(worker = plan.index, "restarting the worker after a panic"),
         }
@@ -139,14 +170,34 @@ fn work<H: Handler>(
     }
 }
 
+/// Builds a loop, then has `begin` make its handler, and serves until the end.
+fn serve<H: Handler>(
+    plan: &WorkerPlan,
+    clock: Clock,
+    begin: impl FnOnce() -> H,
+) -> Result<(), StartError> {
+    match plan.engine {
+        Engine::IoUring => {
+            let mut ring = Ring::open(plan)?;
+            let mut event_loop = uring::EventLoop::new(&mut ring, plan.clone(), clock)?;
+            Ok(event_loop.run(&mut begin()).map_err(RingError::Other)?)
+        }
+        Engine::Epoll => {
+            let event_loop = epoll::EventLoop::new(plan.clone(), clock);
+            let mut event_loop = event_loop.map_err(StartError::Epoll)?;
+            event_loop.run(&mut begin()).map_err(StartError::Epoll)
+        }
+    }
+}
+
 /// The one word a worker says when it has started, or cannot.
 struct Announcement<'a> {
-    to: &'a mpsc::Sender<Result<(), RingError>>,
+    to: &'a mpsc::Sender<Result<(), StartError>>,
     made: Cell<bool>,
 }
 
 impl Announcement<'_> {
-    fn make(&self, result: Result<(), RingError>) {
+    fn make(&self, result: Result<(), StartError>) {
         if !self.made.replace(true) {
             // Nobody listens any more when another worker failed first.
             let _ = self.to.send(result);

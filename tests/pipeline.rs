@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/engine.rs"]
+mod engine;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -37,7 +40,9 @@ fn everything_arrives(arguments: &str) {
             .write_all(b"NOT TESTED: RINGTIDE_SKIP_NAMESPACES=1 skips the veth pipeline\n");
         return;
     }
-    let output = pipeline(&format!("--packets 100000 --rate 20000 --json {arguments}"));
+    let engine = engine::engine().name();
+    let load = "--packets 100000 --rate 20000 --json";
+    let output = pipeline(&format!("{load} --engine {engine} {arguments}"));
     let complaint = String::from_utf8_lossy(&output.stderr);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{arguments}: {text}\n{complaint}");

@@ -11,9 +11,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Ask, Client, DEADLINE, Fleet, eventually, hash};
+use common::{Ask, Client, DEADLINE, Fleet, engine, eventually, hash};
 use fastrand::Rng;
-use ringtide::engine::LoopSizes;
+use ringtide::engine::{Engine, LoopSizes};
 use ringtide::telemetry::{Counter, DropReason, Snapshot};
 use ringtide::tracker::TrackerSettings;
 
@@ -225,7 +225,12 @@ fn tiny_pools_run_dry_and_recover() {
     }
     let total = fleet.total();
     assert!(total.get(Counter::ReceiveRearms) > 1000, "buffers never ran out");
-    assert!(total.dropped(DropReason::SendSlotsFull) > 100, "slots never ran out");
+    let full = total.dropped(DropReason::SendSlotsFull);
+    match engine() {
+        Engine::IoUring => assert!(full > 100, "slots never ran out"),
+        // What has no slot is sent at once.
+        Engine::Epoll => assert_eq!(full, 0),
+    }
     assert!(total.dropped(DropReason::Truncated) > 0);
     fleet.started.stop_and_check();
 }

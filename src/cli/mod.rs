@@ -16,11 +16,12 @@ use self::tracker::TrackerArgs;
 use crate::config::limit::{self, Limit, Quantity, Seconds};
 use crate::config::suggest::did_you_mean;
 use crate::config::{self, ConfigError, Problem, Settings, WorkerCount};
+use crate::engine::EngineChoice;
 use crate::error::{Remedy, describe};
 use crate::logging::{self, LogFilter, LogFormat};
 use crate::tools::traffic::{self, TrafficCommand};
 
-/// A BitTorrent UDP tracker and multicast relay on io_uring.
+/// A BitTorrent UDP tracker and multicast relay on io_uring, or on epoll where that is forbidden.
 #[derive(Debug, Parser)]
 #[command(name = "ringtide", version, after_help = AFTER_HELP, max_term_width = 100)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -47,6 +48,9 @@ enum Command {
         /// The configuration file (TOML)
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
+
+        #[command(flatten)]
+        engine: EngineArgs,
     },
     /// Run a tracker from flags alone
     Tracker(TrackerArgs),
@@ -71,9 +75,21 @@ enum ConfigCommand {
     },
 }
 
-/// What every way of serving takes.
+/// What every way of serving takes, with a file or without.
+#[derive(Args, Debug)]
+struct EngineArgs {
+    /// What drives the loops: auto, io_uring or epoll; auto is io_uring where it can be had
+    /// [default: from the file, or auto]
+    #[arg(long, value_name = "ENGINE", value_parser = engine)]
+    engine: Option<EngineChoice>,
+}
+
+/// What every way of serving from flags takes.
 #[derive(Args, Debug)]
 struct ProcessArgs {
+    #[command(flatten)]
+    engine: EngineArgs,
+
     /// Number of workers; 0 is one per core [default: 0]
     #[arg(long, value_name = "N", value_parser = |text: &str| limit::WORKERS.parse(text))]
     workers: Option<usize>,
@@ -94,11 +110,14 @@ pub fn main() -> ExitCode {
         Err(error) => return answer(&error),
     };
     match cli.command {
-        Command::Run { config: Some(file) } => {
-            run(config::load(&file), cli.log_level, cli.log_format)
-        }
-        Command::Run { config: None } => {
-            run(Ok(Settings::default()), cli.log_level, cli.log_format)
+        Command::Run { config, engine } => {
+            let settings =
+                config.map_or_else(|| Ok(Settings::default()), |file| config::load(&file));
+            let settings = settings.map(|mut settings| {
+                engine.apply(&mut settings);
+                settings
+            });
+            run(settings, cli.log_level, cli.log_format)
         }
         Command::Tracker(args) => run(args.into_settings(), cli.log_level, cli.log_format),
         Command::Relay(args) => run(args.into_settings(), cli.log_level, cli.log_format),
@@ -152,8 +171,15 @@ fn run_traffic(command: &TrafficCommand) -> ExitCode {
     }
 }
 
+impl EngineArgs {
+    fn apply(self, settings: &mut Settings) {
+        settings.engine = self.engine.unwrap_or(settings.engine);
+    }
+}
+
 impl ProcessArgs {
     fn apply(self, settings: &mut Settings, problems: &mut FlagProblems) {
+        self.engine.apply(settings);
         settings.workers = self.workers.map_or(settings.workers, WorkerCount::from);
         settings.cores = self.cores.map(|CoreList(cores)| cores).unwrap_or_default();
         if let Err(message) = config::check_cores(settings.workers, &settings.cores) {
@@ -233,6 +259,10 @@ fn core_list(text: &str) -> Result<CoreList, String> {
 
 fn in_limit<T: Quantity>(limit: Limit<T>) -> impl Fn(&str) -> Result<T, String> + Clone {
     move |text| limit.parse(text)
+}
+
+fn engine(text: &str) -> Result<EngineChoice, String> {
+    choice(text, &EngineChoice::NAMES)
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{LogSettings, Settings, TrackerConfig, WorkerCount};
+use crate::engine::EngineChoice;
 use crate::logging::{LogFilter, LogFormat};
 use crate::tracker::TrackerSettings;
 
@@ -15,6 +16,7 @@ impl Default for Settings {
         Self {
             file: None,
             workers: WorkerCount::OnePerCore,
+            engine: EngineChoice::Auto,
             cores: Vec::new(),
             report_interval: Some(Duration::from_secs(10)),
             shutdown_timeout: Duration::from_secs(2),

@@ -13,6 +13,7 @@ use super::reader::Known;
 use super::reader::Reader;
 use super::relay::read_relay;
 use super::{AccessMode, ConfigError, Problem, Settings, TrackerConfig};
+use crate::engine::EngineChoice;
 use crate::logging::{LogFilter, LogFormat};
 use crate::tracker::TrackerSettings;
 
@@ -94,6 +95,7 @@ fn read_tracker(file: &mut Reader<'_>) -> (TrackerConfig, bool) {
 fn read_process(file: &mut Reader<'_>, settings: &mut Settings) {
     let workers = file.quantity("workers", &limit::WORKERS);
     set(&mut settings.workers, workers.map(Into::into));
+    set(&mut settings.engine, file.choice("engine", &EngineChoice::NAMES));
     set(&mut settings.cores, file.quantities("cores", &limit::CORE));
     if let Err(message) = check_cores(settings.workers, &settings.cores) {
         file.problem("cores", &message);
@@ -203,6 +205,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 mod tests {
     use super::*;
     use crate::config::{AccessConfig, LISTEN_MAX, WorkerCount};
+    use crate::engine::Engine;
     use proptest::prelude::*;
     use std::path::PathBuf;
 
@@ -230,6 +233,7 @@ mod tests {
         let settings = parsed(
             r#"
             workers = 1
+            engine = "epoll"
             cores = [2, 0x3]
             report_interval = "0s"
             shutdown_timeout = "500ms"
@@ -256,6 +260,7 @@ mod tests {
             "#,
         );
         assert_eq!(settings.workers, WorkerCount::from(1));
+        assert_eq!(settings.engine, EngineChoice::Only(Engine::Epoll));
         assert_eq!(settings.cores, [2, 3]);
         assert_eq!(settings.report_interval, None);
         assert_eq!(settings.shutdown_timeout, Duration::from_millis(500));

@@ -28,6 +28,7 @@ pub use file::{load, parse};
 pub use problem::{ConfigError, Problem};
 pub use workers::{CoreError, WorkerCount, parse_core_list};
 
+use crate::engine::EngineChoice;
 use crate::logging::{LogFilter, LogFormat};
 use crate::relay::RelaySettings;
 use crate::tracker::TrackerSettings;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub file: Option<PathBuf>,
     /// How many workers to start.
     pub workers: WorkerCount,
+    /// What drives their loops.
+    pub engine: EngineChoice,
     /// The cores to pin them to, in order; empty means all cores this process may use.
     pub cores: Vec<usize>,
     /// How often a line of figures is logged; `None` is never. Whole seconds, up to a day.

@@ -1,6 +1,7 @@
 //! What settings amount to, in a few lines for people.
 
 use super::{AccessConfig, AccessMode, Settings, TrackerConfig, WorkerCount};
+use crate::engine::EngineChoice;
 
 impl Settings {
     /// What will run, one line each, for `config check` and the log at start.
@@ -22,11 +23,15 @@ impl Settings {
             WorkerCount::Exactly(count) if count.get() == 1 => "1 worker".to_owned(),
             WorkerCount::Exactly(count) => format!("{count} workers"),
         };
-        if self.cores.is_empty() {
-            return format!("{count}, on the cores this process may use");
-        }
         let cores: Vec<String> = self.cores.iter().map(ToString::to_string).collect();
-        format!("{count}, on cores {}", cores.join(", "))
+        let cores = match cores.is_empty() {
+            true => "on the cores this process may use".to_owned(),
+            false => format!("on cores {}", cores.join(", ")),
+        };
+        match self.engine {
+            EngineChoice::Auto => format!("{count}, {cores}"),
+            EngineChoice::Only(engine) => format!("{count}, {cores}, engine {}", engine.name()),
+        }
     }
 }
 
@@ -47,6 +52,7 @@ fn tracker_line(tracker: &TrackerConfig) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Engine;
     use crate::relay::{Input, RelaySettings, Rule};
 
     #[test]
@@ -62,7 +68,9 @@ mod tests {
 
     #[test]
     fn choices_show() {
-        let mut settings = Settings { workers: 2.into(), cores: vec![4, 6], ..Settings::default() };
+        let engine = EngineChoice::Only(Engine::Epoll);
+        let (workers, cores) = (2.into(), vec![4, 6]);
+        let mut settings = Settings { workers, engine, cores, ..Settings::default() };
         let tracker = settings.tracker.as_mut().unwrap();
         tracker.listen.truncate(1);
         tracker.access = Some(AccessConfig { mode: AccessMode::Deny, file: "/etc/bad.txt".into() });
@@ -70,7 +78,7 @@ mod tests {
             settings.summary(),
             [
                 "tracker on 0.0.0.0:6969, serving all torrents but those in /etc/bad.txt",
-                "2 workers, on cores 4, 6"
+                "2 workers, on cores 4, 6, engine epoll"
             ]
         );
     }

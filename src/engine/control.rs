@@ -1,7 +1,7 @@
 //! How other threads reach a worker.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -61,7 +61,15 @@ impl WorkerControl {
         self.heartbeat_s.store(now.seconds(), Ordering::Relaxed);
     }
 
-    pub(crate) fn wake_fd(&self) -> i32 {
-        self.wake.as_fd().as_raw_fd()
+    /// Readable once somebody woke the worker.
+    pub(crate) fn wake_descriptor(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// Makes the descriptor unreadable until the next wake-up. Only for when it is readable:
+    /// otherwise this waits.
+    pub(crate) fn clear_wake(&self) {
+        // Whatever goes wrong, the worker was woken, and that is all this is for.
+        let _ = self.wake.read();
     }
 }

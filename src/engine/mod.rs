@@ -2,16 +2,20 @@
 //! between the seam and the bytes, whichever way they come and go.
 
 mod arrival;
+mod choice;
 mod control;
 mod plan;
 mod sends;
+mod turns;
 
 use std::time::Duration;
 
 pub(crate) use arrival::{Arrival, Discard};
+pub use choice::{Engine, EngineChoice};
 pub use control::WorkerControl;
-pub use plan::{Engine, LoopSizes, WorkerPlan};
+pub use plan::{LoopSizes, WorkerPlan};
 pub(crate) use sends::{count_sent, ended, message_of};
+pub(crate) use turns::{Turns, run};
 
 /// How often handlers get time for housekeeping, and the longest a waiting loop sleeps.
 pub(crate) const TICK_INTERVAL: Duration = Duration::from_millis(100);

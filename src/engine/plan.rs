@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::WorkerControl;
+use super::{Engine, WorkerControl};
 use crate::net::lent::SocketTable;
 use crate::telemetry::Counters;
 
@@ -24,14 +24,6 @@ pub struct WorkerPlan {
     pub engine: Engine,
     /// The sizes of its pools.
     pub sizes: LoopSizes,
-}
-
-/// What drives a worker's loop.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Engine {
-    /// One io_uring per worker.
-    #[default]
-    IoUring,
 }
 
 /// How large the pools of one loop are.

@@ -17,9 +17,10 @@ pub trait Lend: AsRawFd + Debug + Send + Sync {
 }
 
 /// What a loop receives from a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Receives {
     /// Nothing: the socket only sends.
+    #[default]
     Nothing,
     /// Datagrams for one address.
     Datagrams,

@@ -3,6 +3,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
 
 use io_uring::{IoUring, cqueue, opcode, types};
 
@@ -13,7 +16,9 @@ use super::sockets::{Groups, Sockets};
 use super::token::Token;
 use super::transmit::RingTransmit;
 use crate::clock::Clock;
-use crate::engine::{FRAME_BYTES_MAX, LoopSizes, TICK_INTERVAL, WorkerPlan, count_sent, ended};
+use crate::engine::{
+    self, Engine, FRAME_BYTES_MAX, LoopSizes, Turns, WorkerControl, WorkerPlan, count_sent, ended,
+};
 use crate::handler::{Buffer, Handler, Now, ReceivePool};
 use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::net::lent::{Receives, SOCKETS_MAX};
@@ -49,6 +54,23 @@ impl Ring {
     pub(super) fn open_with(plan: &WorkerPlan, completion_entries: u32) -> Result<Self, RingError> {
         ring::open(plan.sizes.submission_entries, completion_entries).map(Self)
     }
+}
+
+/// Whether a loop of these sizes can be built here: builds one, and takes it down again.
+///
+/// # Errors
+/// What stands in the way, and what to do about it.
+pub fn probe(sizes: LoopSizes) -> Result<(), RingError> {
+    let plan = WorkerPlan {
+        index: 0,
+        core: None,
+        table: Arc::default(),
+        counters: Arc::default(),
+        control: Arc::new(WorkerControl::new(Duration::ZERO).map_err(RingError::explain)?),
+        engine: Engine::IoUring,
+        sizes,
+    };
+    EventLoop::new(&mut Ring::open(&plan)?, plan, Clock::start()).map(drop)
 }
 
 /// One worker's io_uring loop. Built, run and dropped on the worker's own thread.
@@ -99,7 +121,7 @@ impl<'r> EventLoop<'r> {
         queues.submitter.register_files_sparse(FILES).map_err(RingError::explain)?;
         queues
             .submitter
-            .register_files_update(WAKE_FILE, &[plan.control.wake_fd()])
+            .register_files_update(WAKE_FILE, &[plan.control.wake_descriptor().as_raw_fd()])
             .map_err(RingError::explain)?;
         let datagram_bytes = PREFIX_BYTES + plan.sizes.receive_payload_bytes;
         let pool = ReceivePool::map(plan.sizes.receive_buffers, datagram_bytes)?;
@@ -130,48 +152,7 @@ impl<'r> EventLoop<'r> {
     ///
     /// An error means that the ring itself is broken; the caller builds a new one.
     pub fn run(&mut self, handler: &mut impl Handler) -> io::Result<()> {
-        let mut next_tick = self.clock.now().after(TICK_INTERVAL);
-        self.plan.control.beat(next_tick);
-        while !self.plan.control.should_stop() {
-            let now = self.iterate(handler, next_tick)?;
-            if now >= next_tick {
-                self.tick(handler, now);
-                next_tick = now.after(TICK_INTERVAL);
-            }
-        }
-        self.shut_down(handler)
-    }
-
-    /// One turn: start what ended, submit, wait for a completion or `deadline`, reap and handle
-    /// all there is, flush, recycle.
-    pub(super) fn iterate(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<Now> {
-        if !self.stopping {
-            self.rearm()?;
-        }
-        let wait = deadline.since_epoch().saturating_sub(self.clock.now().since_epoch());
-        // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for one completion
-        // more than those spares a turn that would reap nothing but them.
-        // Frames held back wait for nothing else.
-        let want = self.pools.slots.in_flight() + usize::from(self.pools.deferred.is_empty());
-        self.queues.submit_and_wait(want, wait)?;
-        let now = self.clock.now();
-        self.plan.counters.count(Counter::Iterations);
-        if self.queues.submissions.cq_overflow() {
-            // The kernel keeps what did not fit and delivers it at the next enter.
-            self.plan.counters.count(Counter::CompletionQueueOverflows);
-        }
-        self.reap(handler, now);
-        self.take_up_deferred(handler, now);
-        handler.on_flush(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
-        self.pools.groups.recycle();
-        Ok(now)
-    }
-
-    fn tick(&mut self, handler: &mut impl Handler, now: Now) {
-        self.plan.control.beat(now);
-        self.pools.sockets.wake_resting();
-        handler.on_tick(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
-        handler.on_flush(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
+        engine::run(self, handler)
     }
 
     /// Takes every completion that was there when the wait ended: the queue's view is fixed until
@@ -312,9 +293,54 @@ impl<'r> EventLoop<'r> {
     pub(super) fn cancel_all(&mut self) {
         self.queues.cancel(opcode::AsyncCancel2::new(types::CancelBuilder::any()).build());
     }
+}
 
-    pub(super) fn now(&self) -> Now {
+impl Turns for EventLoop<'_> {
+    fn plan(&self) -> &WorkerPlan {
+        &self.plan
+    }
+
+    fn now(&self) -> Now {
         self.clock.now()
+    }
+
+    /// One turn: start what ended, submit, wait for a completion or `deadline`, reap and handle
+    /// all there is, flush, recycle.
+    fn iterate(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<Now> {
+        if !self.stopping {
+            self.rearm()?;
+        }
+        let wait = deadline.since_epoch().saturating_sub(self.clock.now().since_epoch());
+        // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for one completion
+        // more than those spares a turn that would reap nothing but them.
+        // Frames held back wait for nothing else.
+        let want = self.pools.slots.in_flight() + usize::from(self.pools.deferred.is_empty());
+        self.queues.submit_and_wait(want, wait)?;
+        let now = self.clock.now();
+        self.plan.counters.count(Counter::Iterations);
+        if self.queues.submissions.cq_overflow() {
+            // The kernel keeps what did not fit and delivers it at the next enter.
+            self.plan.counters.count(Counter::CompletionQueueOverflows);
+        }
+        self.reap(handler, now);
+        self.take_up_deferred(handler, now);
+        handler.on_flush(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
+        self.pools.groups.recycle();
+        Ok(now)
+    }
+
+    fn tick(&mut self, handler: &mut impl Handler, now: Now) -> io::Result<()> {
+        self.pools.sockets.wake_resting();
+        handler.on_tick(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
+        handler.on_flush(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
+        Ok(())
+    }
+
+    /// What is left after the deadline is cancelled when the loop is dropped.
+    fn shut_down(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<()> {
+        self.stopping = true;
+        self.cancel_receives();
+        self.iterate_until_idle(handler, deadline)
     }
 }
 

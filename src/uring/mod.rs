@@ -15,5 +15,5 @@ mod tests;
 mod token;
 mod transmit;
 
-pub use event_loop::{EventLoop, Ring};
+pub use event_loop::{EventLoop, Ring, probe};
 pub use ring::{MemoryLimit, RingError};

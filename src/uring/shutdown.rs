@@ -6,21 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event_loop::EventLoop;
-use crate::engine::{Discard, TICK_INTERVAL};
+use crate::engine::{Discard, TICK_INTERVAL, Turns};
 use crate::handler::{Handler, Now};
 use crate::telemetry::{Counter, DropReason};
 
 impl EventLoop<'_> {
-    /// Ends the loop in good order: what was received is still answered, until the control's
-    /// deadline; what is left after that is cancelled when the loop is dropped.
-    pub(super) fn shut_down(&mut self, handler: &mut impl Handler) -> io::Result<()> {
-        self.stopping = true;
-        self.cancel_receives();
-        let deadline = self.now().after(self.plan.control.shutdown_timeout());
-        self.iterate_until_idle(handler, deadline)
-    }
-
-    fn iterate_until_idle(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<()> {
+    pub(super) fn iterate_until_idle(
+        &mut self,
+        handler: &mut impl Handler,
+        deadline: Now,
+    ) -> io::Result<()> {
         while self.outstanding() > 0 && self.now() < deadline {
             let wake = self.now().after(TICK_INTERVAL).min(deadline);
             self.iterate(handler, wake)?;

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::eventually;
+use super::{engine, eventually};
 
 pub const RINGTIDE: &str = env!("CARGO_BIN_EXE_ringtide");
 
@@ -33,8 +33,12 @@ impl Binary {
         Self::spawn(command)
     }
 
-    /// Starts a command and gathers what it writes to standard error.
+    /// Starts `ringtide` by a command that ends with its arguments, on the engine under test
+    /// unless they choose one, and gathers what it writes to standard error.
     pub fn spawn(mut command: Command) -> Self {
+        if !command.get_args().any(|argument| argument == "--engine") {
+            command.args(["--engine", engine().name()]);
+        }
         // The caller may have set the variable itself.
         if !command.get_envs().any(|(name, _)| name == "RINGTIDE_LOG") {
             command.env_remove("RINGTIDE_LOG");

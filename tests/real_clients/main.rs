@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod clients;
+#[path = "../common/engine.rs"]
+mod engine;
 mod host;
 mod process;
 mod share;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::engine::engine;
 use crate::host::eventually;
 use crate::process::{Farewell, Process};
 
@@ -36,6 +37,8 @@ impl Tracker {
             "2",
             "--announce-interval",
             "10s",
+            "--engine",
+            engine().name(),
         ];
         let farewell = Farewell::Signal(Signal::SIGTERM);
         let mut process = Process::start("tracker", directory, &command, farewell);

@@ -1,0 +1,42 @@
+//! Which engine runs the loops.
+
+/// What drives a worker's loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// One io_uring per worker.
+    IoUring,
+    /// Readiness and batches of plain system calls.
+    Epoll,
+}
+
+impl Engine {
+    /// Every engine.
+    pub const ALL: [Self; 2] = [Self::IoUring, Self::Epoll];
+
+    /// What settings, logs and figures call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
+/// Which engine is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// io_uring where it can be had, epoll elsewhere.
+    #[default]
+    Auto,
+    /// This one or none.
+    Only(Engine),
+}
+
+impl EngineChoice {
+    /// The choices by the names that file and flags use.
+    pub const NAMES: [(&str, Self); 3] = [
+        ("auto", Self::Auto),
+        (Engine::IoUring.name(), Self::Only(Engine::IoUring)),
+        (Engine::Epoll.name(), Self::Only(Engine::Epoll)),
+    ];
+}

@@ -1,0 +1,215 @@
+//! The loop: wait, receive and handle, flush, send.
+
+use std::io;
+use std::sync::Arc;
+
+use super::receive::Inbox;
+use super::sockets::{Ready, Sockets};
+use super::transmit::{QueueTransmit, SendQueue};
+use crate::clock::Clock;
+use crate::engine::{self, Discard, FRAME_BYTES_MAX, Turns, WorkerPlan};
+use crate::handler::{Handler, Now, SocketId};
+use crate::net::address::CONTROL_BYTES;
+use crate::net::lent::Receives;
+use crate::telemetry::{Counter, Counters, DropReason};
+
+/// One worker's epoll loop. Built, run and dropped on the worker's own thread.
+pub struct EventLoop {
+    pub(super) sockets: Sockets,
+    pub(super) datagrams: Inbox,
+    /// Made when the first packet socket is lent.
+    frames: Option<Inbox>,
+    pub(super) way_out: WayOut,
+    plan: WorkerPlan,
+    clock: Clock,
+    /// Set while a handler has a packet, so that a panic can be accounted for.
+    handling: bool,
+}
+
+/// What sends, apart from what receives, so that a handler can be lent the one while the other
+/// holds its packet.
+pub(super) struct WayOut {
+    pub(super) queue: SendQueue,
+    counters: Arc<Counters>,
+}
+
+impl WayOut {
+    fn transmit<'a>(&'a mut self, sockets: &'a Sockets) -> QueueTransmit<'a> {
+        QueueTransmit { queue: &mut self.queue, sockets, counters: &self.counters }
+    }
+
+    /// Sends what waits and tells the handler how its forwards ended, which may send again.
+    fn send(&mut self, sockets: &Sockets, handler: &mut impl Handler, now: Now) {
+        for _ in 0..SEND_ROUNDS_MAX {
+            if self.queue.is_idle() {
+                return;
+            }
+            self.queue.send_all(sockets, &self.counters);
+            let ended = self.queue.ended();
+            for _ in 0..ended {
+                let Some(ended) = self.queue.take_ended() else { break };
+                let forwarded = engine::ended(&ended.forwarding, ended.result);
+                handler.on_forwarded(now, &forwarded, &mut self.transmit(sockets));
+                // Only now: what the handler forwarded again has a slot of its own.
+                self.queue.slots.release_forward(ended.slot, ended.forwarding.parts);
+            }
+            if ended > 0 {
+                handler.on_flush(now, &mut self.transmit(sockets));
+            }
+        }
+    }
+}
+
+impl EventLoop {
+    /// # Errors
+    /// When the kernel gives no epoll.
+    pub fn new(plan: WorkerPlan, clock: Clock) -> io::Result<Self> {
+        let sizes = &plan.sizes;
+        let queue = SendQueue::new(sizes.send_slots, sizes.forwards);
+        Ok(Self {
+            sockets: Sockets::new(Arc::clone(&plan.table), &plan.control)?,
+            datagrams: Inbox::new(sizes.receive_buffers, sizes.receive_payload_bytes),
+            frames: None,
+            way_out: WayOut { queue, counters: Arc::clone(&plan.counters) },
+            plan,
+            clock,
+            handling: false,
+        })
+    }
+
+    /// Serves packets until the control asks to stop, then sends what was answered.
+    ///
+    /// An error means that the epoll itself is broken; the caller builds a new loop.
+    pub fn run(&mut self, handler: &mut impl Handler) -> io::Result<()> {
+        engine::run(self, handler)
+    }
+
+    fn catch_up(&mut self) -> io::Result<()> {
+        // What is queued means the sockets as they were.
+        if self.way_out.queue.is_idle() {
+            self.sockets.catch_up()?;
+            if self.frames.is_none() && self.sockets.have_frames() {
+                self.frames = Some(Inbox::new(self.plan.sizes.frame_buffers, FRAME_BYTES_MAX));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a batch from a socket and handles all of it.
+    fn receive(&mut self, id: SocketId, handler: &mut impl Handler, now: Now) -> io::Result<()> {
+        let Some((receives, descriptor)) = self.sockets.get(id) else { return Ok(()) };
+        let (inbox, control_bytes) = match receives {
+            Receives::Nothing => return Ok(()),
+            Receives::Datagrams => (&mut self.datagrams, 0),
+            Receives::DatagramsWithLocal => (&mut self.datagrams, CONTROL_BYTES),
+            Receives::Frames => match &mut self.frames {
+                Some(frames) => (frames, CONTROL_BYTES),
+                None => return Ok(()),
+            },
+        };
+        self.plan.counters.count(Counter::ReceiveRearms);
+        match inbox.receive(id, descriptor, control_bytes) {
+            Ok(_) if receives == Receives::Frames => self.handle_frames(handler, now),
+            Ok(_) => self.handle_datagrams(handler, now),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => {
+                self.plan.counters.count(Counter::ReceiveErrors);
+                self.sockets.rest(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_datagrams(&mut self, handler: &mut impl Handler, now: Now) {
+        let Self { sockets, datagrams, way_out, plan, handling, .. } = self;
+        *handling = true;
+        while let Some((arrival, buffer)) = datagrams.take() {
+            if let Some(packet) = arrival.datagram(&buffer, &plan.counters) {
+                handler.on_packet(now, &packet, &mut way_out.transmit(sockets));
+            }
+        }
+        *handling = false;
+    }
+
+    /// Handles frames; those whose sends might find no slot wait until what is queued has left.
+    fn handle_frames(&mut self, handler: &mut impl Handler, now: Now) {
+        let Self { sockets, frames: Some(frames), way_out, plan, .. } = self else { return };
+        while let Some((arrival, buffer)) = frames.take() {
+            plan.counters.count(Counter::FramesReceived);
+            if !way_out.queue.slots.have_room_for(handler.sends_per_frame_max()) {
+                way_out.send(sockets, handler, now);
+            }
+            handler.on_frame(now, &arrival.frame(&buffer), &mut way_out.transmit(sockets));
+        }
+    }
+}
+
+impl Turns for EventLoop {
+    fn plan(&self) -> &WorkerPlan {
+        &self.plan
+    }
+
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    fn iterate(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<Now> {
+        self.catch_up()?;
+        let wait = deadline.since_epoch().saturating_sub(self.now().since_epoch());
+        let ready = match self.way_out.queue.is_idle() {
+            true => self.sockets.wait(wait)?,
+            false => self.sockets.wait(std::time::Duration::ZERO)?,
+        };
+        let now = self.now();
+        self.plan.counters.count(Counter::Iterations);
+        for index in 0..ready {
+            match self.sockets.ready(index) {
+                Ready::Wake => self.plan.control.clear_wake(),
+                Ready::Socket(id) => self.receive(id, handler, now)?,
+            }
+        }
+        let Self { sockets, way_out, .. } = self;
+        handler.on_flush(now, &mut way_out.transmit(sockets));
+        way_out.send(sockets, handler, now);
+        Ok(now)
+    }
+
+    fn tick(&mut self, handler: &mut impl Handler, now: Now) -> io::Result<()> {
+        self.sockets.wake_resting()?;
+        let Self { sockets, way_out, .. } = self;
+        handler.on_tick(now, &mut way_out.transmit(sockets));
+        handler.on_flush(now, &mut way_out.transmit(sockets));
+        way_out.send(sockets, handler, now);
+        Ok(())
+    }
+
+    /// Everything received was handled at once; only sends may be left.
+    fn shut_down(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<()> {
+        while !self.way_out.queue.is_idle() && self.now() < deadline {
+            let now = self.now();
+            self.way_out.send(&self.sockets, handler, now);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for EventLoop {
+    fn drop(&mut self) {
+        let Self { sockets, datagrams, way_out, plan, handling, clock, .. } = self;
+        if *handling {
+            plan.counters.dropped(DropReason::Panic);
+        }
+        // The rest of the batch that a panic cut short.
+        let mut discard = Discard(&plan.counters);
+        while let Some((arrival, buffer)) = datagrams.take() {
+            if let Some(packet) = arrival.datagram(&buffer, &plan.counters) {
+                discard.on_packet(clock.now(), &packet, &mut way_out.transmit(sockets));
+            }
+        }
+        // What was answered before it still leaves.
+        way_out.send(sockets, &mut discard, clock.now());
+    }
+}
+
+/// Times in a row that forwards are sent, their ends are told, and that leads to others.
+const SEND_ROUNDS_MAX: usize = 4;

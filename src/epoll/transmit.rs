@@ -1,0 +1,218 @@
+//! The way out: messages wait in line at their socket, and each line leaves by `sendmmsg`.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::RawFd;
+
+use super::receive::no_message;
+use super::sockets::Sockets;
+use crate::engine::{count_sent, message_of};
+use crate::handler::{Forward, ReplyPath, SocketId, Transmit, TransmitFull};
+use crate::net::lent::SOCKETS_MAX;
+use crate::net::slots::{Forwarding, SendSlots};
+use crate::telemetry::{Counters, DropReason};
+
+/// The slots that wait at one socket, oldest first: a list through [`SendQueue::next`].
+#[derive(Clone, Copy)]
+struct Line {
+    first: u16,
+    last: u16,
+}
+
+/// A forward that was sent, or was not.
+pub(super) struct Ended {
+    pub(super) slot: u16,
+    pub(super) forwarding: Forwarding,
+    /// Bytes, or an error number below zero.
+    pub(super) result: i32,
+}
+
+/// Send slots, and the order in which they leave.
+pub(super) struct SendQueue {
+    pub(super) slots: SendSlots,
+    /// Per slot: the one behind it in its line.
+    next: Box<[u16]>,
+    /// Per socket.
+    lines: Box<[Line]>,
+    /// Sockets that have a line, in the order in which it began. Each stands here once.
+    waiting: Vec<SocketId>,
+    /// Forwards whose end the handler has yet to hear of. Each keeps its slot until then.
+    ended: VecDeque<Ended>,
+    headers: Box<[libc::mmsghdr]>,
+}
+
+impl SendQueue {
+    /// With `count` slots; `forwards` reserves what forwards need.
+    pub(super) fn new(count: u16, forwards: bool) -> Self {
+        assert!(count < NOBODY, "a slot's number is never the end of a line");
+        Self {
+            slots: SendSlots::new(count, forwards),
+            next: vec![NOBODY; usize::from(count)].into_boxed_slice(),
+            lines: vec![Line { first: NOBODY, last: NOBODY }; SOCKETS_MAX].into_boxed_slice(),
+            waiting: Vec::with_capacity(SOCKETS_MAX),
+            ended: VecDeque::with_capacity(if forwards { usize::from(count) } else { 0 }),
+            headers: vec![no_message(); SEND_BATCH_MAX].into_boxed_slice(),
+        }
+    }
+
+    /// Whether nothing waits to be sent, and nobody waits to hear of it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.ended.is_empty()
+    }
+
+    /// Puts a filled slot at the end of its socket's line.
+    fn enqueue(&mut self, socket: SocketId, slot: u16, counters: &Counters) {
+        self.next[usize::from(slot)] = NOBODY;
+        let Some(line) = self.lines.get_mut(usize::from(socket.0)) else {
+            return self.finish(slot, -libc::EBADF, counters);
+        };
+        if line.first == NOBODY {
+            line.first = slot;
+            self.waiting.push(socket);
+        } else {
+            self.next[usize::from(line.last)] = slot;
+        }
+        line.last = slot;
+    }
+
+    /// Sends all that waits: for each socket in order.
+    pub(super) fn send_all(&mut self, sockets: &Sockets, counters: &Counters) {
+        for index in 0..self.waiting.len() {
+            let socket = self.waiting[index];
+            let line = &mut self.lines[usize::from(socket.0)];
+            let first = std::mem::replace(&mut line.first, NOBODY);
+            let descriptor = sockets.get(socket).map(|(_, descriptor)| descriptor);
+            self.send_line(first, descriptor, counters);
+        }
+        self.waiting.clear();
+    }
+
+    fn send_line(&mut self, first: u16, descriptor: Option<RawFd>, counters: &Counters) {
+        let mut slot = first;
+        while slot != NOBODY {
+            let batch = slot;
+            let mut count = 0;
+            while slot != NOBODY && count < self.headers.len() {
+                // SAFETY: the slot was filled and is not released before its line is sent.
+                self.headers[count].msg_hdr = unsafe { *self.slots.message(slot) };
+                slot = self.next[usize::from(slot)];
+                count += 1;
+            }
+            self.send_batch(batch, count, descriptor, counters);
+        }
+    }
+
+    /// Sends the first `count` headers, which are those of the slots from `first` on.
+    fn send_batch(
+        &mut self,
+        first: u16,
+        count: usize,
+        descriptor: Option<RawFd>,
+        counters: &Counters,
+    ) {
+        let (mut slot, mut done) = (first, 0);
+        while done < count {
+            let sent = match descriptor {
+                Some(descriptor) => send(descriptor, &mut self.headers[done..count]),
+                None => Err(libc::EBADF),
+            };
+            // The kernel stops at the first message that fails and tells why only when that is
+            // the first of a call: it is the first of the next one.
+            let ended = *sent.as_ref().unwrap_or(&1);
+            for header in done..done + ended {
+                let result = match sent {
+                    Ok(_) => self.headers[header].msg_len as i32,
+                    Err(errno) => -errno,
+                };
+                let behind = self.next[usize::from(slot)];
+                self.finish(slot, result, counters);
+                slot = behind;
+            }
+            done += ended;
+        }
+    }
+
+    /// Takes note of how a send ended: replies are counted and their slots free, forwards wait
+    /// for the handler.
+    fn finish(&mut self, slot: u16, result: i32, counters: &Counters) {
+        match self.slots.take_forward(slot) {
+            Some(forwarding) => self.ended.push_back(Ended { slot, forwarding, result }),
+            None => {
+                self.slots.release(slot);
+                count_sent(counters, result);
+            }
+        }
+    }
+
+    /// The forwards that have ended so far.
+    pub(super) fn ended(&self) -> usize {
+        self.ended.len()
+    }
+
+    /// The oldest forward that has ended. The caller releases its slot.
+    pub(super) fn take_ended(&mut self) -> Option<Ended> {
+        self.ended.pop_front()
+    }
+}
+
+/// Sends messages until one fails. Returns how many were sent, which is at least one, or the
+/// error number of the first.
+fn send(descriptor: RawFd, headers: &mut [libc::mmsghdr]) -> Result<usize, i32> {
+    let flags = libc::MSG_DONTWAIT;
+    let count = headers.len() as u32;
+    // SAFETY: each header was copied from a filled slot: what it points to, receive buffers
+    // included, stays in place and unwritten until that slot is released, after this call. The
+    // kernel forgets it when the call returns.
+    let sent = unsafe { libc::sendmmsg(descriptor, headers.as_mut_ptr(), count, flags as _) };
+    match usize::try_from(sent) {
+        // No call with messages returns 0; counted as a failure, it could not keep us here.
+        Ok(0) => Err(libc::EIO),
+        Ok(sent) => Ok(sent),
+        Err(_) => Err(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)),
+    }
+}
+
+/// The epoll side of [`Transmit`].
+pub(super) struct QueueTransmit<'a> {
+    pub(super) queue: &'a mut SendQueue,
+    pub(super) sockets: &'a Sockets,
+    pub(super) counters: &'a Counters,
+}
+
+impl QueueTransmit<'_> {
+    /// Sends early when the last slot is taken. Forwards keep theirs until the handler is told.
+    fn make_room(&mut self) {
+        if self.queue.slots.free() == 0 {
+            self.queue.send_all(self.sockets, self.counters);
+        }
+    }
+}
+
+impl Transmit for QueueTransmit<'_> {
+    fn reply(
+        &mut self,
+        path: ReplyPath,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), TransmitFull> {
+        self.make_room();
+        let Some(slot) = self.queue.slots.fill_reply(path.to, path.from, write) else {
+            self.counters.dropped(DropReason::SendSlotsFull);
+            return Err(TransmitFull);
+        };
+        self.queue.enqueue(path.socket, slot, self.counters);
+        Ok(())
+    }
+
+    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {
+        self.make_room();
+        let slot = self.queue.slots.fill_forward(&message_of(&forward)).ok_or(TransmitFull)?;
+        self.queue.enqueue(forward.socket, slot, self.counters);
+        Ok(())
+    }
+}
+
+/// The end of a line; no slot has this number.
+const NOBODY: u16 = u16::MAX;
+
+/// Messages in one call: the most that the kernel takes.
+const SEND_BATCH_MAX: usize = libc::UIO_MAXIOV as usize;
