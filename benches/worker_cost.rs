@@ -1,8 +1,9 @@
-//! CPU time per announce of one pinned worker under load, next to a bare echo on the same ring.
+//! CPU time per announce of one pinned worker under load, next to a bare echo on the same engine.
 //!
-//! `cargo bench --bench worker_cost [-- ROUNDS]`. The worker is pinned to the first core, the load
-//! to the second: 16 clients, each with 64 requests in flight. Rounds of both handlers alternate
-//! and medians are printed. The echo answers with as many bytes as the tracker does on average.
+//! `cargo bench --bench worker_cost [-- ROUNDS] [ENGINE]`: io_uring, epoll, or both when none is
+//! named. The worker is pinned to the first core, the load to the second: 16 clients, each with 64
+//! requests in flight. Rounds of both handlers on all engines alternate and medians are printed.
+//! The echo answers with as many bytes as the tracker does on average.
 #![allow(clippy::unwrap_used)]
 
 use std::io::IoSlice;
@@ -64,32 +65,51 @@ fn main() {
     let cores = core_affinity::get_core_ids().unwrap();
     assert!(cores.len() > 1, "the worker and the load need a core each");
     core_affinity::set_for_current(cores[1]);
-    let mut tracker = Vec::new();
-    let mut echo = Vec::new();
+    let named = |engine: &Engine| std::env::args().any(|word| word == engine.name());
+    let any_named = Engine::ALL.iter().any(named);
+    let mut measured: Vec<_> = Engine::ALL
+        .into_iter()
+        .filter(|engine| !any_named || named(engine))
+        .map(|engine| (engine, Vec::new(), Vec::new()))
+        .collect();
     for _ in 0..rounds {
-        let round = measure(start(cores[0].id, tracker_handler));
-        let bytes = round.bytes_per_response as usize;
-        tracker.push(round);
-        echo.push(measure(start(cores[0].id, move |_| Echo { bytes })));
+        for (engine, tracker, echo) in &mut measured {
+            let round = measure(start(*engine, cores[0].id, tracker_handler));
+            let bytes = round.bytes_per_response as usize;
+            tracker.push(round);
+            echo.push(measure(start(*engine, cores[0].id, move |_| Echo { bytes })));
+        }
     }
     println!(
-        "{:8} {:>12} {:>16} {:>10} {:>8}",
+        "{:17} {:>12} {:>16} {:>10} {:>8}",
         "", "responses/s", "CPU ns/response", "CPU share", "bytes"
     );
-    print("tracker", &tracker);
-    print("echo", &echo);
-    let ratios: Vec<f64> = tracker
+    for (engine, tracker, echo) in &measured {
+        print(&format!("{} tracker", engine.name()), tracker);
+        print(&format!("{} echo", engine.name()), echo);
+    }
+    for (engine, tracker, echo) in &measured {
+        compare(&format!("tracker to echo on {}", engine.name()), tracker, echo);
+    }
+    if let [(_, ring, ring_echo), (_, epoll, epoll_echo)] = &measured[..] {
+        compare("epoll to io_uring, tracker", epoll, ring);
+        compare("epoll to io_uring, echo", epoll_echo, ring_echo);
+    }
+}
+
+fn compare(what: &str, these: &[Round], those: &[Round]) {
+    let ratios: Vec<f64> = these
         .iter()
-        .zip(&echo)
-        .map(|(tracker, echo)| tracker.cpu_ns_per_response / echo.cpu_ns_per_response)
+        .zip(those)
+        .map(|(this, that)| this.cpu_ns_per_response / that.cpu_ns_per_response)
         .collect();
-    println!("CPU per response, tracker to echo, pair by pair: median {:.3}", median(&ratios));
+    println!("CPU per response, {what}, pair by pair: median {:.3}", median(&ratios));
 }
 
 fn print(name: &str, rounds: &[Round]) {
     let of = |field: fn(&Round) -> f64| median(&rounds.iter().map(field).collect::<Vec<_>>());
     println!(
-        "{name:8} {:12.0} {:16.0} {:9.0}% {:8.0}",
+        "{name:17} {:12.0} {:16.0} {:9.0}% {:8.0}",
         of(|round| round.responses_per_s),
         of(|round| round.cpu_ns_per_response),
         of(|round| round.busy_share * 100.0),
@@ -113,7 +133,11 @@ fn tracker_handler(index: usize) -> Tracker {
     })
 }
 
-fn start<H: Handler>(core: usize, make: impl Fn(usize) -> H + Send + Sync + 'static) -> Server {
+fn start<H: Handler>(
+    engine: Engine,
+    core: usize,
+    make: impl Fn(usize) -> H + Send + Sync + 'static,
+) -> Server {
     let options = SocketOptions { receive_buffer_bytes: 8 << 20, send_buffer_bytes: 4 << 20 };
     let group = bind_group("0.0.0.0:0".parse().unwrap(), 1, options, None).unwrap();
     let port = group.sockets[0].address().port();
@@ -125,7 +149,7 @@ fn start<H: Handler>(core: usize, make: impl Fn(usize) -> H + Send + Sync + 'sta
         table: Arc::new(SocketTable::new(sockets)),
         counters: Arc::clone(&counters),
         control: Arc::new(WorkerControl::new(Duration::from_secs(1)).unwrap()),
-        engine: Engine::IoUring,
+        engine,
         sizes: LoopSizes::TRACKER,
     };
     let workers = Workers::start(vec![plan], Clock::start(), make).unwrap();

@@ -19,6 +19,7 @@ main() {
     step "lints" cargo clippy --locked --all-targets -- -D warnings
     step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
     step "tests" cargo test --locked
+    step "tests on epoll" test_on_epoll
     step "release build, through run.sh" check_run
     step "benchmarks compile" cargo bench --locked --no-run --bench '*'
     step=""
@@ -86,6 +87,12 @@ check_scripts() {
         warn "shellcheck is missing: the scripts were only parsed."
     fi
     echo "${#scripts[@]} scripts"
+}
+
+# All that runs a worker, on the other engine.
+test_on_epoll() {
+    local suites=(loop tracker workers storm process relay relay_net real_clients pipeline)
+    RINGTIDE_TEST_ENGINE=epoll cargo test --locked "${suites[@]/#/--test=}"
 }
 
 # From another directory, as a user may call it.

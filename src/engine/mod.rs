@@ -6,6 +6,8 @@ mod choice;
 mod control;
 mod plan;
 mod sends;
+#[cfg(test)]
+pub(crate) mod testing;
 mod turns;
 
 use std::time::Duration;

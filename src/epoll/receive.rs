@@ -20,6 +20,8 @@ struct Beside {
 /// Receives batches from any socket of one kind, into buffers of one size.
 pub(super) struct Inbox {
     pool: ReceivePool,
+    /// How much of a buffer the kernel may fill.
+    message_bytes: usize,
     /// Buffers taken from the pool that hold nothing yet. At most all of the pool's.
     empty: Vec<(u16, *mut u8)>,
     headers: Box<[libc::mmsghdr]>,
@@ -32,13 +34,14 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// An inbox with `count` buffers of at least `buffer_bytes`.
-    pub(super) fn new(count: u16, buffer_bytes: usize) -> Self {
+    /// An inbox with `count` buffers for messages of up to `message_bytes`.
+    pub(super) fn new(count: u16, message_bytes: usize) -> Self {
         let batch = usize::from(count).min(RECEIVE_BATCH_MAX);
         let none = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
         let beside = Beside { control: [0; CONTROL_BYTES], name: [0; ADDRESS_BYTES] };
         Self {
-            pool: ReceivePool::new(count, buffer_bytes),
+            pool: ReceivePool::new(count, message_bytes),
+            message_bytes,
             empty: Vec::with_capacity(usize::from(count)),
             headers: vec![no_message(); batch].into_boxed_slice(),
             vectors: vec![none; batch].into_boxed_slice(),
@@ -90,11 +93,10 @@ impl Inbox {
 
     /// Points the first `count` headers to empty buffers, the last of the list first.
     fn prepare(&mut self, count: usize, control_bytes: usize) {
-        let buffer_bytes = self.pool.buffer_bytes();
         let empty = self.empty.iter().rev();
         let places = self.headers.iter_mut().zip(&mut self.vectors).zip(&mut self.beside);
         for (((header, vector), beside), (_, start)) in places.zip(empty).take(count) {
-            *vector = libc::iovec { iov_base: start.cast(), iov_len: buffer_bytes };
+            *vector = libc::iovec { iov_base: start.cast(), iov_len: self.message_bytes };
             let header = &mut header.msg_hdr;
             header.msg_name = beside.name.as_mut_ptr().cast();
             header.msg_namelen = ADDRESS_BYTES as libc::socklen_t;

@@ -70,7 +70,10 @@ pub fn probe(sizes: LoopSizes) -> Result<(), RingError> {
         engine: Engine::IoUring,
         sizes,
     };
-    EventLoop::new(&mut Ring::open(&plan)?, plan, Clock::start()).map(drop)
+    let mut ring = Ring::open(&plan)?;
+    let mut event_loop = EventLoop::new(&mut ring, plan, Clock::start())?;
+    // Each of the three system calls may be forbidden by itself.
+    event_loop.queues.submit().map_err(RingError::explain)
 }
 
 /// One worker's io_uring loop. Built, run and dropped on the worker's own thread.
@@ -127,8 +130,10 @@ impl<'r> EventLoop<'r> {
         let pool = ReceivePool::map(plan.sizes.receive_buffers, datagram_bytes)?;
         pool.widen(pool.capacity());
         // SAFETY: the buffer ring lives in `pools`, which is dropped after a complete drain only.
-        let datagrams = unsafe { BufferRing::register(&queues.submitter, DATAGRAM_GROUP, pool) }
-            .map_err(RingError::explain)?;
+        let datagrams = unsafe {
+            BufferRing::register(&queues.submitter, DATAGRAM_GROUP, pool, datagram_bytes)
+        }
+        .map_err(RingError::explain)?;
         let pools = Pools {
             sockets: Sockets::new(plan.table.clone()),
             groups: Groups { datagrams, frames: None },
@@ -199,7 +204,7 @@ impl<'r> EventLoop<'r> {
                 pools.deferred.push_back((socket, buffer));
             } else {
                 self.handling = true;
-                let header = pools.sockets.header(receives);
+                let header = pools.sockets.header();
                 if let Some(packet) = unwrap_datagram(socket, header, &buffer, counters) {
                     let transmit = transmit!(self.queues, pools.slots, counters);
                     handler.on_packet(now, &packet, transmit);
@@ -221,7 +226,7 @@ impl<'r> EventLoop<'r> {
             if pools.sockets.receives(socket) != Receives::Frames {
                 continue;
             }
-            let header = pools.sockets.header(Receives::Frames);
+            let header = pools.sockets.header();
             let Some(frame) = unwrap_frame(socket, header, &buffer) else { continue };
             let transmit = transmit!(self.queues, pools.slots, self.plan.counters);
             self.handling_frame = true;
@@ -257,8 +262,11 @@ impl<'r> EventLoop<'r> {
         if pools.sockets.is_behind() {
             if pools.groups.frames.is_none() && pools.sockets.wants_frames() {
                 let pool = ReceivePool::map(self.plan.sizes.frame_buffers, FRAME_BUFFER_BYTES)?;
+                let submitter = &queues.submitter;
                 // SAFETY: as for the datagram group: it lives in `pools`.
-                let frames = unsafe { BufferRing::register(&queues.submitter, FRAME_GROUP, pool) }?;
+                let frames = unsafe {
+                    BufferRing::register(submitter, FRAME_GROUP, pool, FRAME_BUFFER_BYTES)
+                }?;
                 pools.groups.frames = Some(frames);
             }
             if let Some(frames) = &mut pools.groups.frames {

@@ -14,6 +14,8 @@ use crate::net::region::Region;
 #[derive(Debug)]
 pub(super) struct BufferRing {
     pool: ReceivePool,
+    /// How much of each buffer the kernel may fill.
+    message_bytes: u32,
     region: Region,
     group: u16,
     mask: u16,
@@ -21,7 +23,8 @@ pub(super) struct BufferRing {
 }
 
 impl BufferRing {
-    /// Registers `pool` as a buffer group of the ring and lends what of it is in use.
+    /// Registers `pool` as a buffer group of the ring, for messages of at most `message_bytes`,
+    /// prefix included, and lends what of it is in use.
     ///
     /// # Safety
     /// The caller keeps the result until the kernel has ended every receive of this group, and
@@ -30,11 +33,14 @@ impl BufferRing {
         submitter: &Submitter<'_>,
         group: u16,
         pool: ReceivePool,
+        message_bytes: usize,
     ) -> io::Result<Self> {
         let count = u16::try_from(pool.capacity()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let message_bytes =
+            u32::try_from(message_bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
         assert!(count.is_power_of_two(), "a buffer ring's size is a power of two");
         let region = Region::map(usize::from(count) * size_of::<BufRingEntry>())?;
-        let mut ring = Self { pool, region, group, mask: count - 1, tail: 0 };
+        let mut ring = Self { pool, message_bytes, region, group, mask: count - 1, tail: 0 };
         // SAFETY: the memory is page aligned, holds `count` entries, and lives in `ring`, which
         // the caller keeps until no receive can use the group any more.
         unsafe {
@@ -73,7 +79,7 @@ impl BufferRing {
         if self.pool.at_home() == 0 {
             return 0;
         }
-        let (entries, mask, length) = (self.entries(), self.mask, self.pool.buffer_bytes() as u32);
+        let (entries, mask, length) = (self.entries(), self.mask, self.message_bytes);
         let mut tail = self.tail;
         let lent = self.pool.lend(|id, start| {
             // SAFETY: the masked tail indexes inside the allocation. Entries from the kernel's

@@ -33,19 +33,13 @@ struct Slot {
     receive: Receive,
 }
 
-/// Which parts of a buffer are name and control data, for each kind of receive.
-struct Headers {
-    datagrams: libc::msghdr,
-    with_local: libc::msghdr,
-    frames: libc::msghdr,
-}
-
 /// All sockets of one loop, by ID.
 pub(super) struct Sockets {
     table: Arc<SocketTable>,
     slots: Vec<Slot>,
-    /// The kernel reads them whenever a receive starts: in place for good.
-    headers: Box<Headers>,
+    /// Which parts of a buffer are name and control data. The kernel reads it whenever a receive
+    /// starts: in place for good. One for every kind, so that all leave the same room.
+    header: Box<libc::msghdr>,
     /// The version of the table that was looked at last.
     seen: u64,
     /// Slots that differ from the table because their receive has yet to end.
@@ -80,13 +74,9 @@ impl Groups {
 
 impl Sockets {
     pub(super) fn new(table: Arc<SocketTable>) -> Self {
-        let headers = Box::new(Headers {
-            datagrams: header(ADDRESS_BYTES, 0),
-            with_local: header(ADDRESS_BYTES, CONTROL_BYTES),
-            frames: header(ADDRESS_BYTES, CONTROL_BYTES),
-        });
+        let header = Box::new(header(ADDRESS_BYTES, CONTROL_BYTES));
         let slots = Vec::with_capacity(SOCKETS_MAX);
-        Self { table, slots, headers, seen: 0, unsettled: 0, ended: 0 }
+        Self { table, slots, header, seen: 0, unsettled: 0, ended: 0 }
     }
 
     /// Whether the table has changed, or a change waits for a receive that has ended since.
@@ -171,13 +161,9 @@ impl Sockets {
         self.slots[usize::from(id)].receives
     }
 
-    /// The header that receives of one kind are started with.
-    pub(super) fn header(&self, receives: Receives) -> &libc::msghdr {
-        match receives {
-            Receives::Nothing | Receives::Datagrams => &self.headers.datagrams,
-            Receives::DatagramsWithLocal => &self.headers.with_local,
-            Receives::Frames => &self.headers.frames,
-        }
+    /// The header that receives are started with.
+    pub(super) fn header(&self) -> &libc::msghdr {
+        &self.header
     }
 
     /// Notes that a receive ended with `result`. False when that was an error.
@@ -229,7 +215,7 @@ impl Sockets {
     }
 
     fn receive(&self, id: usize, group: u16) -> Entry {
-        let header: *const libc::msghdr = self.header(self.slots[id].receives);
+        let header: *const libc::msghdr = &raw const *self.header;
         opcode::RecvMsgMulti::new(types::Fixed(id as u32), header, group)
             .build()
             .user_data(Token::Receive(id as u16).encode())

@@ -96,7 +96,11 @@ impl Client {
     /// A client at the address `source`.
     pub fn at(source: &str, server: SocketAddr) -> Self {
         let source: IpAddr = source.parse().unwrap();
-        let socket = UdpSocket::bind((source, 0)).unwrap();
+        Self::with(UdpSocket::bind((source, 0)).unwrap(), server)
+    }
+
+    /// A client on a socket that is there already.
+    pub fn with(socket: UdpSocket, server: SocketAddr) -> Self {
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         // Clients do not share transaction IDs, so that a reply to another one is noticed.
         let first = u32::from(socket.local_addr().unwrap().port()) << 16;

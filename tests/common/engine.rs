@@ -1,4 +1,5 @@
 //! Which engine the tests run on.
+#![allow(unreachable_pub)]
 
 use ringtide::engine::Engine;
 

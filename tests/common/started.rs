@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ringtide::clock::Clock;
-use ringtide::engine::{LoopSizes, WorkerControl, WorkerPlan};
+use ringtide::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
 use ringtide::handler::Handler;
 use ringtide::net::lent::{Lend, SocketTable};
 use ringtide::net::socket::{SocketOptions, bind_group};
@@ -40,6 +40,18 @@ impl Started {
         sizes: LoopSizes,
         make: impl Fn(usize, Arc<Counters>) -> H + Send + Sync + 'static,
     ) -> Self {
+        Self::on(engine(), count, listen, steering, sizes, make)
+    }
+
+    /// As [`Self::with`], on one engine, whichever is under test.
+    pub fn on<H: Handler>(
+        engine: Engine,
+        count: usize,
+        listen: &[&str],
+        steering: Option<&SteeringProgram>,
+        sizes: LoopSizes,
+        make: impl Fn(usize, Arc<Counters>) -> H + Send + Sync + 'static,
+    ) -> Self {
         let options = SocketOptions { receive_buffer_bytes: 4 << 20, send_buffer_bytes: 4 << 20 };
         let mut lent: Vec<Vec<Arc<dyn Lend>>> = (0..count).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
@@ -61,7 +73,7 @@ impl Started {
                 table: Arc::new(SocketTable::new(sockets)),
                 counters: Arc::clone(&counters[index]),
                 control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
-                engine: engine(),
+                engine,
                 sizes,
             })
             .collect();
@@ -102,10 +114,15 @@ impl Started {
         panic!("no answer; counters: {:?}", self.total());
     }
 
-    /// Stops the workers and checks that every datagram was accounted for.
-    pub fn stop_and_check(mut self) -> Snapshot {
+    /// Stops the workers, in good order.
+    pub fn stop(mut self) -> Snapshot {
         self.workers.take().unwrap().stop();
-        let total = self.total();
+        self.total()
+    }
+
+    /// Stops the workers and checks that every datagram was accounted for.
+    pub fn stop_and_check(self) -> Snapshot {
+        let total = self.stop();
         let accounted = total.get(Counter::PacketsSent) + total.dropped_total();
         assert_eq!(total.get(Counter::PacketsReceived), accounted, "{total:?}");
         total

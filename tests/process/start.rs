@@ -4,7 +4,12 @@ use std::fs;
 use std::net::UdpSocket;
 use std::process::Command;
 
-use crate::common::{Binary, RINGTIDE, file, ringtide_of_nobody, ringtide_refused, skip};
+use nix::sys::signal::Signal;
+
+use crate::common::{
+    Ask, Binary, Client, RINGTIDE, eventually, file, hash, ringtide_of_nobody, ringtide_refused,
+    skip,
+};
 
 fn assert_told(text: &str, parts: &[&str]) {
     for part in parts {
@@ -106,12 +111,62 @@ fn a_refused_ring_names_the_likely_cause_and_the_remedy() {
         (libc::EMFILE, ["too many open files", "ulimit -n"]),
     ] {
         let command = ringtide_refused(libc::SYS_io_uring_setup, None, errno);
-        let mut binary = tracker(command, &["--listen", "127.0.0.1:0"]);
+        let arguments = ["--listen", "127.0.0.1:0", "--engine", "io_uring"];
+        let mut binary = tracker(command, &arguments);
         let failure = binary.failure();
         if failure.contains("prctl: ") {
             return skip("a_refused_ring_names_the_likely_cause_and_the_remedy", &failure);
         }
         assert_told(&failure, &["ringtide: error: cannot start the workers", parts[0], parts[1]]);
+        assert_told(&failure, &["remedy: ", "--engine"]);
+    }
+}
+
+#[test]
+fn where_io_uring_is_refused_the_tracker_runs_on_epoll_and_says_why() {
+    for (call, errno, reason) in [
+        (libc::SYS_io_uring_setup, libc::EPERM, "seccomp"),
+        (libc::SYS_io_uring_setup, libc::ENOSYS, "CONFIG_IO_URING"),
+        (libc::SYS_io_uring_setup, libc::ENOMEM, "ulimit -l"),
+        (libc::SYS_io_uring_register, libc::EPERM, "seccomp"),
+        (libc::SYS_io_uring_enter, libc::EPERM, "seccomp"),
+    ] {
+        let command = ringtide_refused(call, None, errno);
+        let mut binary = tracker(command, &["--listen", "127.0.0.1:0", "--engine", "auto"]);
+        let is_over = || binary.lines().iter().any(|line| line.contains("prctl: "));
+        let is_serving = || binary.lines().iter().any(|line| line.contains("\"serving\""));
+        eventually("the start", || (is_over() || is_serving()).then_some(()));
+        if is_over() {
+            let test = "where_io_uring_is_refused_the_tracker_runs_on_epoll_and_says_why";
+            return skip(test, &binary.failure());
+        }
+        let client = Client::new(binary.serving());
+        assert_eq!(client.announce(&Ask::leecher(hash(1), 1001)).counts(), (0, 1));
+        assert_eq!(binary.event("serving")["engine"], "epoll");
+        let [told] = &binary.events_of("running on epoll, because")[..] else {
+            panic!("one line: {:?}", binary.lines())
+        };
+        assert_eq!(told["level"], "WARN");
+        assert_told(told["message"].as_str().unwrap(), &[reason]);
+        binary.signal(Signal::SIGTERM);
+        assert_eq!(binary.exit().code(), Some(0));
+    }
+}
+
+#[test]
+fn the_engine_is_chosen_by_flag_or_file_and_told() {
+    let (_directory, path) =
+        file("r.toml", "engine = \"epoll\"\n[tracker]\nlisten = [\"[::1]:0\"]\n");
+    for (arguments, expected) in [
+        (&["tracker", "--listen", "[::1]:0", "--engine", "auto"][..], "io_uring"),
+        (&["tracker", "--listen", "[::1]:0", "--engine", "epoll"], "epoll"),
+        (&["run", "-c", &path, "--engine", "io_uring"], "io_uring"),
+    ] {
+        let mut command = Command::new(RINGTIDE);
+        command.args(arguments).args(["--log-format", "json"]);
+        let binary = Binary::spawn(command);
+        assert_eq!(binary.event("serving")["engine"], expected, "{arguments:?}");
+        assert!(binary.events_of("running on epoll").is_empty(), "as it was asked");
     }
 }
 
