@@ -71,7 +71,8 @@ fn take_over(settings: &mut Settings, wanted: Settings, process: &mut Process) {
     info!(rules, "configuration reloaded");
 }
 
-/// What differs and cannot change while running, by its keys.
+/// What differs and cannot change while running, by its keys. The engine is left out: what is in
+/// force may come from the command line.
 fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
     let mut changes = vec![
         ("workers", settings.workers != wanted.workers),

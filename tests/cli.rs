@@ -51,6 +51,9 @@ fn wrong_arguments_are_explained() {
         (&["tracker", "--access-file", "list"], "needs --access-mode"),
         (&["tracker", "--log-level", "inof"], "did you mean \"info\"?"),
         (&["tracker", "--log-format", "xml"], "text, json"),
+        (&["tracker", "--engine", "epol"], "did you mean \"epoll\"?"),
+        (&["relay", "--engine", "uring"], "auto, io_uring, epoll"),
+        (&["run", "--engine", ""], "auto, io_uring, epoll"),
         (&["config", "check"], "<FILE>"),
     ] {
         assert_wrong(&ringtide(arguments), hint);

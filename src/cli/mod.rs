@@ -345,7 +345,7 @@ Examples:
 
 Exit codes:
   0  success, or stopped by a signal after an orderly shutdown
-  1  failure at run time: an address cannot be bound, a ring cannot be built
+  1  failure at run time: an address cannot be bound, a ring asked for by name cannot be built
   2  wrong arguments or a wrong configuration, a file that it names included; nothing was started
   A second signal while stopping ends the process at once, by that signal (130, 143 in a shell).
 

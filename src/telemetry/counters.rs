@@ -44,13 +44,14 @@ counted! {
         FramesLostToShutdown = "frames_lost_to_shutdown",
             "Frames received, but not handled before the worker stopped.";
         Iterations = "iterations", "Turns of the event loop.";
-        ReceiveRearms = "receive_rearms", "Multishot receives started, the first time included.";
+        ReceiveRearms = "receive_rearms",
+            "Receives started: multishot ones of io_uring, or single batches of epoll.";
         ReceiveErrors = "receive_errors",
             "Receives that ended with an error; they start again at the next tick.";
         CompletionQueueOverflows = "completion_queue_overflows",
             "Times the kernel held completions back because the queue was full.";
         WorkerRestarts = "worker_restarts",
-            "Times this worker was restarted, after a panic or because its ring broke.";
+            "Times this worker was restarted, after a panic or because its loop broke.";
         ConnectsIpv4 = "connects_ipv4", "Connect requests over IPv4.";
         ConnectsIpv6 = "connects_ipv6", "Connect requests over IPv6.";
         AnnouncesIpv4 = "announces_ipv4", "Announces over IPv4 with a valid connection ID.";
