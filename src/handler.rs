@@ -2,7 +2,7 @@
 //!
 //! A loop receives datagrams, reads the clock once for the whole batch, and calls a [`Handler`];
 //! the handler answers through [`Transmit`]. Neither side knows the other: the same handler runs
-//! on the ring and, in tests, against a plain [`RecordedTransmit`].
+//! on every engine and, in tests, against a plain [`RecordedTransmit`].
 
 use std::net::SocketAddr;
 use std::time::Duration;

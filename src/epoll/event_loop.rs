@@ -98,6 +98,14 @@ impl EventLoop {
     /// Takes a batch from a socket and handles all of it.
     fn receive(&mut self, id: SocketId, handler: &mut impl Handler, now: Now) -> io::Result<()> {
         let Some((receives, descriptor)) = self.sockets.get(id) else { return Ok(()) };
+        if !self.has_room(receives) {
+            // Most of it waits in batches that the handler holds open, or to be sent.
+            self.flush(handler, now);
+        }
+        if !self.has_room(receives) {
+            // The handler keeps it. Asking over and over again would not bring it back.
+            return self.sockets.rest(id);
+        }
         let (inbox, control_bytes) = match receives {
             Receives::Nothing => return Ok(()),
             Receives::Datagrams => (&mut self.datagrams, 0),
@@ -118,6 +126,22 @@ impl EventLoop {
             }
         }
         Ok(())
+    }
+
+    /// Whether a buffer is empty for what a socket of this kind receives.
+    fn has_room(&self, receives: Receives) -> bool {
+        match receives {
+            Receives::Nothing => true,
+            Receives::Datagrams | Receives::DatagramsWithLocal => self.datagrams.has_room(),
+            Receives::Frames => self.frames.as_ref().is_some_and(Inbox::has_room),
+        }
+    }
+
+    /// Has the handler close what it holds open, and sends all there is.
+    fn flush(&mut self, handler: &mut impl Handler, now: Now) {
+        let Self { sockets, way_out, .. } = self;
+        handler.on_flush(now, &mut way_out.transmit(sockets));
+        way_out.send(sockets, handler, now);
     }
 
     fn handle_datagrams(&mut self, handler: &mut impl Handler, now: Now) {
@@ -168,18 +192,14 @@ impl Turns for EventLoop {
                 Ready::Socket(id) => self.receive(id, handler, now)?,
             }
         }
-        let Self { sockets, way_out, .. } = self;
-        handler.on_flush(now, &mut way_out.transmit(sockets));
-        way_out.send(sockets, handler, now);
+        self.flush(handler, now);
         Ok(now)
     }
 
     fn tick(&mut self, handler: &mut impl Handler, now: Now) -> io::Result<()> {
         self.sockets.wake_resting()?;
-        let Self { sockets, way_out, .. } = self;
-        handler.on_tick(now, &mut way_out.transmit(sockets));
-        handler.on_flush(now, &mut way_out.transmit(sockets));
-        way_out.send(sockets, handler, now);
+        handler.on_tick(now, &mut self.way_out.transmit(&self.sockets));
+        self.flush(handler, now);
         Ok(())
     }
 

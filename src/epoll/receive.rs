@@ -51,6 +51,11 @@ impl Inbox {
         }
     }
 
+    /// Whether a buffer is empty.
+    pub(super) fn has_room(&self) -> bool {
+        !self.empty.is_empty() || self.pool.at_home() > 0
+    }
+
     /// Takes what the socket has, up to a batch and to the buffers that are free, with room for
     /// `control_bytes` of control messages each. Returns how many messages that were.
     ///

@@ -12,7 +12,7 @@ use crate::engine::testing::{
     EchoUntil, ForwardTwice, Numbers, PanicInReply, ask_in_turn, assert_accounted, plan,
 };
 use crate::engine::{Engine, LoopSizes, Turns, WorkerControl};
-use crate::handler::{Handler, Now, Packet, ReplyPath, SocketId, Transmit};
+use crate::handler::{Buffer, Handler, Now, Packet, ReplyPath, SocketId, Transmit};
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::socket::{SocketOptions, bind_group};
 use crate::telemetry::{Counter, Counters, DropReason};
@@ -98,6 +98,41 @@ fn two_sockets() -> (Arc<SocketTable>, [SocketAddr; 2]) {
     });
     let addresses = [0, 1].map(|index: usize| sockets[index].address());
     (Arc::new(SocketTable::new(sockets.map(|socket| socket as Arc<dyn Lend>))), addresses)
+}
+
+/// Keeps every buffer from one tick to the next.
+struct Hoard {
+    kept: Vec<Buffer>,
+    left: usize,
+    control: Arc<WorkerControl>,
+}
+
+impl Handler for Hoard {
+    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, _: &mut T) {
+        self.kept.push(packet.buffer.clone());
+        self.left -= 1;
+        if self.left == 0 {
+            self.control.stop();
+        }
+    }
+
+    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {
+        self.kept.clear();
+    }
+}
+
+#[test]
+fn a_handler_that_keeps_all_buffers_does_not_make_the_loop_spin() {
+    let sizes = LoopSizes { receive_buffers: 2, ..LoopSizes::TRACKER };
+    let (plan, address) = plan(Engine::Epoll, sizes);
+    let (counters, control) = (Arc::clone(&plan.counters), Arc::clone(&plan.control));
+    let _numbers = Numbers::send(6, address);
+    let mut event_loop = EventLoop::new(plan, Clock::start()).unwrap();
+    event_loop.run(&mut Hoard { kept: Vec::new(), left: 6, control }).unwrap();
+    let total = counters.snapshot();
+    assert_eq!(total.get(Counter::PacketsReceived), 6);
+    let turns = total.get(Counter::Iterations);
+    assert!(turns < 50, "{turns} turns for six datagrams");
 }
 
 /// Notes which socket each datagram came in on.
