@@ -24,6 +24,8 @@ pub struct EventLoop {
     clock: Clock,
     /// Set while a handler has a packet, so that a panic can be accounted for.
     handling: bool,
+    /// The same for a frame.
+    handling_frame: bool,
 }
 
 /// What sends, apart from what receives, so that a handler can be lent the one while the other
@@ -62,18 +64,21 @@ impl WayOut {
 
 impl EventLoop {
     /// # Errors
-    /// When the kernel gives no epoll.
+    /// When the kernel gives no epoll, or no memory for the pools.
     pub fn new(plan: WorkerPlan, clock: Clock) -> io::Result<Self> {
         let sizes = &plan.sizes;
-        let queue = SendQueue::new(sizes.send_slots, sizes.forwards);
+        let queue = SendQueue::new(sizes.send_slots, sizes.forwards)?;
+        let mut datagrams = Inbox::new(sizes.receive_buffers, sizes.receive_payload_bytes)?;
+        datagrams.widen(usize::from(sizes.receive_buffers));
         Ok(Self {
             sockets: Sockets::new(Arc::clone(&plan.table), &plan.control)?,
-            datagrams: Inbox::new(sizes.receive_buffers, sizes.receive_payload_bytes),
+            datagrams,
             frames: None,
             way_out: WayOut { queue, counters: Arc::clone(&plan.counters) },
             plan,
             clock,
             handling: false,
+            handling_frame: false,
         })
     }
 
@@ -86,10 +91,13 @@ impl EventLoop {
 
     fn catch_up(&mut self) -> io::Result<()> {
         // What is queued means the sockets as they were.
-        if self.way_out.queue.is_idle() {
+        if self.sockets.is_behind() && self.way_out.queue.is_idle() {
             self.sockets.catch_up()?;
             if self.frames.is_none() && self.sockets.have_frames() {
-                self.frames = Some(Inbox::new(self.plan.sizes.frame_buffers, FRAME_BYTES_MAX));
+                self.frames = Some(Inbox::new(self.plan.sizes.frame_buffers, FRAME_BYTES_MAX)?);
+            }
+            if let Some(frames) = &mut self.frames {
+                frames.widen(self.plan.table.frame_buffers());
             }
         }
         Ok(())
@@ -157,13 +165,17 @@ impl EventLoop {
 
     /// Handles frames; those whose sends might find no slot wait until what is queued has left.
     fn handle_frames(&mut self, handler: &mut impl Handler, now: Now) {
-        let Self { sockets, frames: Some(frames), way_out, plan, .. } = self else { return };
+        let Self { sockets, frames: Some(frames), way_out, plan, handling_frame, .. } = self else {
+            return;
+        };
         while let Some((arrival, buffer)) = frames.take() {
             plan.counters.count(Counter::FramesReceived);
             if !way_out.queue.slots.have_room_for(handler.sends_per_frame_max()) {
                 way_out.send(sockets, handler, now);
             }
+            *handling_frame = true;
             handler.on_frame(now, &arrival.frame(&buffer), &mut way_out.transmit(sockets));
+            *handling_frame = false;
         }
     }
 }
@@ -215,9 +227,12 @@ impl Turns for EventLoop {
 
 impl Drop for EventLoop {
     fn drop(&mut self) {
-        let Self { sockets, datagrams, way_out, plan, handling, clock, .. } = self;
-        if *handling {
+        let Self { sockets, datagrams, frames, way_out, plan, clock, .. } = self;
+        if self.handling {
             plan.counters.dropped(DropReason::Panic);
+        }
+        if self.handling_frame {
+            plan.counters.count(Counter::FramesLostToPanic);
         }
         // The rest of the batch that a panic cut short.
         let mut discard = Discard(&plan.counters);
@@ -225,6 +240,11 @@ impl Drop for EventLoop {
             if let Some(packet) = arrival.datagram(&buffer, &plan.counters) {
                 discard.on_packet(clock.now(), &packet, &mut way_out.transmit(sockets));
             }
+        }
+        while let Some((arrival, buffer)) = frames.as_mut().and_then(Inbox::take) {
+            plan.counters.count(Counter::FramesReceived);
+            let (frame, now) = (arrival.frame(&buffer), clock.now());
+            discard.on_frame(now, &frame, &mut way_out.transmit(sockets));
         }
         // What was answered before it still leaves.
         way_out.send(sockets, &mut discard, clock.now());

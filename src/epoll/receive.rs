@@ -8,6 +8,7 @@ use std::ptr;
 use crate::engine::Arrival;
 use crate::handler::{Buffer, ReceivePool, SocketId};
 use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
+use crate::net::region::MapError;
 
 /// Where the kernel puts what comes with a payload.
 #[derive(Clone)]
@@ -34,13 +35,16 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// An inbox with `count` buffers for messages of up to `message_bytes`.
-    pub(super) fn new(count: u16, message_bytes: usize) -> Self {
+    /// An inbox with `count` buffers for messages of up to `message_bytes`, none in use yet.
+    ///
+    /// # Errors
+    /// When the process may map no more memory.
+    pub(super) fn new(count: u16, message_bytes: usize) -> Result<Self, MapError> {
         let batch = usize::from(count).min(RECEIVE_BATCH_MAX);
         let none = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
         let beside = Beside { control: [0; CONTROL_BYTES], name: [0; ADDRESS_BYTES] };
-        Self {
-            pool: ReceivePool::new(count, message_bytes),
+        Ok(Self {
+            pool: ReceivePool::map(count, message_bytes)?,
             message_bytes,
             empty: Vec::with_capacity(usize::from(count)),
             headers: vec![no_message(); batch].into_boxed_slice(),
@@ -48,7 +52,12 @@ impl Inbox {
             beside: vec![beside; batch].into_boxed_slice(),
             arrived: VecDeque::with_capacity(batch),
             socket: SocketId(0),
-        }
+        })
+    }
+
+    /// Takes more buffers into use, as [`ReceivePool::widen`] says.
+    pub(super) fn widen(&mut self, count: usize) {
+        self.pool.widen(count);
     }
 
     /// Whether a buffer is empty.

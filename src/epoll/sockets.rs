@@ -51,11 +51,13 @@ impl Sockets {
         Ok(Self { table, epoll, slots: Vec::with_capacity(SOCKETS_MAX), events, seen: 0 })
     }
 
-    /// Makes the slots what the table says, if it has changed.
+    /// Whether the table has changed.
+    pub(super) fn is_behind(&self) -> bool {
+        self.seen != self.table.version()
+    }
+
+    /// Makes the slots what the table says.
     pub(super) fn catch_up(&mut self) -> io::Result<()> {
-        if self.seen == self.table.version() {
-            return Ok(());
-        }
         let table = Arc::clone(&self.table);
         let version = table.with_wanted(|wanted, version| {
             // Let go first: a socket may have moved to another ID.

@@ -169,7 +169,7 @@ fn a_failing_message_is_told_apart_from_those_around_it() {
     let mut sockets = Sockets::new(table, &control).unwrap();
     sockets.catch_up().unwrap();
     let counters = Counters::default();
-    let mut queue = SendQueue::new(16, false);
+    let mut queue = SendQueue::new(16, false).unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     let to = client.local_addr().unwrap();
     // An IPv4 socket takes no IPv6 address; and nothing is lent as socket 7 or beyond them all.

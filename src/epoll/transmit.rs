@@ -9,6 +9,7 @@ use super::sockets::Sockets;
 use crate::engine::{count_sent, message_of};
 use crate::handler::{Forward, ReplyPath, SocketId, Transmit, TransmitFull};
 use crate::net::lent::SOCKETS_MAX;
+use crate::net::region::MapError;
 use crate::net::slots::{Forwarding, SendSlots};
 use crate::telemetry::{Counters, DropReason};
 
@@ -43,16 +44,19 @@ pub(super) struct SendQueue {
 
 impl SendQueue {
     /// With `count` slots; `forwards` reserves what forwards need.
-    pub(super) fn new(count: u16, forwards: bool) -> Self {
+    ///
+    /// # Errors
+    /// When the process may map no more memory.
+    pub(super) fn new(count: u16, forwards: bool) -> Result<Self, MapError> {
         assert!(count < NOBODY, "a slot's number is never the end of a line");
-        Self {
-            slots: SendSlots::new(count, forwards),
+        Ok(Self {
+            slots: SendSlots::new(count, forwards)?,
             next: vec![NOBODY; usize::from(count)].into_boxed_slice(),
             lines: vec![Line { first: NOBODY, last: NOBODY }; SOCKETS_MAX].into_boxed_slice(),
             waiting: Vec::with_capacity(SOCKETS_MAX),
             ended: VecDeque::with_capacity(if forwards { usize::from(count) } else { 0 }),
             headers: vec![no_message(); SEND_BATCH_MAX].into_boxed_slice(),
-        }
+        })
     }
 
     /// Whether nothing waits to be sent, and nobody waits to hear of it.

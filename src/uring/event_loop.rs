@@ -21,7 +21,7 @@ use crate::engine::{
 };
 use crate::handler::{Buffer, Handler, Now, ReceivePool};
 use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
-use crate::net::lent::{Receives, SOCKETS_MAX};
+use crate::net::lent::{Receives, SOCKETS_MAX, SocketTable};
 use crate::net::slots::SendSlots;
 use crate::telemetry::Counter;
 
@@ -64,7 +64,7 @@ pub fn probe(sizes: LoopSizes) -> Result<(), RingError> {
     let plan = WorkerPlan {
         index: 0,
         core: None,
-        table: Arc::default(),
+        table: Arc::new(SocketTable::new([])),
         counters: Arc::default(),
         control: Arc::new(WorkerControl::new(Duration::ZERO).map_err(RingError::explain)?),
         engine: Engine::IoUring,
