@@ -48,6 +48,12 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
     if let Some(tracker) = &settings.tracker {
         tracker_warnings(&tracker.settings, &mut warnings);
     }
+    if let Some(address) = settings.http.filter(|address| !address.ip().is_loopback()) {
+        warnings.push(format!(
+            "http.listen is {address}: whoever reaches it can read all figures and the names of \
+             torrents, without a password"
+        ));
+    }
     if let WorkerCount::Exactly(count) = settings.workers
         && count.get() < settings.cores.len()
     {

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::{LogSettings, Settings, TrackerConfig, WorkerCount};
+use super::{ControlConfig, LogSettings, Settings, TrackerConfig, WorkerCount};
 use crate::engine::EngineChoice;
 use crate::logging::{LogFilter, LogFormat};
 use crate::tracker::TrackerSettings;
@@ -23,6 +23,8 @@ impl Default for Settings {
             log: LogSettings::default(),
             tracker: Some(TrackerConfig::default()),
             relay: None,
+            control: ControlConfig::default(),
+            http: None,
             warnings: Vec::new(),
         }
     }

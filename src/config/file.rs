@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::checks::{ACCESS_FILE_UNUSED, AccessError, access_config, check_cores, warnings};
+use super::control::read_control;
 use super::limit::{self, Bytes, Seconds};
 use super::listen::{check_listen, parse_listen};
 #[cfg(test)]
@@ -71,6 +72,7 @@ fn read_settings(file: &mut Reader<'_>) -> Settings {
     let has_relay = file.has("relay");
     settings.tracker = (file.has("tracker") || !has_relay).then_some(tracker);
     settings.relay = has_relay.then_some(relay);
+    read_control(file, &mut settings);
     settings.warnings = warnings(&settings);
     if access_file_unused {
         settings.warnings.push(ACCESS_FILE_UNUSED.to_owned());

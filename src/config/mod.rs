@@ -5,6 +5,7 @@
 //! `ringtide config default` prints.
 
 mod checks;
+mod control;
 mod default;
 mod file;
 pub(crate) mod limit;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use checks::{AccessError, access_config, check_cores, warnings};
+pub use control::{ControlConfig, ControlSocket, SOCKET_USUAL, SOCKET_VARIABLE};
 pub use default::DEFAULT_TEXT;
 pub(crate) use file::report_interval;
 pub use file::{load, parse};
@@ -55,6 +57,10 @@ pub struct Settings {
     pub tracker: Option<TrackerConfig>,
     /// The relay and its rules; `None` runs no relay.
     pub relay: Option<RelaySettings>,
+    /// How a running process is asked and changed.
+    pub control: ControlConfig,
+    /// Where metrics, health and the dashboard are served, read-only; `None` is nowhere.
+    pub http: Option<SocketAddr>,
     /// What is allowed but probably not meant, one sentence each, for the log and for
     /// `config check`.
     pub warnings: Vec<String>,

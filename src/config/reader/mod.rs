@@ -152,6 +152,18 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// A path as [`Self::path`] reads it, or one word in its place, which is `None` inside.
+    pub(crate) fn path_or_word(
+        &mut self,
+        key: &'static str,
+        word: &str,
+    ) -> Option<Option<PathBuf>> {
+        let is_word =
+            self.find(key).is_some_and(|value| value.get_ref().as_str() == Some(word));
+        let path = self.path(key);
+        if is_word { Some(None) } else { path.map(Some) }
+    }
+
     /// Announces a section; that it is one is a problem of its own.
     pub(crate) fn section(&mut self, key: &'static str) {
         self.know(key, String::new(), Some(format!("[{key}]")));
