@@ -20,6 +20,8 @@ lab_open() {
 for core in sorted(os.sched_getaffinity(0)): print(core)')
     lab_directory=$(mktemp -d "${TMPDIR:-/tmp}/ringtide-lab.XXXXXX")
     lab_name=rt$$
+    # Nothing here is controlled, and several processes could not have the usual socket.
+    export RINGTIDE_CONTROL_SOCKET=off
     trap lab_close EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP

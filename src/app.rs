@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,13 +11,14 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::{CoreError, Settings};
+use crate::control::http::{Api, Server, ServerError};
 use crate::control::relay::{RelayControl, RelayReporter};
 use crate::control::report::Report;
-use crate::control::{Event, Signals};
+use crate::control::{Errands, Event, Operate, Signals, errands};
 use crate::error::Remedy;
 use crate::logging::{LogControl, RateLimited};
 use crate::process::{Process, ProcessError};
-use crate::reload::reload;
+use crate::running::Running;
 use crate::telemetry::Snapshot;
 use crate::worker::StartError;
 
@@ -29,6 +31,12 @@ pub enum RunError {
     /// Something that the process is made of could not be had.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// The control socket or the address for metrics cannot be had.
+    #[error("cannot be controlled")]
+    Server(#[from] ServerError),
+    /// No eventfd for what others ask.
+    #[error("cannot take errands")]
+    Control(#[source] io::Error),
     /// Signals cannot be received.
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
@@ -45,17 +53,18 @@ impl Remedy for RunError {
     fn remedy(&self) -> Option<String> {
         match self {
             Self::Cores(error) => error.remedy(),
+            Self::Server(error) => error.remedy(),
             Self::Process(ProcessError::Start(StartError::Ring(_))) => {
                 Some("or go without io_uring: engine = \"auto\" or \"epoll\" (--engine)".to_owned())
             }
-            Self::Process(_) | Self::Signals(_) => None,
+            Self::Process(_) | Self::Signals(_) | Self::Control(_) => None,
         }
     }
 }
 
 /// Runs everything that `settings` ask for until a signal stops it.
-/// `log` changes what is logged when a reload asks for it.
-pub fn run(mut settings: Settings, log: &LogControl) -> Result<(), RunError> {
+/// `log` changes what is logged when somebody asks for it.
+pub fn run(settings: Settings, log: LogControl) -> Result<(), RunError> {
     // First of all: threads inherit the signal mask.
     let mut signals = Signals::block().map_err(RunError::Signals)?;
     log_panics();
@@ -73,20 +82,25 @@ pub fn run(mut settings: Settings, log: &LogControl) -> Result<(), RunError> {
         warn!("{} workers share {} cores", cores.len(), usable.len());
     }
     let started = Instant::now();
-    let mut process = Process::start(&settings, &cores)?;
+    let process = Process::start(&settings, &cores)?;
+    let (desk, errands) = errands().map_err(RunError::Control)?;
+    let server = Server::start(&settings, Api::new(process.view(), desk))?;
     log_serving(&settings, &process, cores.len());
-    watch(&mut settings, &mut process, &mut signals, log)?;
+    let mut running = Running::new(settings, process, log);
+    watch(&mut running, &mut signals, &errands)?;
+    running.process.view().draining.store(true, Ordering::Relaxed);
     info!("stopping; a second signal stops at once");
     signals.release().map_err(RunError::Signals)?;
-    process.stop();
-    if let Some(relay) = process.relay() {
+    drop((errands, server));
+    running.process.stop();
+    if let Some(relay) = running.process.relay() {
         relay.figures().log_totals();
     }
     Report {
         elapsed: started.elapsed(),
-        counted: process.counted(),
-        kernel_drops: process.kernel_drops(),
-        holdings: process.holdings(),
+        counted: running.process.counted(),
+        kernel_drops: running.process.kernel_drops(),
+        holdings: running.process.holdings(),
     }
     .log_totals();
     Ok(())
@@ -94,50 +108,48 @@ pub fn run(mut settings: Settings, log: &LogControl) -> Result<(), RunError> {
 
 fn log_serving(settings: &Settings, process: &Process, workers: usize) {
     let engine = process.engine().name();
-    if settings.tracker.is_none() {
+    let view = process.view();
+    let Some(tracker) = view.tracker.as_ref().filter(|_| settings.tracker.is_some()) else {
         return info!(workers, engine, "serving");
-    }
+    };
     let addresses: Vec<_> = process.addresses().map(|address| address.to_string()).collect();
-    let steering = steering_state(settings, workers, process.is_steered());
+    let steering = tracker.steering;
     info!(listen = %addresses.join(", "), workers, engine, steering, "serving");
 }
 
-fn steering_state(settings: &Settings, workers: usize, steered: bool) -> &'static str {
-    let wanted = settings.tracker.as_ref().is_some_and(|tracker| tracker.steering);
-    match (workers, wanted, steered) {
-        (1, _, _) => "not needed",
-        (_, false, _) => "off",
-        (_, true, true) => "on",
-        (_, true, false) => "refused",
-    }
-}
-
-/// Reports, reloads and follows interfaces until it is time to stop.
-fn watch(
-    settings: &mut Settings,
-    process: &mut Process,
-    signals: &mut Signals,
-    log: &LogControl,
-) -> Result<(), RunError> {
+/// Reports, reloads, follows interfaces and does errands until it is time to stop.
+fn watch(running: &mut Running, signals: &mut Signals, errands: &Errands) -> Result<(), RunError> {
     let mut reporter = Reporter::default();
     loop {
-        let due = settings.report_interval.map(|interval| interval.saturating_sub(reporter.age()));
-        let retry = process.relay().map(|_| RELAY_RETRY_INTERVAL);
-        let wait = due.into_iter().chain(retry).min();
-        let links = process.relay().map(AsFd::as_fd);
-        let event = signals.wait(wait, links).map_err(RunError::Signals)?;
+        let interval = running.settings.report_interval;
+        let due = interval.map(|interval| interval.saturating_sub(reporter.age()));
+        let retry = running.process.relay().map(|_| RELAY_RETRY_INTERVAL);
+        let wait = due.into_iter().chain(retry).chain(running.stops_in()).min();
+        let mut others = vec![errands.as_fd()];
+        others.extend(running.process.relay().map(AsFd::as_fd));
+        let event = signals.wait(wait, &others).map_err(RunError::Signals)?;
         let followed = match event {
             Event::Stop => return Ok(()),
             Event::Reload => {
-                reload(settings, process, log);
+                // What is wrong has been logged.
+                let _ = running.reload();
                 Ok(())
             }
-            Event::News => process.relay_mut().map_or(Ok(()), RelayControl::follow_links),
-            Event::Timeout => process.relay_mut().map_or(Ok(()), RelayControl::retry),
+            Event::News => {
+                while let Some(errand) = errands.next() {
+                    errand(running);
+                }
+                running.process.relay_mut().map_or(Ok(()), RelayControl::follow_links)
+            }
+            Event::Timeout => running.process.relay_mut().map_or(Ok(()), RelayControl::retry),
         };
         if let Err(error) = followed {
             error!("the relay could not follow a change: {error}");
         }
+        if running.stops_in().is_some_and(|wait| wait.is_zero()) {
+            return Ok(());
+        }
+        let Running { settings, process, .. } = &*running;
         if settings.report_interval.is_some_and(|interval| reporter.age() >= interval) {
             reporter.report(settings, process);
         }

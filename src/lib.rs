@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod ctl;
 pub mod engine;
 #[allow(unsafe_code)]
 pub mod epoll;
@@ -21,6 +22,7 @@ pub mod net;
 pub mod process;
 pub mod relay;
 mod reload;
+mod running;
 pub mod telemetry;
 pub mod tools;
 pub mod tracker;

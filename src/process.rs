@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use tracing::warn;
@@ -11,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::{AccessConfig, Settings, TrackerConfig};
 use crate::control::relay::{RelayControl, RelayError, RelayWorker};
 use crate::control::report::Holdings;
+use crate::control::view::{TrackerView, View, WorkerView};
 use crate::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
 use crate::jobs::Jobs;
 use crate::net::lent::{Lend, SocketTable};
@@ -61,13 +63,9 @@ pub enum ProcessError {
 pub struct Process {
     /// `None` once stopped.
     workers: Option<Workers>,
-    counters: Vec<Arc<Counters>>,
-    sockets: Vec<Arc<BoundSocket>>,
-    shards: Arc<Shards>,
+    view: Arc<View>,
     policy: SharedPolicy,
     relay: Option<RelayControl>,
-    addresses: Vec<SocketAddr>,
-    steered: bool,
     engine: Engine,
 }
 
@@ -88,11 +86,17 @@ impl Process {
         let shards = Arc::new(Shards::new(cores.len(), &secrets));
         let groups = bind(tracker, &shards)?;
         warn_of_small_buffers(&groups, tracker);
+        let policy = SharedPolicy::new(policy);
         let addresses = groups.iter().map(|group| group.sockets[0].address()).collect();
         let steered = groups.iter().all(|group| group.steered);
-        let policy = SharedPolicy::new(policy);
         let hands = deal(groups, cores.len());
-        let sockets = hands.iter().flatten().cloned().collect();
+        let tracker = settings.tracker.as_ref().map(|tracker| TrackerView {
+            addresses,
+            steered,
+            steering: steering_state(tracker, cores.len(), steered),
+            sockets: hands.iter().flatten().cloned().collect(),
+            policy: policy.clone(),
+        });
         let sizes = settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes);
         let engine = choose_engine(settings.engine, sizes);
         let plans = plan_workers(settings, engine, sizes, cores.iter().zip(hands))?;
@@ -100,9 +104,19 @@ impl Process {
         let relay = settings.relay.as_ref().map(|relay| start_relay(relay, &plans, &tables));
         let relay = relay.transpose()?;
         let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
+        let clock = Clock::start();
+        let view = View {
+            clock,
+            started: Instant::now(),
+            engine: engine.name(),
+            workers: plans.iter().map(worker_view).collect(),
+            shards: Arc::clone(&shards),
+            tracker,
+            relay: relay.as_ref().map(RelayControl::view),
+            draining: AtomicBool::new(false),
+        };
         let make_jobs = {
-            let (counters, shards, policy) =
-                (counters.clone(), Arc::clone(&shards), policy.clone());
+            let policy = policy.clone();
             move |worker: usize| Jobs {
                 tracker: Tracker::new(TrackerParts {
                     worker,
@@ -114,18 +128,23 @@ impl Process {
                 relay: Relay::new(Arc::clone(&tables[worker])),
             }
         };
-        let workers = Some(Workers::start(plans, Clock::start(), make_jobs)?);
-        Ok(Self { workers, counters, sockets, shards, policy, relay, addresses, steered, engine })
+        let workers = Some(Workers::start(plans, clock, make_jobs)?);
+        Ok(Self { workers, view: Arc::new(view), policy, relay, engine })
+    }
+
+    /// What other threads may look at.
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view)
     }
 
     /// The bound addresses, with the ports that were chosen where 0 was asked for.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.addresses.iter().copied()
+        self.view.tracker.iter().flat_map(|tracker| tracker.addresses.iter().copied())
     }
 
     /// Whether the kernel steers every request to the worker that owns its torrent.
     pub fn is_steered(&self) -> bool {
-        self.steered
+        self.view.tracker.as_ref().is_none_or(|tracker| tracker.steered)
     }
 
     /// What drives the workers' loops.
@@ -135,22 +154,22 @@ impl Process {
 
     /// What all workers counted so far.
     pub fn counted(&self) -> Snapshot {
-        Snapshot::total(self.counters.iter().map(|counters| &**counters))
+        Snapshot::total(self.view.workers.iter().map(|worker| &*worker.counters))
     }
 
     /// What each worker counted so far.
     pub fn counted_by_worker(&self) -> impl Iterator<Item = Snapshot> {
-        self.counters.iter().map(|counters| counters.snapshot())
+        self.view.workers.iter().map(|worker| worker.counters.snapshot())
     }
 
     /// Datagrams that the kernel dropped because a receive buffer was full.
     pub fn kernel_drops(&self) -> u64 {
-        self.sockets.iter().map(|socket| socket.kernel_drops()).sum()
+        self.view.tracker.as_ref().map_or(0, TrackerView::kernel_drops)
     }
 
     /// What the tracker holds.
     pub fn holdings(&self) -> Holdings {
-        self.shards.gauges().fold(Holdings::default(), |sum, shard| Holdings {
+        self.view.shards.gauges().fold(Holdings::default(), |sum, shard| Holdings {
             torrents: sum.torrents + (shard.torrents_ipv4() + shard.torrents_ipv6()) as u64,
             peers: sum.peers + (shard.peers_ipv4() + shard.peers_ipv6()) as u64,
         })
@@ -162,13 +181,24 @@ impl Process {
         let access =
             load_access(settings.tracker.as_ref().and_then(|tracker| tracker.access.as_ref()))?;
         let hashes = access.len();
-        let settings = self.policy.current().settings.clone();
-        let earlier = self.policy.replace(Policy { settings, access });
+        self.replace_policy(Policy { settings: self.policy().settings.clone(), access });
+        Ok(hashes)
+    }
+
+    /// The limits, intervals and access list in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.current()
+    }
+
+    /// Puts other limits, intervals and another access list in force.
+    ///
+    /// What is no longer in force is freed here, once the workers have let go of it.
+    pub fn replace_policy(&self, policy: Policy) {
+        let earlier = self.policy.replace(policy);
         let deadline = Instant::now() + POLICY_WAIT;
         while Arc::strong_count(&earlier) > 1 && Instant::now() < deadline {
             std::thread::sleep(POLICY_WAIT_STEP);
         }
-        Ok(hashes)
     }
 
     /// The relay's control side, when there is a relay.
@@ -189,10 +219,28 @@ impl Process {
     }
 }
 
-fn load_access(access: Option<&AccessConfig>) -> Result<AccessList, AccessListError> {
+/// The list that is configured; an empty one that serves everything when none is.
+pub(crate) fn load_access(access: Option<&AccessConfig>) -> Result<AccessList, AccessListError> {
     match access {
         None => Ok(AccessList::default()),
         Some(AccessConfig { mode, file }) => AccessList::load(file, *mode),
+    }
+}
+
+fn worker_view(plan: &WorkerPlan) -> WorkerView {
+    WorkerView {
+        core: plan.core,
+        counters: Arc::clone(&plan.counters),
+        control: Arc::clone(&plan.control),
+    }
+}
+
+fn steering_state(tracker: &TrackerConfig, workers: usize, steered: bool) -> &'static str {
+    match (workers, tracker.steering, steered) {
+        (1, _, _) => "not needed",
+        (_, false, _) => "off",
+        (_, true, true) => "on",
+        (_, true, false) => "refused",
     }
 }
 

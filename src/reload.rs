@@ -1,74 +1,163 @@
-//! SIGHUP: what can change while running is read again and put in force.
+//! What can change while running is read again and put in force, on SIGHUP or when asked.
 //!
-//! That is the access list, the relay's rules, the report interval and the log's level. Everything
-//! else is made once, at the start; where the file asks for a change of it, the log says so.
+//! That is the tracker's limits and intervals, the access list, the relay's rules, the report
+//! interval and the log's level. Everything else is made once, at the start; where the file asks
+//! for a change of it, the log and the answer say so.
 
 use tracing::{error, info, warn};
 
-use crate::config::{self, Settings};
-use crate::error::causes;
+use crate::config::{self, Settings, TrackerConfig};
+use crate::control::{Problem, ReloadOutcome};
+use crate::error::{Remedy, causes};
 use crate::logging::LogControl;
-use crate::process::Process;
+use crate::process::{Process, load_access};
+use crate::tracker::TrackerSettings;
+use crate::tracker::access_list::AccessList;
+use crate::tracker::policy::Policy;
 
-/// Reads the configuration file again, when there is one, and the access list. What is wrong is
-/// logged, and what is in force stays. `settings` become those in force.
-pub(crate) fn reload(settings: &mut Settings, process: &mut Process, log: &LogControl) {
-    let wanted = match settings.file.as_deref().map(config::load).transpose() {
-        Ok(wanted) => wanted,
-        Err(error) => return error!("reload failed, everything in force stays: {error}"),
-    };
-    let has_list = settings.tracker.as_ref().is_some_and(|tracker| tracker.access.is_some());
-    if wanted.is_none() && !has_list {
-        return info!("nothing to reload: SIGHUP reads the access list again, and none is set");
-    }
+/// Reads the configuration file again, when there is one, and the access list, and puts in force
+/// what can change. `settings` become those in force.
+///
+/// # Errors
+/// What is wrong with a file, which is also logged. Everything in force stays then.
+pub(crate) fn reload(
+    settings: &mut Settings,
+    process: &mut Process,
+    log: &LogControl,
+) -> Result<ReloadOutcome, Problem> {
+    let wanted = settings.file.as_deref().map(config::load).transpose().map_err(|error| {
+        error!("reload failed, everything in force stays: {error}");
+        Problem::invalid(error.to_string(), error.remedy().unwrap_or_default())
+    })?;
+    // Read before anything is put in force, so that a wrong list changes nothing either.
+    let list = read_list(settings, wanted.as_ref())?;
+    let mut outcome = ReloadOutcome::default();
     if let Some(wanted) = wanted {
-        take_over_log(settings, &wanted, log);
-        take_over(settings, wanted, process);
+        take_over_log(settings, &wanted, log, &mut outcome);
+        take_over(settings, wanted, process, list, &mut outcome);
+    } else if let Some(list) = list {
+        put_in_force(settings, process, list, &mut outcome);
+    } else {
+        info!("nothing to reload: SIGHUP reads the access list again, and none is set");
     }
-    if has_list {
-        match process.reload(settings) {
-            Ok(hashes) => info!(hashes, "access list reloaded"),
-            Err(error) => error!("reload failed, the list in force stays: {error}"),
-        }
+    Ok(outcome)
+}
+
+/// The access list that is to be in force; `None` while there is none and was none.
+fn read_list(
+    settings: &Settings,
+    wanted: Option<&Settings>,
+) -> Result<Option<AccessList>, Problem> {
+    // Whether there is a tracker at all was settled at the start.
+    let Some(now) = &settings.tracker else { return Ok(None) };
+    let tracker = wanted.map_or(Some(now), |wanted| wanted.tracker.as_ref());
+    let access = tracker.and_then(|tracker| tracker.access.as_ref());
+    if access.is_none() && now.access.is_none() {
+        return Ok(None);
     }
+    load_access(access).map(Some).map_err(|error| {
+        let stays = if wanted.is_some() { "everything" } else { "the list" };
+        error!("reload failed, {stays} in force stays: {error}");
+        Problem::invalid(error.to_string(), "correct the list, then reload again")
+    })
 }
 
 /// Puts the log's level in force, unless the command line or the environment go before the file.
-fn take_over_log(settings: &mut Settings, wanted: &Settings, log: &LogControl) {
+fn take_over_log(
+    settings: &mut Settings,
+    wanted: &Settings,
+    log: &LogControl,
+    outcome: &mut ReloadOutcome,
+) {
     let wanted = &wanted.log.filter;
     if settings.log.filter == *wanted {
         return;
     }
     if let Some(name) = log.overridden_by {
-        warn!("a change of log.level has no effect: {name} goes before it");
+        let warning = format!("a change of log.level has no effect: {name} goes before it");
+        warn!("{warning}");
+        outcome.warnings.push(warning);
     } else {
         match log.set(wanted) {
-            Ok(()) => info!(filter = wanted.as_str(), "log level changed"),
-            Err(error) => error!("the log's level stays: {error}"),
+            Ok(()) => {
+                info!(filter = wanted.as_str(), "log level changed");
+                outcome.applied.push(format!("log.level: {}", wanted.as_str()));
+            }
+            Err(error) => {
+                error!("the log's level stays: {error}");
+                outcome.warnings.push(format!("the log's level stays: {error}"));
+            }
         }
     }
     settings.log.filter = wanted.clone();
 }
 
 /// Puts in force what may change while running.
-fn take_over(settings: &mut Settings, wanted: Settings, process: &mut Process) {
+fn take_over(
+    settings: &mut Settings,
+    wanted: Settings,
+    process: &mut Process,
+    list: Option<AccessList>,
+    outcome: &mut ReloadOutcome,
+) {
     for warning in &wanted.warnings {
         warn!("{warning}");
     }
+    outcome.warnings.extend(wanted.warnings.iter().cloned());
     for key in fixed_changes(settings, &wanted) {
         warn!("a change of {key} needs a restart; until then, what was set at the start holds");
+        outcome.needs_restart.push(key.to_owned());
     }
-    settings.report_interval = wanted.report_interval;
+    if settings.report_interval != wanted.report_interval {
+        settings.report_interval = wanted.report_interval;
+        outcome.applied.push("report_interval".to_owned());
+    }
+    if let (Some(now), Some(then)) = (&mut settings.tracker, wanted.tracker) {
+        let limits = live(&now.settings, then.settings);
+        if limits != now.settings {
+            outcome.applied.push("limits and intervals of [tracker]".to_owned());
+        }
+        (now.settings, now.access) = (limits, then.access);
+        let list = list.unwrap_or_default();
+        put_in_force(settings, process, list, outcome);
+    }
     if let (Some(relay), Some(control)) = (&mut settings.relay, process.relay_mut()) {
         // A file without the section has no rules.
-        relay.rules = wanted.relay.map(|relay| relay.rules).unwrap_or_default();
+        let rules = wanted.relay.map(|relay| relay.rules).unwrap_or_default();
+        if relay.rules != rules {
+            outcome.applied.push(format!("relay.rule: {} in force", rules.len()));
+        }
+        relay.rules = rules;
         if let Err(error) = control.apply(relay.rules.clone()) {
             let chain: Vec<_> = causes(Some(&error)).map(ToString::to_string).collect();
-            error!("not all rules could be put in force: {}", chain.join(": "));
+            let warning = format!("not all rules could be put in force: {}", chain.join(": "));
+            error!("{warning}");
+            outcome.warnings.push(warning);
         }
     }
     let rules = settings.relay.as_ref().map_or(0, |relay| relay.rules.len());
     info!(rules, "configuration reloaded");
+}
+
+/// Puts the tracker's settings in force, with this list.
+fn put_in_force(
+    settings: &Settings,
+    process: &Process,
+    access: AccessList,
+    outcome: &mut ReloadOutcome,
+) {
+    let Some(tracker) = &settings.tracker else { return };
+    let hashes = access.len();
+    process.replace_policy(Policy { settings: tracker.settings.clone(), access });
+    if tracker.access.is_some() {
+        info!(hashes, "access list reloaded");
+        outcome.applied.push(format!("access list: {hashes} torrents"));
+    }
+}
+
+/// The wanted limits and intervals, but for what workers took up at their start.
+fn live(now: &TrackerSettings, wanted: TrackerSettings) -> TrackerSettings {
+    TrackerSettings { connection_lifetime_s: now.connection_lifetime_s, ..wanted }
 }
 
 /// What differs and cannot change while running, by its keys. The engine is left out: what is in
@@ -79,13 +168,11 @@ fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
         ("cores", settings.cores != wanted.cores),
         ("shutdown_timeout", settings.shutdown_timeout != wanted.shutdown_timeout),
         ("log.format", settings.log.format != wanted.log.format),
+        ("[control]", settings.control != wanted.control),
+        ("http.listen", settings.http != wanted.http),
     ];
     match (&settings.tracker, &wanted.tracker) {
-        (Some(now), Some(then)) => {
-            let listen = now.listen != then.listen;
-            changes.push(("tracker.listen", listen));
-            changes.push(("[tracker]", !listen && now != then));
-        }
+        (Some(now), Some(then)) => changes.extend(fixed_tracker_changes(now, then)),
         (now, then) => changes.push(("[tracker]", now.is_some() != then.is_some())),
     }
     match (&settings.relay, &wanted.relay) {
@@ -98,6 +185,18 @@ fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
         (now, then) => changes.push(("[relay]", now.is_none() && then.is_some())),
     }
     changes.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+}
+
+fn fixed_tracker_changes(now: &TrackerConfig, then: &TrackerConfig) -> [(&'static str, bool); 6] {
+    let lifetime = |tracker: &TrackerConfig| tracker.settings.connection_lifetime_s;
+    [
+        ("tracker.listen", now.listen != then.listen),
+        ("tracker.connection_lifetime", lifetime(now) != lifetime(then)),
+        ("tracker.connection_key_file", now.connection_key_file != then.connection_key_file),
+        ("tracker.receive_buffer", now.receive_buffer_bytes != then.receive_buffer_bytes),
+        ("tracker.send_buffer", now.send_buffer_bytes != then.send_buffer_bytes),
+        ("tracker.steering", now.steering != then.steering),
+    ]
 }
 
 #[cfg(test)]
@@ -118,7 +217,19 @@ mod tests {
         assert_eq!(changes("", "workers = 2\n[log]\nlevel = \"debug\""), ["workers"]);
         assert_eq!(changes("", "[log]\nformat = \"json\""), ["log.format"]);
         assert_eq!(changes("", "[tracker]\nlisten = [\"[::]:1\"]"), ["tracker.listen"]);
-        assert_eq!(changes("", "[tracker]\nnumwant_max = 60"), ["[tracker]"]);
+        assert_eq!(changes("", "[tracker]\nnumwant_max = 60"), [""; 0]);
+        for (key, value) in [
+            ("connection_lifetime", "\"3m\""),
+            ("connection_key_file", "\"k\""),
+            ("receive_buffer", "\"4MiB\""),
+            ("send_buffer", "\"8MiB\""),
+            ("steering", "false"),
+        ] {
+            let file = format!("[tracker]\n{key} = {value}");
+            assert_eq!(changes("", &file), [format!("tracker.{key}")]);
+        }
+        assert_eq!(changes("", "[control]\nsocket = \"off\""), ["[control]"]);
+        assert_eq!(changes("", "[http]\nlisten = \"127.0.0.1:1\""), ["http.listen"]);
         assert_eq!(changes("[relay]", rule), [""; 0]);
         assert_eq!(changes("[relay]", "[relay]\noffload = \"off\""), ["relay.offload"]);
         assert_eq!(changes("", &format!("[tracker]\n{rule}")), ["[relay]"]);

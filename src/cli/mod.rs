@@ -5,6 +5,7 @@ mod tracker;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,8 +15,10 @@ use clap::{Args, Parser, Subcommand};
 use self::relay::RelayArgs;
 use self::tracker::TrackerArgs;
 use crate::config::limit::{self, Limit, Quantity, Seconds};
+use crate::config::listen::parse_listen;
 use crate::config::suggest::did_you_mean;
-use crate::config::{self, ConfigError, Problem, Settings, WorkerCount};
+use crate::config::{self, ConfigError, ControlSocket, Problem, Settings, WorkerCount};
+use crate::ctl::{self, CtlArgs, CtlError};
 use crate::engine::EngineChoice;
 use crate::error::{Remedy, describe};
 use crate::logging::{self, LogFilter, LogFormat};
@@ -56,6 +59,9 @@ enum Command {
     Tracker(TrackerArgs),
     /// Run relay rules from flags alone
     Relay(RelayArgs),
+    /// Ask or change a running ringtide
+    #[command(arg_required_else_help = true)]
+    Ctl(CtlArgs),
     /// Send or receive test traffic
     #[command(subcommand, arg_required_else_help = true)]
     Traffic(TrafficCommand),
@@ -101,6 +107,14 @@ struct ProcessArgs {
     /// How often a line of figures is logged; 0s is never [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = in_limit(limit::REPORT_INTERVAL))]
     report_interval: Option<Seconds>,
+
+    /// Where the control socket is, or off [default: /run/ringtide/control.sock, where possible]
+    #[arg(long, value_name = "PATH|off", value_parser = ControlSocket::parse)]
+    control_socket: Option<ControlSocket>,
+
+    /// Serve metrics, health and a dashboard over HTTP here [default: nowhere]
+    #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
+    http_listen: Option<SocketAddr>,
 }
 
 /// Parses the arguments, runs the command, and reports what goes wrong.
@@ -121,6 +135,7 @@ pub fn main() -> ExitCode {
         }
         Command::Tracker(args) => run(args.into_settings(), cli.log_level, cli.log_format),
         Command::Relay(args) => run(args.into_settings(), cli.log_level, cli.log_format),
+        Command::Ctl(args) => run_ctl(&args),
         Command::Traffic(command) => run_traffic(&command),
         Command::Config(ConfigCommand::Default) => print(config::DEFAULT_TEXT),
         Command::Config(ConfigCommand::Check { file }) => match config::load(&file) {
@@ -153,9 +168,20 @@ fn run(
         Ok(log) => log,
         Err(error) => return fail(&error, EXIT_FAILURE),
     };
-    match crate::app::run(settings, &log) {
+    match crate::app::run(settings, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_configuration() => fail(&error, EXIT_USAGE),
+        Err(error) => fail(&error, EXIT_FAILURE),
+    }
+}
+
+fn run_ctl(args: &CtlArgs) -> ExitCode {
+    match ctl::run(args, &mut |text| print_now(text)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_FAILURE),
+        Err(CtlError::Output(reason)) => unwritten(reason),
+        Err(error) if error.is_unreachable() => fail(&error, EXIT_UNREACHABLE),
+        Err(error) if error.is_usage() => fail(&error, EXIT_USAGE),
         Err(error) => fail(&error, EXIT_FAILURE),
     }
 }
@@ -188,6 +214,8 @@ impl ProcessArgs {
         if let Some(Seconds(seconds)) = self.report_interval {
             settings.report_interval = config::report_interval(seconds);
         }
+        settings.control.socket = self.control_socket.unwrap_or_default();
+        settings.http = self.http_listen;
     }
 }
 
@@ -291,9 +319,13 @@ fn answer(error: &clap::Error) -> ExitCode {
     }
 }
 
-fn print(text: &str) -> ExitCode {
+fn print_now(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+}
+
+fn print(text: &str) -> ExitCode {
+    match print_now(text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => unwritten(reason),
     }
@@ -330,6 +362,9 @@ const EXIT_FAILURE: u8 = 1;
 /// Wrong arguments or a wrong configuration; nothing was started.
 const EXIT_USAGE: u8 = 2;
 
+/// `ringtide ctl` reached no process.
+const EXIT_UNREACHABLE: u8 = 3;
+
 const LOGGING: &str = "Logging";
 
 const AFTER_HELP: &str = "\
@@ -341,14 +376,18 @@ Examples:
   ringtide tracker --listen 192.0.2.1:6969 --workers 2
   ringtide tracker --access-mode allow --access-file torrents.txt
   ringtide relay --input 239.1.1.1:5001@eth0 --output 239.2.2.2:5002@eth1
+  ringtide ctl stats --watch
   ringtide traffic send --group 239.1.1.1:5001 --interface eth0 --rate 10000 --duration 10s
 
 Exit codes:
   0  success, or stopped by a signal after an orderly shutdown
   1  failure at run time: an address cannot be bound, a ring asked for by name cannot be built
   2  wrong arguments or a wrong configuration, a file that it names included; nothing was started
+  3  ringtide ctl: nothing answers at the control socket, or this user may not use it
   A second signal while stopping ends the process at once, by that signal (130, 143 in a shell).
 
 Environment:
   RINGTIDE_LOG  what to log, as --log-level; the flag goes before it, it goes before the file
+  RINGTIDE_CONTROL_SOCKET
+                where the control socket is, or off, unless a flag or the file says otherwise
   NO_COLOR      if set, no colours on a terminal";

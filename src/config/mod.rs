@@ -13,6 +13,7 @@ pub(crate) mod listen;
 mod problem;
 mod reader;
 pub(crate) mod relay;
+mod render;
 pub(crate) mod suggest;
 mod summary;
 pub mod units;
@@ -28,6 +29,8 @@ pub use default::DEFAULT_TEXT;
 pub(crate) use file::report_interval;
 pub use file::{load, parse};
 pub use problem::{ConfigError, Problem};
+pub use render::render;
+pub(crate) use render::rule_table;
 pub use workers::{CoreError, WorkerCount, parse_core_list};
 
 use crate::engine::EngineChoice;

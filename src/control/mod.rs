@@ -1,7 +1,14 @@
-//! The control thread: signals, reports, reload. It never touches the packet path.
+//! The control thread: signals, reports, reload, and what others ask over sockets. It never touches
+//! the packet path.
 
+pub mod http;
+mod operate;
 pub mod relay;
 pub mod report;
+pub mod rules;
 mod signals;
+pub mod stats;
+pub mod view;
 
+pub use operate::{Desk, Errand, Errands, Operate, Problem, ProblemKind, ReloadOutcome, errands};
 pub use signals::{Event, Signals};

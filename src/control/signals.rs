@@ -15,7 +15,7 @@ pub enum Event {
     Stop,
     /// SIGHUP: read again what can change while running.
     Reload,
-    /// The other descriptor has something to read.
+    /// One of the other descriptors has something to read.
     News,
     /// The time was up.
     Timeout,
@@ -41,29 +41,26 @@ impl Signals {
         Ok(Self { descriptor: SignalFd::with_flags(&set, flags)?, stopped_by: None })
     }
 
-    /// Waits for the next signal, or until `other` is readable, at most for `timeout`; without
-    /// one, for as long as it takes.
+    /// Waits for the next signal, or until one of `others` is readable, at most for
+    /// `timeout`; without one, for as long as it takes.
     pub fn wait(
         &mut self,
         timeout: Option<Duration>,
-        other: Option<BorrowedFd<'_>>,
+        others: &[BorrowedFd<'_>],
     ) -> io::Result<Event> {
         let timeout = timeout.map_or(PollTimeout::NONE, |timeout| {
             // Rounded up, so that the caller's deadline has passed when this returns.
             let millis = timeout.as_micros().div_ceil(1000);
             PollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX))
         });
-        let watched = [Some(self.descriptor.as_fd()), other];
-        let mut descriptors: Vec<PollFd<'_>> = watched
-            .into_iter()
-            .flatten()
-            .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
-            .collect();
+        let watched = std::iter::once(self.descriptor.as_fd()).chain(others.iter().copied());
+        let mut descriptors: Vec<PollFd<'_>> =
+            watched.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)).collect();
         match poll(&mut descriptors, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let news = descriptors.get(1).is_some_and(|other| other.any() == Some(true));
+        let news = descriptors.iter().skip(1).any(|other| other.any() == Some(true));
         let Some(signal) = self.descriptor.read_signal()? else {
             return Ok(if news { Event::News } else { Event::Timeout });
         };

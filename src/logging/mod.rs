@@ -1,5 +1,6 @@
 //! What is logged and how: filters, formats, and the set-up of `tracing`.
 
+use std::cell::RefCell;
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::filter::LevelFilter;
@@ -137,6 +138,7 @@ impl LogSettings {
 /// Changes what is logged while the process runs.
 pub struct LogControl {
     replace: Box<dyn Fn(EnvFilter) -> Result<(), reload::Error>>,
+    in_force: RefCell<LogFilter>,
     /// The flag or variable that goes before the file's filter, if there is one.
     pub overridden_by: Option<&'static str>,
 }
@@ -147,7 +149,14 @@ impl LogControl {
     /// # Errors
     /// When the subscriber refuses it; the one in force stays.
     pub fn set(&self, filter: &LogFilter) -> Result<(), LogError> {
-        (self.replace)(filter.compile()?).map_err(|error| LogError::Setup(error.into()))
+        (self.replace)(filter.compile()?).map_err(|error| LogError::Setup(error.into()))?;
+        self.in_force.replace(filter.clone());
+        Ok(())
+    }
+
+    /// The filter in force.
+    pub fn filter(&self) -> LogFilter {
+        self.in_force.borrow().clone()
     }
 }
 
@@ -184,7 +193,8 @@ pub fn start(
         }
     };
     started.map_err(LogError::Setup)?;
-    Ok(LogControl { replace, overridden_by })
+    let in_force = RefCell::new(settings.filter.clone());
+    Ok(LogControl { replace, in_force, overridden_by })
 }
 
 fn check_bare_word(directive: &str) -> Result<(), FilterError> {

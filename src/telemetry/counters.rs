@@ -6,6 +6,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::loops::LoopFigures;
+
 /// Declares an enum whose variants index a row of counters, with a stable name and a description
 /// for each.
 macro_rules! counted {
@@ -110,6 +112,7 @@ const REASONS: usize = DropReason::ALL.len();
 pub struct Counters {
     counts: [AtomicU64; COUNTERS],
     drops: [AtomicU64; REASONS],
+    loop_figures: LoopFigures,
 }
 
 impl Default for Counters {
@@ -117,6 +120,7 @@ impl Default for Counters {
         Self {
             counts: [const { AtomicU64::new(0) }; COUNTERS],
             drops: [const { AtomicU64::new(0) }; REASONS],
+            loop_figures: LoopFigures::default(),
         }
     }
 }
@@ -140,6 +144,11 @@ impl Counters {
         bump(&self.drops[reason as usize], 1);
     }
 
+    /// What the loop tells of its turns.
+    pub fn loop_figures(&self) -> &LoopFigures {
+        &self.loop_figures
+    }
+
     /// The figures as they are now.
     pub fn snapshot(&self) -> Snapshot {
         let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
@@ -152,7 +161,7 @@ impl Counters {
 
 /// One writer per cell: a relaxed load and store lose nothing and cost no locked instruction.
 #[inline]
-fn bump(cell: &AtomicU64, amount: u64) {
+pub(super) fn bump(cell: &AtomicU64, amount: u64) {
     cell.store(cell.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
 }
 

@@ -4,6 +4,7 @@
 //! comment, on a line of its own or after a hash; blank lines, CRLF line ends and a byte order
 //! mark are fine.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -85,10 +86,31 @@ impl AccessList {
                 return Err(bad(LineProblem::TooMany).into());
             }
         }
+        Ok(Self::of(mode, hashes))
+    }
+
+    fn of(mode: AccessMode, mut hashes: Vec<InfoHash>) -> Self {
         hashes.sort_unstable();
         hashes.dedup();
         hashes.shrink_to_fit();
-        Ok(Self { mode, starts: index_by_prefix(&hashes), hashes })
+        Self { mode, starts: index_by_prefix(&hashes), hashes }
+    }
+
+    /// This list with some torrents added and others taken off. One that is in both is added.
+    ///
+    /// # Errors
+    ///
+    /// [`LineProblem::TooMany`] when it would be longer than [`HASHES_MAX`].
+    pub fn changed(&self, add: &[InfoHash], remove: &[InfoHash]) -> Result<Self, LineProblem> {
+        let removed: HashSet<&InfoHash> = remove.iter().collect();
+        let kept = self.hashes.iter().filter(|hash| !removed.contains(hash));
+        let list = Self::of(self.mode, kept.chain(add).copied().collect());
+        if list.hashes.len() > HASHES_MAX { Err(LineProblem::TooMany) } else { Ok(list) }
+    }
+
+    /// The torrents on it, in order.
+    pub fn hashes(&self) -> &[InfoHash] {
+        &self.hashes
     }
 
     /// Whether this torrent may be announced and scraped.
@@ -116,7 +138,8 @@ impl AccessList {
         self.hashes.is_empty()
     }
 
-    fn contains(&self, hash: &InfoHash) -> bool {
+    /// Whether the torrent is on it.
+    pub fn contains(&self, hash: &InfoHash) -> bool {
         let prefix = prefix(hash);
         let Some(&[start, end]) = self.starts.get(prefix..prefix + 2) else { return false };
         self.hashes[start as usize..end as usize].binary_search(hash).is_ok()
@@ -124,7 +147,7 @@ impl AccessList {
 }
 
 /// The hash on one line without its line feed, if there is one.
-fn parse_line(line: &[u8]) -> Result<Option<InfoHash>, LineProblem> {
+pub(crate) fn parse_line(line: &[u8]) -> Result<Option<InfoHash>, LineProblem> {
     let line = str::from_utf8(line).map_err(|_| LineProblem::NotUtf8)?;
     let content = line.split_once('#').map_or(line, |(before, _)| before).trim();
     if content.is_empty() {

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use ringtide::config::SOCKET_VARIABLE;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -42,6 +43,10 @@ impl Binary {
         // The caller may have set the variable itself.
         if !command.get_envs().any(|(name, _)| name == "RINGTIDE_LOG") {
             command.env_remove("RINGTIDE_LOG");
+        }
+        // Tests run side by side: none takes the usual socket.
+        if !command.get_envs().any(|(name, _)| name == SOCKET_VARIABLE) {
+            command.env(SOCKET_VARIABLE, "off");
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();

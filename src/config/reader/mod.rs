@@ -158,8 +158,7 @@ impl<'a> Reader<'a> {
         key: &'static str,
         word: &str,
     ) -> Option<Option<PathBuf>> {
-        let is_word =
-            self.find(key).is_some_and(|value| value.get_ref().as_str() == Some(word));
+        let is_word = self.find(key).is_some_and(|value| value.get_ref().as_str() == Some(word));
         let path = self.path(key);
         if is_word { Some(None) } else { path.map(Some) }
     }

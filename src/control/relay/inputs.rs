@@ -21,6 +21,17 @@ use crate::relay::{Input, RelaySettings, Rule};
 #[derive(Default)]
 pub(super) struct Inputs(BTreeMap<String, InputInterface>);
 
+/// The packet sockets that are open, for their figures.
+#[derive(Default)]
+pub(super) struct KernelDrops(Vec<Arc<PacketSocket>>);
+
+impl KernelDrops {
+    /// Frames that the kernel dropped because a socket's buffer was full.
+    pub(super) fn read(&self) -> u64 {
+        self.0.iter().map(|socket| socket.kernel_drops()).sum()
+    }
+}
+
 /// One interface that rules take from.
 #[derive(Default)]
 struct InputInterface {
@@ -73,10 +84,10 @@ impl Inputs {
         Some(InputKey::new(*socket, input.endpoint.address))
     }
 
-    /// Frames that the kernel dropped for want of room, over all interfaces.
-    pub(super) fn kernel_drops(&self) -> u64 {
+    /// Reads what the kernel dropped for want of room, over all interfaces.
+    pub(super) fn kernel_drops(&self) -> KernelDrops {
         let sockets = self.0.values().flat_map(|input| &input.sockets);
-        sockets.map(|(_, socket)| socket.kernel_drops()).sum()
+        KernelDrops(sockets.map(|(_, socket)| Arc::clone(socket)).collect())
     }
 
     /// Makes sockets, filters and memberships what the rules and interfaces ask for.

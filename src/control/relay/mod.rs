@@ -9,15 +9,18 @@
 mod inputs;
 mod outputs;
 mod report;
+mod view;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
 pub use report::{RelayFigures, RelayReporter, RuleFigures};
+pub use view::{OutputView, RelayView, RuleView};
 
 use self::inputs::Inputs;
 use self::outputs::OutputEntry;
@@ -80,6 +83,7 @@ pub struct RelayControl {
     running: bool,
     /// Sockets that the next table does not name any more: worker and ID.
     retired: Vec<(usize, SocketId)>,
+    view: Arc<ArcSwap<RelayView>>,
 }
 
 /// Whether a table is published when nothing was opened or closed.
@@ -116,6 +120,7 @@ impl RelayControl {
             next_tag: 0,
             running: false,
             retired: Vec::new(),
+            view: Arc::default(),
         };
         control.take_rules(rules);
         control.refresh(Publish::Always)?;
@@ -126,6 +131,11 @@ impl RelayControl {
     /// The rules in force.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter().map(|entry| &entry.rule)
+    }
+
+    /// What other threads see of it: the view in there is replaced with every change.
+    pub fn view(&self) -> Arc<ArcSwap<RelayView>> {
+        Arc::clone(&self.view)
     }
 
     /// Puts other rules in force. Rules that stay the same, and outputs that do, go on without a
@@ -230,6 +240,7 @@ impl RelayControl {
         if publish == Publish::Always || !self.retired.is_empty() || before != self.sockets() {
             self.publish();
         }
+        self.view.store(Arc::new(self.make_view()));
         Ok(opened?)
     }
 

@@ -46,6 +46,11 @@ impl OutputEntry {
         self.sockets.is_empty()
     }
 
+    /// What was last said about why it is down, while it is.
+    pub(super) fn why_down(&self) -> Option<&str> {
+        self.is_down().then(|| self.told.as_deref().unwrap_or("not open yet"))
+    }
+
     /// Opens, opens anew or closes the sockets, as the interface asks for.
     pub(super) fn refresh(
         &mut self,

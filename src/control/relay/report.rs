@@ -4,10 +4,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tracing::info;
 
-use super::{RelayControl, RelayWorker};
+use super::RelayControl;
 use crate::control::report::{named_counts, per_second, tenth};
 use crate::relay::stats::{FlowSnapshot, RelayDrop};
-use crate::telemetry::Counter;
 
 /// Figures of everything.
 #[derive(Clone, Debug, Default)]
@@ -34,25 +33,20 @@ pub struct RuleFigures {
 impl RelayControl {
     /// The figures as they are now.
     pub fn figures(&self) -> RelayFigures {
-        let sum = |parts: &mut dyn Iterator<Item = FlowSnapshot>| {
-            parts.fold(FlowSnapshot::default(), FlowSnapshot::plus)
-        };
-        let rules = self.rules.iter().map(|entry| RuleFigures {
-            name: entry.rule.name.clone(),
-            input: sum(&mut entry.counters.iter().map(|counters| counters.snapshot())),
-            outputs: entry
+        let view = self.view.load();
+        let rules = view.rules.iter().map(|rule| RuleFigures {
+            name: rule.rule.name.clone(),
+            input: rule.figures(),
+            outputs: rule
                 .outputs
                 .iter()
-                .map(|output| {
-                    let sent = output.states.iter().map(|state| state.counters.snapshot());
-                    (output.output.endpoint.to_string(), sum(&mut sent.into_iter()))
-                })
+                .map(|output| (output.output.endpoint.to_string(), output.figures()))
                 .collect(),
         });
         RelayFigures {
             rules: rules.collect(),
-            unmatched: sum(&mut self.workers.iter().map(unmatched)),
-            kernel_drops: self.inputs.kernel_drops(),
+            unmatched: view.unmatched(),
+            kernel_drops: view.kernel_drops(),
         }
     }
 }
@@ -141,18 +135,6 @@ fn log_total(line: &str, rule: &str, output: &str, total: &FlowSnapshot) {
         last_seen = last_seen(total),
         "{line}"
     );
-}
-
-/// What belongs to no rule on one worker. The loop counts what never reached the relay.
-fn unmatched(worker: &RelayWorker) -> FlowSnapshot {
-    let counted = worker.counters.snapshot();
-    let lost = [
-        (RelayDrop::Panic, Counter::FramesLostToPanic),
-        (RelayDrop::Shutdown, Counter::FramesLostToShutdown),
-    ];
-    lost.into_iter().fold(worker.shared.unmatched.snapshot(), |figures, (reason, counter)| {
-        figures.with_dropped(reason, counted.get(counter))
-    })
 }
 
 /// When a datagram last went through, in UTC (RFC 3339).

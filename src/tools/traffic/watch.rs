@@ -107,7 +107,7 @@ fn wait(signals: Option<&mut Signals>, done: &EventFd, time: Duration) -> io::Re
     }
     drop(descriptors);
     let Some(signals) = signals else { return Ok(false) };
-    Ok(signals.wait(Some(Duration::ZERO), None)? == Event::Stop)
+    Ok(signals.wait(Some(Duration::ZERO), &[])? == Event::Stop)
 }
 
 /// Tells the waiting thread that the work ended, however it did.

@@ -1,0 +1,151 @@
+//! HTTP on the control thread: the control socket, where everything can be asked and changed, and
+//! the address for metrics, where everybody may read.
+
+mod access;
+mod answer;
+mod change;
+mod metrics;
+mod read;
+mod router;
+mod serve;
+mod socket;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+pub use self::access::{Access, AccessChanges};
+pub use self::change::{Check, Checked, Configuration, Drain, LogLevel, Rules, Saved};
+pub use self::read::{Health, Version};
+use self::socket::ControlListener;
+pub use self::socket::SocketError;
+use super::operate::Desk;
+use super::view::View;
+use crate::config::{ControlSocket, Settings};
+use crate::error::Remedy;
+
+/// What requests are answered from.
+#[derive(Clone)]
+pub struct Api {
+    view: Arc<View>,
+    desk: Desk,
+}
+
+impl Api {
+    /// Answers from `view`, and hands changes in at `desk`.
+    pub fn new(view: Arc<View>, desk: Desk) -> Self {
+        Self { view, desk }
+    }
+}
+
+/// Why nothing can be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The control socket cannot be had.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The address for metrics cannot be bound.
+    #[error("cannot serve metrics on {address}")]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system gives no thread or no runtime.
+    #[error("cannot start the control thread")]
+    Thread(#[source] io::Error),
+}
+
+impl Remedy for ServerError {
+    fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Socket(error) => error.remedy(),
+            Self::Listen { .. } => Some("choose another http.listen, or none".to_owned()),
+            Self::Thread(_) => None,
+        }
+    }
+}
+
+/// The control thread; stops when dropped.
+pub struct Server {
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Opens what the settings ask for and serves it on a thread of its own. `None` when they ask
+    /// for nothing.
+    ///
+    /// # Errors
+    /// When something that was asked for by name cannot be had.
+    pub fn start(settings: &Settings, api: Api) -> Result<Option<Self>, ServerError> {
+        let control = open_control(settings)?;
+        let http = settings.http.map(open_http).transpose()?;
+        if control.is_none() && http.is_none() {
+            return Ok(None);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(1)
+            .build()
+            .map_err(ServerError::Thread)?;
+        let (stop, stopped) = watch::channel(false);
+        let serve = move || {
+            runtime.block_on(serve::serve(api, control, http, stopped));
+        };
+        let thread = std::thread::Builder::new().name("control".into()).spawn(serve);
+        let thread = Some(thread.map_err(ServerError::Thread)?);
+        Ok(Some(Self { stop, thread }))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The thread is gone already only if it panicked, which was logged.
+        let _ = self.stop.send(true);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn open_control(settings: &Settings) -> Result<Option<ControlListener>, ServerError> {
+    let group = settings.control.group.as_deref();
+    let (path, named): (PathBuf, bool) = match &settings.control.socket {
+        ControlSocket::Off => return Ok(None),
+        ControlSocket::At(path) => (path.clone(), true),
+        ControlSocket::Usual => match ControlSocket::usual() {
+            Some(path) => (path, false),
+            None => return Ok(None),
+        },
+    };
+    match ControlListener::open(&path, group) {
+        Ok(listener) => {
+            info!(socket = %path.display(), "control socket open");
+            Ok(Some(listener))
+        }
+        Err(error) if named => Err(error.into()),
+        Err(error) => {
+            let causes: Vec<String> =
+                crate::error::causes(Some(&error)).map(ToString::to_string).collect();
+            warn!("no control socket, `ringtide ctl` will not work: {}", causes.join(": "));
+            Ok(None)
+        }
+    }
+}
+
+fn open_http(address: SocketAddr) -> Result<TcpListener, ServerError> {
+    let listener = TcpListener::bind(address)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    let listener = listener.map_err(|source| ServerError::Listen { address, source })?;
+    let address = listener.local_addr().unwrap_or(address);
+    info!(listen = %address, "metrics and dashboard");
+    Ok(listener)
+}

@@ -1,0 +1,123 @@
+//! Takes connections and bounds them: how many there are, how long each may take, and how much it
+//! may send.
+
+use std::io;
+use std::net::TcpListener as StdTcpListener;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tracing::warn;
+
+use super::socket::ControlListener;
+use super::{Api, router};
+
+/// Serves both until it is told to stop, and then lets answers under way go out.
+pub(super) async fn serve(
+    api: Api,
+    control: Option<ControlListener>,
+    http: Option<StdTcpListener>,
+    stopped: watch::Receiver<bool>,
+) {
+    let room =
+        (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+    let unix = control.as_ref().map(ControlListener::listener);
+    if let Some(listener) = opened(unix.map(|listener| listener.and_then(UnixListener::from_std))) {
+        let accept = async move || listener.accept().await.map(|(stream, _)| stream);
+        let router = router::control(api.clone());
+        tokio::spawn(accept_all(accept, router, Arc::clone(&room.0), stopped.clone()));
+    }
+    if let Some(listener) = opened(http.map(TcpListener::from_std)) {
+        let accept = async move || listener.accept().await.map(|(stream, _)| stream);
+        let router = router::public(api);
+        tokio::spawn(accept_all(accept, router, Arc::clone(&room.1), stopped.clone()));
+    }
+    let mut stopped = stopped;
+    // An error means that the server itself is gone.
+    let _ = stopped.wait_for(|stop| *stop).await;
+    let all = CONNECTIONS_MAX as u32;
+    let idle = async {
+        for room in [room.0, room.1] {
+            let _ = room.acquire_many(all).await;
+        }
+    };
+    let _ = tokio::time::timeout(STOP_WAIT, idle).await;
+}
+
+fn opened<L>(listener: Option<io::Result<L>>) -> Option<L> {
+    listener?.map_err(|error| warn!("a socket of the control thread is lost: {error}")).ok()
+}
+
+async fn accept_all<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    mut accept: impl AsyncFnMut() -> io::Result<S>,
+    router: Router,
+    room: Arc<Semaphore>,
+    stopped: watch::Receiver<bool>,
+) {
+    let mut stop = stopped.clone();
+    loop {
+        // Beyond the bound connections wait in the kernel's queue.
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match accepted {
+            Ok(stream) => {
+                tokio::spawn(attend(stream, router.clone(), permit, stopped.clone()));
+            }
+            // For want of descriptors, or because the client is gone already.
+            Err(_) => tokio::time::sleep(ACCEPT_REST).await,
+        }
+    }
+}
+
+async fn attend<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
+    router: Router,
+    permit: OwnedSemaphorePermit,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let service = TowerToHyperService::new(router);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(tokio::time::timeout(CONNECTION_TIME_MAX, async move {
+        let mut connection = pin!(connection);
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }));
+    // What goes wrong on a connection is the client's to tell.
+    let _ = connection.as_mut().await;
+    drop(permit);
+}
+
+/// Connections to each of the two at a time; further ones wait.
+const CONNECTIONS_MAX: usize = 32;
+
+/// How long a client may take for the head of a request, and stay silent between two.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest head of a request.
+const HEADER_BYTES_MAX: usize = 16 << 10;
+
+/// How long a connection may last at all, so that none stays for good by reading slowly.
+const CONNECTION_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// How long answers under way may take when the process stops.
+const STOP_WAIT: Duration = Duration::from_millis(500);
+
+const ACCEPT_REST: Duration = Duration::from_millis(100);

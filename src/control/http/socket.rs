@@ -1,0 +1,174 @@
+//! The control socket: made safely, and taken away in the end.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use crate::error::Remedy;
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Another process answers there.
+    #[error("the control socket {} belongs to a ringtide that runs", path.display())]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Something other than a socket is there.
+    #[error("{} is there and is no socket", path.display())]
+    Occupied {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no such group.
+    #[error("there is no group {name:?} for the control socket")]
+    Group {
+        /// Its name.
+        name: String,
+    },
+    /// The directory or the socket cannot be made.
+    #[error("cannot make the control socket {}", path.display())]
+    Make {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Remedy for SocketError {
+    fn remedy(&self) -> Option<String> {
+        Some(match self {
+            Self::InUse { .. } => {
+                "stop that one, or give this one another control.socket, or \"off\"".to_owned()
+            }
+            Self::Occupied { .. } => "move it away, or choose another control.socket".to_owned(),
+            Self::Group { .. } => "make it (groupadd), or name another control.group".to_owned(),
+            Self::Make { .. } => {
+                "choose a control.socket in a directory that this user may write to, or \"off\""
+                    .to_owned()
+            }
+        })
+    }
+}
+
+/// A listening control socket; its file goes with it.
+pub(super) struct ControlListener {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode of the file, to take away no other.
+    identity: Option<(u64, u64)>,
+}
+
+impl ControlListener {
+    /// Makes the socket, and the last directory of its path. The socket of a process that is gone
+    /// is replaced.
+    pub(super) fn open(path: &Path, group: Option<&str>) -> Result<Self, SocketError> {
+        let failed = |source| SocketError::Make { path: path.to_owned(), source };
+        let group = group.map(group_id).transpose()?;
+        if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
+            DirBuilder::new().mode(DIRECTORY_MODE).create(directory).map_err(failed)?;
+        }
+        make_way(path)?;
+        // Made under a name of its own, where nobody looks, until its permissions are right.
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}", std::process::id()));
+        let hidden = path.with_file_name(name);
+        let listener = UnixListener::bind(&hidden).map_err(failed)?;
+        let ready = || {
+            fs::set_permissions(&hidden, fs::Permissions::from_mode(SOCKET_MODE))?;
+            if group.is_some() {
+                chown(&hidden, None, group)?;
+            }
+            listener.set_nonblocking(true)?;
+            fs::rename(&hidden, path)
+        };
+        ready().map_err(|error| {
+            let _ = fs::remove_file(&hidden);
+            failed(error)
+        })?;
+        Ok(Self { listener, path: path.to_owned(), identity: identity(path) })
+    }
+
+    pub(super) fn listener(&self) -> io::Result<UnixListener> {
+        self.listener.try_clone()
+    }
+}
+
+impl Drop for ControlListener {
+    fn drop(&mut self) {
+        if identity(&self.path) == self.identity {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Takes away what a process left that is gone.
+fn make_way(path: &Path) -> Result<(), SocketError> {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        return Err(SocketError::Occupied { path: path.to_owned() });
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
+            .map_err(|source| SocketError::Make { path: path.to_owned(), source }),
+        _ => Err(SocketError::InUse { path: path.to_owned() }),
+    }
+}
+
+fn group_id(name: &str) -> Result<u32, SocketError> {
+    let found = nix::unistd::Group::from_name(name).ok().flatten();
+    found
+        .map(|group| group.gid.as_raw())
+        .ok_or_else(|| SocketError::Group { name: name.to_owned() })
+}
+
+/// Owner and group may connect, which takes the right to write.
+const SOCKET_MODE: u32 = 0o660;
+
+const DIRECTORY_MODE: u32 = 0o755;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_has_its_mode_and_goes_with_its_listener() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/control.sock");
+        let listener = ControlListener::open(&path, Some("root")).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, SOCKET_MODE);
+        UnixStream::connect(&path).unwrap();
+        drop(listener);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_dead_process_left_is_replaced_and_a_live_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let first = ControlListener::open(&path, None).unwrap();
+        assert!(matches!(ControlListener::open(&path, None), Err(SocketError::InUse { .. })));
+        UnixStream::connect(&path).unwrap();
+        drop(first);
+        fs::write(&path, "mine").unwrap();
+        assert!(matches!(ControlListener::open(&path, None), Err(SocketError::Occupied { .. })));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[test]
+    fn an_unknown_group_is_named() {
+        let path = Path::new("/nonexistent/control.sock");
+        let error = ControlListener::open(path, Some("no such group")).err().unwrap();
+        assert!(error.to_string().contains("no such group"));
+    }
+}

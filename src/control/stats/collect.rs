@@ -1,0 +1,147 @@
+//! Reads the view into figures.
+
+use super::{
+    Counts, FlowStats, Histogram, Holdings, OutputStats, Pools, ProcessStats, RelayStats,
+    RuleStats, Stats, TrackerStats, WorkerStats,
+};
+use crate::control::relay::{OutputView, RelayView, RuleView};
+use crate::control::view::{HEARTBEAT_AGE_S_MAX, TrackerView, View, WorkerView};
+use crate::relay::stats::{FlowSnapshot, RelayDrop};
+use crate::telemetry::{Counter, DropReason, SizesSnapshot, Snapshot};
+use crate::tracker::store::Gauges;
+
+impl Stats {
+    /// The figures as they are now.
+    pub fn collect(view: &View) -> Self {
+        let shards: Vec<Holdings> = view.shards.gauges().map(Holdings::from).collect();
+        let workers =
+            view.workers.iter().zip(view.heartbeat_ages_s()).zip(&shards).enumerate().map(
+                |(index, ((worker, age_s), shard))| worker_stats(index, worker, age_s, *shard),
+            );
+        Self {
+            process: ProcessStats::collect(view),
+            workers: workers.collect(),
+            tracker: view.tracker.as_ref().map(|tracker| tracker_stats(view, tracker, &shards)),
+            relay: view.relay.as_ref().map(|relay| relay_stats(&relay.load())),
+        }
+    }
+}
+
+fn worker_stats(
+    index: usize,
+    worker: &WorkerView,
+    heartbeat_age_s: u64,
+    shard: Holdings,
+) -> WorkerStats {
+    let counted = worker.counters.snapshot();
+    let turns = worker.counters.loop_figures().snapshot();
+    WorkerStats {
+        index,
+        core: worker.core,
+        healthy: heartbeat_age_s <= HEARTBEAT_AGE_S_MAX,
+        heartbeat_age_s,
+        counters: counters(&counted),
+        drops: drops(&counted),
+        shard,
+        pools: Pools {
+            receive_buffers_free: turns.gauges.receive_buffers_free,
+            frame_buffers_free: turns.gauges.frame_buffers_free,
+            send_slots_free: turns.gauges.send_slots_free,
+            completions: turns.gauges.completions,
+        },
+        turn_packets: histogram(&turns.packets),
+        turn_us: histogram(&turns.busy_us),
+    }
+}
+
+fn histogram(counted: &SizesSnapshot) -> Histogram {
+    Histogram { buckets: counted.buckets.to_vec(), sum: counted.sum }
+}
+
+fn tracker_stats(view: &View, tracker: &TrackerView, shards: &[Holdings]) -> TrackerStats {
+    let counted = Snapshot::total(view.workers.iter().map(|worker| &*worker.counters));
+    let policy = tracker.policy.current();
+    TrackerStats {
+        listen: tracker.addresses.iter().map(ToString::to_string).collect(),
+        steering: tracker.steering.to_owned(),
+        holdings: shards.iter().fold(Holdings::default(), |sum, shard| sum.plus(*shard)),
+        kernel_drops: tracker.kernel_drops(),
+        access_mode: policy.access.mode().name().to_owned(),
+        access_hashes: policy.access.len() as u64,
+        counters: counters(&counted),
+        drops: drops(&counted),
+    }
+}
+
+fn relay_stats(view: &RelayView) -> RelayStats {
+    RelayStats {
+        rules: view.rules.iter().map(rule_stats).collect(),
+        unmatched: relay_drops(&view.unmatched()),
+        kernel_drops: view.kernel_drops(),
+    }
+}
+
+fn rule_stats(view: &RuleView) -> RuleStats {
+    RuleStats {
+        name: view.rule.name.clone(),
+        input: view.rule.input.endpoint.to_string(),
+        source: view.rule.input.sources.iter().map(ToString::to_string).collect(),
+        receiving: view.receiving,
+        flow: view.figures().into(),
+        outputs: view.outputs.iter().map(output_stats).collect(),
+    }
+}
+
+fn output_stats(view: &OutputView) -> OutputStats {
+    OutputStats {
+        to: view.output.endpoint.to_string(),
+        down: view.down.clone(),
+        flow: view.figures().into(),
+    }
+}
+
+impl From<FlowSnapshot> for FlowStats {
+    fn from(flow: FlowSnapshot) -> Self {
+        let FlowSnapshot { packets, bytes, sends, last_seen_s, .. } = flow;
+        Self { packets, bytes, sends, last_seen_s, drops: relay_drops(&flow) }
+    }
+}
+
+impl From<&Gauges> for Holdings {
+    fn from(gauges: &Gauges) -> Self {
+        Self {
+            torrents_ipv4: gauges.torrents_ipv4() as u64,
+            torrents_ipv6: gauges.torrents_ipv6() as u64,
+            peers_ipv4: gauges.peers_ipv4() as u64,
+            peers_ipv6: gauges.peers_ipv6() as u64,
+        }
+    }
+}
+
+impl Holdings {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            torrents_ipv4: self.torrents_ipv4 + other.torrents_ipv4,
+            torrents_ipv6: self.torrents_ipv6 + other.torrents_ipv6,
+            peers_ipv4: self.peers_ipv4 + other.peers_ipv4,
+            peers_ipv6: self.peers_ipv6 + other.peers_ipv6,
+        }
+    }
+}
+
+fn counters(counted: &Snapshot) -> Counts {
+    Counter::ALL.iter().map(|counter| (counter.name().to_owned(), counted.get(*counter))).collect()
+}
+
+fn drops(counted: &Snapshot) -> Counts {
+    DropReason::ALL
+        .iter()
+        .map(|reason| (reason.name().to_owned(), counted.dropped(*reason)))
+        .collect()
+}
+
+/// The reasons that occurred: with a thousand rules, the others would be most of the text.
+fn relay_drops(flow: &FlowSnapshot) -> Counts {
+    let count = |reason: &RelayDrop| (reason.name().to_owned(), flow.dropped(*reason));
+    RelayDrop::ALL.iter().map(count).filter(|(_, count)| *count > 0).collect()
+}

@@ -1,0 +1,176 @@
+//! Figures of one moment, as JSON and metrics show them and as `ringtide ctl` reads them back.
+
+mod collect;
+mod process;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use process::ProcessStats;
+
+/// Counts by name.
+pub type Counts = BTreeMap<String, u64>;
+
+/// Everything.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    /// The process as a whole.
+    pub process: ProcessStats,
+    /// Each worker, by index.
+    pub workers: Vec<WorkerStats>,
+    /// The tracker; absent when none runs.
+    pub tracker: Option<TrackerStats>,
+    /// The relay; absent when none runs.
+    pub relay: Option<RelayStats>,
+}
+
+/// One worker.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStats {
+    /// Its number, from 0.
+    pub index: usize,
+    /// The core it is pinned to.
+    pub core: Option<usize>,
+    /// Whether its loop ticks.
+    pub healthy: bool,
+    /// Seconds since its loop last ticked.
+    pub heartbeat_age_s: u64,
+    /// What it counted, by the names of the counters.
+    pub counters: Counts,
+    /// Datagrams it dropped, by reason.
+    pub drops: Counts,
+    /// What its shard holds.
+    pub shard: Holdings,
+    /// What its loop has at hand.
+    pub pools: Pools,
+    /// Packets and frames taken in one turn of its loop.
+    pub turn_packets: Histogram,
+    /// Microseconds from the end of a wait to the submission of what came of it.
+    pub turn_us: Histogram,
+}
+
+/// Torrents and peers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holdings {
+    /// Torrents with IPv4 peers.
+    pub torrents_ipv4: u64,
+    /// Torrents with IPv6 peers.
+    pub torrents_ipv6: u64,
+    /// IPv4 peers.
+    pub peers_ipv4: u64,
+    /// IPv6 peers.
+    pub peers_ipv6: u64,
+}
+
+/// What a loop had at hand at the end of its last turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pools {
+    /// Receive buffers for datagrams that the kernel can fill.
+    pub receive_buffers_free: u64,
+    /// Receive buffers for frames that the kernel can fill.
+    pub frame_buffers_free: u64,
+    /// Send slots that are not in flight.
+    pub send_slots_free: u64,
+    /// Completions that were waiting when the last turn began.
+    pub completions: u64,
+}
+
+/// Counts by size: powers of two.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Histogram {
+    /// How many were at most 1, 2, 4, 8 and so on, but more than the one before; the last takes
+    /// all that is larger.
+    pub buckets: Vec<u64>,
+    /// The sum of all sizes.
+    pub sum: u64,
+}
+
+/// The tracker.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrackerStats {
+    /// The addresses it is bound to.
+    pub listen: Vec<String>,
+    /// Whether the kernel steers requests to the worker that owns their torrent.
+    pub steering: String,
+    /// What all shards hold.
+    pub holdings: Holdings,
+    /// Datagrams that the kernel dropped because a receive buffer was full.
+    pub kernel_drops: u64,
+    /// What the access list does: "off", "allow" or "deny".
+    pub access_mode: String,
+    /// How many torrents are on it.
+    pub access_hashes: u64,
+    /// What all workers counted.
+    pub counters: Counts,
+    /// What all workers dropped, by reason.
+    pub drops: Counts,
+}
+
+/// The relay.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RelayStats {
+    /// The rules, in order.
+    pub rules: Vec<RuleStats>,
+    /// What belongs to no rule, by reason.
+    pub unmatched: Counts,
+    /// Frames that the kernel dropped because a packet socket's buffer was full.
+    pub kernel_drops: u64,
+}
+
+/// One rule.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RuleStats {
+    /// Its name.
+    pub name: String,
+    /// What it takes.
+    pub input: String,
+    /// Whose datagrams it takes; none listed takes all.
+    pub source: Vec<String>,
+    /// Whether its input's interface is there.
+    pub receiving: bool,
+    /// What it took.
+    #[serde(flatten)]
+    pub flow: FlowStats,
+    /// Where it sends.
+    pub outputs: Vec<OutputStats>,
+}
+
+/// One output.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OutputStats {
+    /// Where it sends.
+    pub to: String,
+    /// Why it cannot send just now.
+    pub down: Option<String>,
+    /// What it sent.
+    #[serde(flatten)]
+    pub flow: FlowStats,
+}
+
+/// Figures of a rule's input or of an output.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowStats {
+    /// Datagrams that went through.
+    pub packets: u64,
+    /// Their payload in bytes.
+    pub bytes: u64,
+    /// Trips into the kernel that carried them.
+    pub sends: u64,
+    /// When one last went through, in seconds since the Unix epoch; 0 is never.
+    pub last_seen_s: u64,
+    /// What was dropped, by reason; reasons without a drop are left out.
+    pub drops: Counts,
+}
+
+impl Holdings {
+    /// Both families' torrents, each counted for itself.
+    pub fn torrents(&self) -> u64 {
+        self.torrents_ipv4 + self.torrents_ipv6
+    }
+
+    /// Both families' peers.
+    pub fn peers(&self) -> u64 {
+        self.peers_ipv4 + self.peers_ipv6
+    }
+}

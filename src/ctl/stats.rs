@@ -1,0 +1,225 @@
+//! Figures for people: totals, and rates since the figures before.
+
+use std::time::Duration;
+
+use super::table::{Table, bytes, number};
+use crate::control::stats::{Counts, FlowStats, RelayStats, Stats, TrackerStats, WorkerStats};
+
+/// Figures before, and how long ago they were taken.
+pub(super) type Before<'a> = Option<(&'a Stats, Duration)>;
+
+/// All figures as tables.
+pub(super) fn render(stats: &Stats, before: Before<'_>) -> String {
+    let mut text = process_line(stats, before);
+    text.push_str(&workers(&stats.workers, before));
+    if let Some(tracker) = &stats.tracker {
+        text.push_str(&render_tracker(tracker, before));
+    }
+    if let Some(relay) = &stats.relay {
+        text.push_str(&render_relay(relay, before));
+    }
+    text
+}
+
+fn process_line(stats: &Stats, before: Before<'_>) -> String {
+    let process = &stats.process;
+    let uptime = humantime::format_duration(Duration::from_secs(process.uptime_s));
+    let cpu = match before {
+        Some((before, elapsed)) => {
+            let used = process.cpu_s - before.process.cpu_s;
+            format!("{:.0} % CPU", used / elapsed.as_secs_f64().max(0.001) * 100.0)
+        }
+        None => format!("{:.1} s CPU", process.cpu_s),
+    };
+    let draining = if process.draining { ", about to stop" } else { "" };
+    format!(
+        "ringtide {} on {}, pid {}, up {uptime}, {cpu}, {} resident{draining}\n",
+        process.version,
+        process.engine,
+        process.pid,
+        bytes(process.rss_bytes),
+    )
+}
+
+fn workers(workers: &[WorkerStats], before: Before<'_>) -> String {
+    let mut table = Table::new(
+        2,
+        &["worker", "state", "core", "received", "sent", "frames", "drops", "turns", "torrents"],
+    );
+    let count = |worker: &WorkerStats, name: &str| {
+        let earlier = before.and_then(|(stats, elapsed)| {
+            Some((*stats.workers.get(worker.index)?.counters.get(name)?, elapsed))
+        });
+        amount(worker.counters.get(name).copied().unwrap_or(0), earlier)
+    };
+    for worker in workers {
+        let state = match worker.healthy {
+            true => "alive".to_owned(),
+            false => format!("silent for {} s", worker.heartbeat_age_s),
+        };
+        let earlier = before.and_then(|(stats, elapsed)| {
+            Some((total(&stats.workers.get(worker.index)?.drops), elapsed))
+        });
+        table.row(vec![
+            worker.index.to_string(),
+            state,
+            worker.core.map_or_else(|| "any".to_owned(), |core| core.to_string()),
+            count(worker, "packets_received"),
+            count(worker, "packets_sent"),
+            count(worker, "frames_received"),
+            amount(total(&worker.drops), earlier),
+            count(worker, "iterations"),
+            number(worker.shard.torrents()),
+        ]);
+    }
+    let title = if before.is_some() { "workers, per second" } else { "workers" };
+    format!("\n{title}\n{}", table.render())
+}
+
+fn render_tracker(tracker: &TrackerStats, before: Before<'_>) -> String {
+    let before = before
+        .and_then(|(stats, elapsed)| stats.tracker.as_ref().map(|tracker| (tracker, elapsed)));
+    let holdings = tracker.holdings;
+    let mut text = format!(
+        "\ntracker on {}, steering {}, access list {} ({})\n  {} torrents, {} peers ({} IPv4, {} \
+         IPv6), {} dropped by the kernel\n",
+        tracker.listen.join(", "),
+        tracker.steering,
+        tracker.access_mode,
+        number(tracker.access_hashes),
+        number(holdings.torrents()),
+        number(holdings.peers()),
+        number(holdings.peers_ipv4),
+        number(holdings.peers_ipv6),
+        number(tracker.kernel_drops),
+    );
+    let mut table = Table::new(1, &["requests", "total", "per second"]);
+    for (name, parts) in REQUESTS {
+        let sum = |counters: &Counts| parts.iter().filter_map(|part| counters.get(*part)).sum();
+        let now = sum(&tracker.counters);
+        let earlier = before.map(|(before, elapsed)| (sum(&before.counters), elapsed));
+        table.row(vec![name.to_string(), number(now), rate(now, earlier)]);
+    }
+    text.push_str(&table.render());
+    text.push_str(&drops(&tracker.drops, before.map(|(before, elapsed)| (&before.drops, elapsed))));
+    text
+}
+
+fn render_relay(relay: &RelayStats, before: Before<'_>) -> String {
+    let before =
+        before.and_then(|(stats, elapsed)| stats.relay.as_ref().map(|relay| (relay, elapsed)));
+    let mut table = Table::new(
+        3,
+        &["rule", "", "endpoint", "packets", "bytes", "drops", "packets/s", "Mbit/s"],
+    );
+    for rule in &relay.rules {
+        let earlier = before.and_then(|(before, elapsed)| {
+            before
+                .rules
+                .iter()
+                .find(|earlier| earlier.name == rule.name)
+                .map(|rule| (rule, elapsed))
+        });
+        let flow = earlier.map(|(rule, elapsed)| (&rule.flow, elapsed));
+        let note = if rule.receiving { "" } else { " (no such interface)" };
+        let mut cells = vec![rule.name.clone(), "in".to_owned(), format!("{}{note}", rule.input)];
+        cells.extend(flow_cells(&rule.flow, flow));
+        table.row(cells);
+        for output in &rule.outputs {
+            let flow = earlier.and_then(|(rule, elapsed)| {
+                let earlier = rule.outputs.iter().find(|earlier| earlier.to == output.to)?;
+                Some((&earlier.flow, elapsed))
+            });
+            let note = output.down.as_ref().map(|why| format!(" (down: {why})"));
+            let endpoint = format!("{}{}", output.to, note.unwrap_or_default());
+            let mut cells = vec![String::new(), "out".to_owned(), endpoint];
+            cells.extend(flow_cells(&output.flow, flow));
+            table.row(cells);
+        }
+    }
+    let mut text = format!(
+        "\nrelay, {} rules, {} dropped by the kernel\n",
+        relay.rules.len(),
+        number(relay.kernel_drops)
+    );
+    if !table.is_empty() {
+        text.push_str(&table.render());
+    }
+    let unmatched = before.map(|(before, elapsed)| (&before.unmatched, elapsed));
+    text.push_str(&drops(&relay.unmatched, unmatched));
+    text
+}
+
+fn flow_cells(flow: &FlowStats, before: Option<(&FlowStats, Duration)>) -> Vec<String> {
+    let megabits = before.map_or_else(String::new, |(before, elapsed)| {
+        let bits = flow.bytes.saturating_sub(before.bytes) as f64 * 8.0;
+        format!("{:.1}", bits / 1e6 / elapsed.as_secs_f64().max(0.001))
+    });
+    vec![
+        number(flow.packets),
+        bytes(flow.bytes),
+        number(total(&flow.drops)),
+        rate(flow.packets, before.map(|(before, elapsed)| (before.packets, elapsed))),
+        megabits,
+    ]
+}
+
+/// The reasons that occurred.
+fn drops(counts: &Counts, before: Option<(&Counts, Duration)>) -> String {
+    let mut table = Table::new(1, &["drops", "total", "per second"]);
+    for (reason, count) in counts.iter().filter(|(_, count)| **count > 0) {
+        let earlier =
+            before.map(|(before, elapsed)| (before.get(reason).copied().unwrap_or(0), elapsed));
+        table.row(vec![reason.clone(), number(*count), rate(*count, earlier)]);
+    }
+    if table.is_empty() { "  no drops\n".to_owned() } else { table.render() }
+}
+
+fn total(counts: &Counts) -> u64 {
+    counts.values().sum()
+}
+
+/// The rate if there is an earlier figure, else the total.
+fn amount(now: u64, before: Option<(u64, Duration)>) -> String {
+    if before.is_some() { rate(now, before) } else { number(now) }
+}
+
+/// Per second; nothing without an earlier figure. Figures that started anew are no negative rate.
+fn rate(now: u64, before: Option<(u64, Duration)>) -> String {
+    before.map_or_else(String::new, |(before, elapsed)| {
+        let rate = now.saturating_sub(before) as f64 / elapsed.as_secs_f64().max(0.001);
+        number(rate.round() as u64)
+    })
+}
+
+/// What is shown of the tracker, with the counters that make it up.
+const REQUESTS: &[(&str, &[&str])] = &[
+    ("connects", &["connects_ipv4", "connects_ipv6"]),
+    ("announces", &["announces_ipv4", "announces_ipv6"]),
+    ("scrapes", &["scrapes_ipv4", "scrapes_ipv6"]),
+    ("errors", &["error_responses"]),
+    ("denied", &["announces_denied"]),
+    ("completed", &["completed"]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Counter;
+
+    #[test]
+    fn what_is_shown_is_counted() {
+        for name in REQUESTS.iter().flat_map(|(_, parts)| *parts) {
+            assert!(Counter::ALL.iter().any(|counter| counter.name() == *name), "{name}");
+        }
+    }
+
+    #[test]
+    fn rates_are_per_second_and_never_negative() {
+        let two = Duration::from_secs(2);
+        assert_eq!(rate(10, Some((0, two))), "5");
+        assert_eq!(rate(0, Some((10, two))), "0");
+        assert_eq!(rate(10, None), "");
+        assert_eq!(amount(10, None), "10");
+    }
+}

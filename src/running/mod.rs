@@ -1,0 +1,186 @@
+//! The running process as the main thread holds it, and what can be changed of it.
+
+mod save;
+
+use std::time::{Duration, Instant};
+
+use tracing::info;
+
+use crate::config::{Settings, render};
+use crate::control::rules::{RuleChanges, RuleSpec};
+use crate::control::{Operate, Problem, ReloadOutcome};
+use crate::error::causes;
+use crate::logging::{LogControl, LogFilter};
+use crate::process::Process;
+use crate::relay::Rule;
+use crate::relay::validate::check_rules;
+use crate::reload;
+use crate::tracker::InfoHash;
+use crate::tracker::access_list::{AccessList, AccessMode};
+use crate::tracker::policy::Policy;
+
+/// Everything that runs, and what it runs by.
+pub(crate) struct Running {
+    /// What is in force.
+    pub(crate) settings: Settings,
+    /// What runs.
+    pub(crate) process: Process,
+    log: LogControl,
+    /// Whether the log filter was set by an errand.
+    filter_set: bool,
+    stop_at: Option<Instant>,
+}
+
+impl Running {
+    pub(crate) fn new(settings: Settings, process: Process, log: LogControl) -> Self {
+        Self { settings, process, log, filter_set: false, stop_at: None }
+    }
+
+    /// How long until it is to stop, if somebody asked for that.
+    pub(crate) fn stops_in(&self) -> Option<Duration> {
+        self.stop_at.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Puts rules in force; those of before, if that fails.
+    fn put_rules(&mut self, rules: Vec<Rule>) -> Result<(), Problem> {
+        let (Some(relay), Some(control)) = (&mut self.settings.relay, self.process.relay_mut())
+        else {
+            return Err(no_relay());
+        };
+        if let Err(error) = control.apply(rules.clone()) {
+            let chain: Vec<_> = causes(Some(&error)).map(ToString::to_string).collect();
+            // They were in force a moment ago; what cannot be had again is logged and retried.
+            let _ = control.apply(relay.rules.clone());
+            return Err(Problem::failed(chain.join(": "), "the rules of before stay in force"));
+        }
+        info!(rules = rules.len(), "rules changed");
+        relay.rules = rules;
+        Ok(())
+    }
+
+    fn put_list(&self, access: AccessList) {
+        let settings = self.process.policy().settings.clone();
+        self.process.replace_policy(Policy { settings, access });
+    }
+
+    fn mode(&self) -> Result<AccessMode, Problem> {
+        let access = self.settings.tracker.as_ref().and_then(|tracker| tracker.access.as_ref());
+        access.map(|access| access.mode).ok_or_else(|| {
+            Problem::conflict(
+                "there is no access list",
+                "set access_mode and access_file in [tracker], then reload",
+            )
+        })
+    }
+}
+
+impl Operate for Running {
+    fn rules(&self) -> Result<Vec<RuleSpec>, Problem> {
+        let relay = self.settings.relay.as_ref().ok_or_else(no_relay)?;
+        Ok(relay.rules.iter().map(RuleSpec::from).collect())
+    }
+
+    fn replace_rules(&mut self, rules: &[RuleSpec]) -> Result<Vec<String>, Problem> {
+        let (rules, warnings) = read_rules(rules)?;
+        self.put_rules(rules)?;
+        Ok(warnings)
+    }
+
+    fn change_rules(&mut self, changes: RuleChanges) -> Result<Vec<String>, Problem> {
+        let relay = self.settings.relay.as_ref().ok_or_else(no_relay)?;
+        let list = changes.apply(&relay.rules).map_err(|error| {
+            Problem::conflict(error, "`ringtide ctl rules list` shows the rules in force")
+        })?;
+        self.replace_rules(&list)
+    }
+
+    fn change_access(&mut self, add: &[InfoHash], remove: &[InfoHash]) -> Result<usize, Problem> {
+        self.mode()?;
+        let access = self.process.policy().access.changed(add, remove).map_err(|error| {
+            Problem::conflict(error.to_string(), "take others off the list first")
+        })?;
+        let hashes = access.len();
+        self.put_list(access);
+        info!(hashes, "access list changed");
+        Ok(hashes)
+    }
+
+    fn reload_access(&mut self) -> Result<usize, Problem> {
+        self.mode()?;
+        let hashes = self.process.reload(&self.settings).map_err(|error| {
+            Problem::invalid(error.to_string(), "the list in force stays; correct the file")
+        })?;
+        info!(hashes, "access list reloaded");
+        Ok(hashes)
+    }
+
+    fn configuration(&self) -> (String, Option<String>) {
+        let mut settings = self.settings.clone();
+        settings.log.filter = self.log.filter();
+        let file = self.settings.file.as_ref().map(|file| file.display().to_string());
+        (render(&settings), file)
+    }
+
+    fn reload(&mut self) -> Result<ReloadOutcome, Problem> {
+        let outcome = reload::reload(&mut self.settings, &mut self.process, &self.log)?;
+        if self.log.filter() == self.settings.log.filter {
+            self.filter_set = false;
+        }
+        Ok(outcome)
+    }
+
+    fn save(&mut self) -> Result<Vec<String>, Problem> {
+        save::save(self)
+    }
+
+    fn log_level(&self) -> String {
+        self.log.filter().as_str().to_owned()
+    }
+
+    fn set_log_level(&mut self, filter: &str) -> Result<(), Problem> {
+        let filter = LogFilter::parse(filter).map_err(|error| {
+            Problem::invalid(error.to_string(), "such as info or info,ringtide::tracker=debug")
+        })?;
+        self.log
+            .set(&filter)
+            .map_err(|error| Problem::failed(error.to_string(), "the level of before stays"))?;
+        self.filter_set = true;
+        info!(filter = filter.as_str(), "log level changed");
+        Ok(())
+    }
+
+    fn drain(&mut self, wait: Duration) {
+        let view = self.process.view();
+        view.draining.store(true, std::sync::atomic::Ordering::Relaxed);
+        let at = Instant::now() + wait;
+        // A second request can only make it sooner.
+        self.stop_at = Some(self.stop_at.map_or(at, |earlier| earlier.min(at)));
+        info!(wait = %humantime::format_duration(wait), "asked to stop");
+    }
+}
+
+fn read_rules(specs: &[RuleSpec]) -> Result<(Vec<Rule>, Vec<String>), Problem> {
+    let mut drafts = Vec::with_capacity(specs.len());
+    let mut problems = Vec::new();
+    for (index, spec) in specs.iter().enumerate() {
+        match spec.draft(index) {
+            Ok(draft) => drafts.push(draft),
+            Err(wrong) => problems.extend(wrong),
+        }
+    }
+    if problems.is_empty() {
+        let checked = check_rules(drafts);
+        problems.extend(checked.problems.into_iter().map(|problem| problem.message));
+        if problems.is_empty() {
+            return Ok((checked.rules, checked.warnings));
+        }
+    }
+    Err(Problem::invalid(problems.join("\n"), "nothing was changed; correct all of it"))
+}
+
+fn no_relay() -> Problem {
+    Problem::conflict(
+        "this process runs no relay",
+        "put a [relay] section into its configuration file and start it again",
+    )
+}

@@ -1,0 +1,143 @@
+//! What the turns of an event loop are like: how much each takes, how long it is busy with that,
+//! and what is left in its pools. Written once a turn by the loop's own thread.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::counters::bump;
+
+/// What one loop tells of its turns.
+#[derive(Debug, Default)]
+pub struct LoopFigures {
+    packets: Sizes,
+    busy_us: Sizes,
+    receive_buffers_free: AtomicU64,
+    frame_buffers_free: AtomicU64,
+    send_slots_free: AtomicU64,
+    completions: AtomicU64,
+}
+
+/// What a loop has at hand at the end of a turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoopGauges {
+    /// Receive buffers for datagrams that the kernel can fill.
+    pub receive_buffers_free: u64,
+    /// Receive buffers for frames that the kernel can fill.
+    pub frame_buffers_free: u64,
+    /// Send slots that are not in flight.
+    pub send_slots_free: u64,
+    /// Completions or datagrams that were waiting when the turn began.
+    pub completions: u64,
+}
+
+/// Counts by size, in powers of two.
+#[derive(Debug)]
+struct Sizes {
+    buckets: [AtomicU64; SIZE_BUCKETS],
+    sum: AtomicU64,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { buckets: [const { AtomicU64::new(0) }; SIZE_BUCKETS], sum: AtomicU64::new(0) }
+    }
+}
+
+impl Sizes {
+    fn add(&self, size: u64) {
+        // The bucket of 0 and 1 is the first, that of 2 the second, that of 3 and 4 the third.
+        let bucket = size.max(1).next_power_of_two().trailing_zeros() as usize;
+        bump(&self.buckets[bucket.min(SIZE_BUCKETS - 1)], 1);
+        bump(&self.sum, size);
+    }
+
+    fn snapshot(&self) -> SizesSnapshot {
+        let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        SizesSnapshot { buckets: self.buckets.each_ref().map(read), sum: read(&self.sum) }
+    }
+}
+
+/// Counts of one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SizesSnapshot {
+    /// How many were at most 1, 2, 4, 8 and so on, but more than the one before; the last takes
+    /// all that is larger.
+    pub buckets: [u64; SIZE_BUCKETS],
+    /// The sum of all sizes.
+    pub sum: u64,
+}
+
+/// Everything at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoopSnapshot {
+    /// Packets and frames of a turn. Turns without any are left out.
+    pub packets: SizesSnapshot,
+    /// Microseconds from the end of a wait to the submission of what came of it.
+    pub busy_us: SizesSnapshot,
+    /// What the last turn left.
+    pub gauges: LoopGauges,
+}
+
+impl LoopFigures {
+    /// Counts a turn that took `packets`, at least one, and was busy for so long with them. Only
+    /// the owning worker may call this.
+    pub fn turned(&self, packets: u64, busy: Duration) {
+        self.packets.add(packets);
+        self.busy_us.add(u64::try_from(busy.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Notes what a turn left. Only the owning worker may call this.
+    pub fn left(&self, gauges: LoopGauges) {
+        let LoopGauges { receive_buffers_free, frame_buffers_free, send_slots_free, completions } =
+            gauges;
+        self.receive_buffers_free.store(receive_buffers_free, Ordering::Relaxed);
+        self.frame_buffers_free.store(frame_buffers_free, Ordering::Relaxed);
+        self.send_slots_free.store(send_slots_free, Ordering::Relaxed);
+        self.completions.store(completions, Ordering::Relaxed);
+    }
+
+    /// The figures as they are now.
+    pub fn snapshot(&self) -> LoopSnapshot {
+        let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        LoopSnapshot {
+            packets: self.packets.snapshot(),
+            busy_us: self.busy_us.snapshot(),
+            gauges: LoopGauges {
+                receive_buffers_free: read(&self.receive_buffers_free),
+                frame_buffers_free: read(&self.frame_buffers_free),
+                send_slots_free: read(&self.send_slots_free),
+                completions: read(&self.completions),
+            },
+        }
+    }
+}
+
+/// Up to 16,384 of anything, and whatever is more.
+pub const SIZE_BUCKETS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_size_counts_in_the_bucket_of_the_next_power_of_two() {
+        let figures = LoopFigures::default();
+        for packets in [1, 2, 3, 4, 5, 16_384, 16_385, 1 << 40] {
+            figures.turned(packets, Duration::from_micros(3));
+        }
+        let LoopSnapshot { packets, busy_us, .. } = figures.snapshot();
+        assert_eq!(packets.buckets[..5], [1, 1, 2, 1, 0]);
+        assert_eq!(packets.buckets[SIZE_BUCKETS - 2..], [1, 2]);
+        assert_eq!(packets.sum, 15 + 16_384 + 16_385 + (1 << 40));
+        assert_eq!((busy_us.buckets[2], busy_us.sum), (8, 24));
+    }
+
+    #[test]
+    fn gauges_are_what_the_last_turn_left() {
+        let figures = LoopFigures::default();
+        let gauges = LoopGauges { send_slots_free: 7, completions: 3, ..LoopGauges::default() };
+        figures.left(LoopGauges::default());
+        figures.left(gauges);
+        assert_eq!(figures.snapshot().gauges, gauges);
+    }
+}
