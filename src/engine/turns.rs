@@ -4,6 +4,7 @@ use std::io;
 
 use super::{TICK_INTERVAL, WorkerPlan};
 use crate::handler::{Handler, Now};
+use crate::telemetry::{Counter, LoopGauges};
 
 /// A loop, for [`run`].
 pub(crate) trait Turns {
@@ -17,6 +18,9 @@ pub(crate) trait Turns {
     /// time that handlers were told.
     fn iterate(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<Now>;
 
+    /// What the pools have left.
+    fn gauges(&self) -> LoopGauges;
+
     /// Housekeeping, its own and the handler's.
     fn tick(&mut self, handler: &mut impl Handler, now: Now) -> io::Result<()>;
 
@@ -24,12 +28,25 @@ pub(crate) trait Turns {
     fn shut_down(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<()>;
 }
 
+/// Packets and frames taken so far.
+fn taken(plan: &WorkerPlan) -> u64 {
+    plan.counters.get(Counter::PacketsReceived) + plan.counters.get(Counter::FramesReceived)
+}
+
 /// Turns a loop until its control asks to stop, then ends what is in flight.
 pub(crate) fn run(turns: &mut impl Turns, handler: &mut impl Handler) -> io::Result<()> {
     let mut next_tick = turns.now().after(TICK_INTERVAL);
     turns.plan().control.beat(next_tick);
     while !turns.plan().control.should_stop() {
+        let before = taken(turns.plan());
         let now = turns.iterate(handler, next_tick)?;
+        let packets = taken(turns.plan()) - before;
+        if packets > 0 {
+            let busy = turns.now().since_epoch().saturating_sub(now.since_epoch());
+            let figures = turns.plan().counters.loop_figures();
+            figures.turned(packets, busy);
+            figures.left(turns.gauges());
+        }
         if now >= next_tick {
             turns.plan().control.beat(now);
             turns.tick(handler, now)?;

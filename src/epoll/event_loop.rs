@@ -11,7 +11,7 @@ use crate::engine::{self, Discard, FRAME_BYTES_MAX, Turns, WorkerPlan};
 use crate::handler::{Handler, Now, SocketId};
 use crate::net::address::CONTROL_BYTES;
 use crate::net::lent::Receives;
-use crate::telemetry::{Counter, Counters, DropReason};
+use crate::telemetry::{Counter, Counters, DropReason, LoopGauges};
 
 /// One worker's epoll loop. Built, run and dropped on the worker's own thread.
 pub struct EventLoop {
@@ -206,6 +206,15 @@ impl Turns for EventLoop {
         }
         self.flush(handler, now);
         Ok(now)
+    }
+
+    fn gauges(&self) -> LoopGauges {
+        LoopGauges {
+            receive_buffers_free: self.datagrams.free() as u64,
+            frame_buffers_free: self.frames.as_ref().map_or(0, Inbox::free) as u64,
+            send_slots_free: self.way_out.queue.slots.free() as u64,
+            frames_waiting: 0,
+        }
     }
 
     fn tick(&mut self, handler: &mut impl Handler, now: Now) -> io::Result<()> {

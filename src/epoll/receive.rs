@@ -65,6 +65,11 @@ impl Inbox {
         !self.empty.is_empty() || self.pool.at_home() > 0
     }
 
+    /// Buffers that nobody holds on to.
+    pub(super) fn free(&self) -> usize {
+        self.empty.len() + self.pool.at_home()
+    }
+
     /// Takes what the socket has, up to a batch and to the buffers that are free, with room for
     /// `control_bytes` of control messages each. Returns how many messages that were.
     ///

@@ -138,6 +138,12 @@ impl Counters {
         self.add(counter, 1);
     }
 
+    /// One counter as it is now.
+    #[inline]
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.counts[counter as usize].load(Ordering::Relaxed)
+    }
+
     /// Counts one dropped datagram. Only the owning worker may call this.
     #[inline]
     pub fn dropped(&self, reason: DropReason) {

@@ -14,20 +14,20 @@ pub struct LoopFigures {
     receive_buffers_free: AtomicU64,
     frame_buffers_free: AtomicU64,
     send_slots_free: AtomicU64,
-    completions: AtomicU64,
+    frames_waiting: AtomicU64,
 }
 
-/// What a loop has at hand at the end of a turn.
+/// What a loop has at hand at the end of a turn that took packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoopGauges {
-    /// Receive buffers for datagrams that the kernel can fill.
+    /// Receive buffers for datagrams that nobody holds on to.
     pub receive_buffers_free: u64,
-    /// Receive buffers for frames that the kernel can fill.
+    /// Receive buffers for frames that nobody holds on to.
     pub frame_buffers_free: u64,
     /// Send slots that are not in flight.
     pub send_slots_free: u64,
-    /// Completions or datagrams that were waiting when the turn began.
-    pub completions: u64,
+    /// Frames that wait for send slots.
+    pub frames_waiting: u64,
 }
 
 /// Counts by size, in powers of two.
@@ -88,12 +88,16 @@ impl LoopFigures {
 
     /// Notes what a turn left. Only the owning worker may call this.
     pub fn left(&self, gauges: LoopGauges) {
-        let LoopGauges { receive_buffers_free, frame_buffers_free, send_slots_free, completions } =
-            gauges;
+        let LoopGauges {
+            receive_buffers_free,
+            frame_buffers_free,
+            send_slots_free,
+            frames_waiting,
+        } = gauges;
         self.receive_buffers_free.store(receive_buffers_free, Ordering::Relaxed);
         self.frame_buffers_free.store(frame_buffers_free, Ordering::Relaxed);
         self.send_slots_free.store(send_slots_free, Ordering::Relaxed);
-        self.completions.store(completions, Ordering::Relaxed);
+        self.frames_waiting.store(frames_waiting, Ordering::Relaxed);
     }
 
     /// The figures as they are now.
@@ -106,7 +110,7 @@ impl LoopFigures {
                 receive_buffers_free: read(&self.receive_buffers_free),
                 frame_buffers_free: read(&self.frame_buffers_free),
                 send_slots_free: read(&self.send_slots_free),
-                completions: read(&self.completions),
+                frames_waiting: read(&self.frames_waiting),
             },
         }
     }
@@ -135,7 +139,7 @@ mod tests {
     #[test]
     fn gauges_are_what_the_last_turn_left() {
         let figures = LoopFigures::default();
-        let gauges = LoopGauges { send_slots_free: 7, completions: 3, ..LoopGauges::default() };
+        let gauges = LoopGauges { send_slots_free: 7, frames_waiting: 3, ..LoopGauges::default() };
         figures.left(LoopGauges::default());
         figures.left(gauges);
         assert_eq!(figures.snapshot().gauges, gauges);

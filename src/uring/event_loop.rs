@@ -23,7 +23,7 @@ use crate::handler::{Buffer, Handler, Now, ReceivePool};
 use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::net::lent::{Receives, SOCKETS_MAX, SocketTable};
 use crate::net::slots::SendSlots;
-use crate::telemetry::Counter;
+use crate::telemetry::{Counter, LoopGauges};
 
 impl LoopSizes {
     /// The most completions that can wait at the same time: one per receive buffer, one per send,
@@ -335,6 +335,16 @@ impl Turns for EventLoop<'_> {
         handler.on_flush(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
         self.pools.groups.recycle();
         Ok(now)
+    }
+
+    fn gauges(&self) -> LoopGauges {
+        let Groups { datagrams, frames } = &self.pools.groups;
+        LoopGauges {
+            receive_buffers_free: datagrams.lent() as u64,
+            frame_buffers_free: frames.as_ref().map_or(0, BufferRing::lent) as u64,
+            send_slots_free: self.pools.slots.free() as u64,
+            frames_waiting: self.pools.deferred.len() as u64,
+        }
     }
 
     fn tick(&mut self, handler: &mut impl Handler, now: Now) -> io::Result<()> {

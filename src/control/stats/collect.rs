@@ -47,7 +47,7 @@ fn worker_stats(
             receive_buffers_free: turns.gauges.receive_buffers_free,
             frame_buffers_free: turns.gauges.frame_buffers_free,
             send_slots_free: turns.gauges.send_slots_free,
-            completions: turns.gauges.completions,
+            frames_waiting: turns.gauges.frames_waiting,
         },
         turn_packets: histogram(&turns.packets),
         turn_us: histogram(&turns.busy_us),

@@ -63,17 +63,17 @@ pub struct Holdings {
     pub peers_ipv6: u64,
 }
 
-/// What a loop had at hand at the end of its last turn.
+/// What a loop had at hand at the end of its last turn that took packets; all 0 before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pools {
-    /// Receive buffers for datagrams that the kernel can fill.
+    /// Receive buffers for datagrams that nobody holds on to.
     pub receive_buffers_free: u64,
-    /// Receive buffers for frames that the kernel can fill.
+    /// Receive buffers for frames that nobody holds on to.
     pub frame_buffers_free: u64,
     /// Send slots that are not in flight.
     pub send_slots_free: u64,
-    /// Completions that were waiting when the last turn began.
-    pub completions: u64,
+    /// Frames that wait for send slots.
+    pub frames_waiting: u64,
 }
 
 /// Counts by size: powers of two.
