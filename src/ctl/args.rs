@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use crate::config::{ControlSocket, SOCKET_USUAL, units};
+use crate::tracker::InfoHash;
 
 /// What to ask of whom.
 #[derive(Args, Debug)]
@@ -54,6 +55,18 @@ pub(super) enum CtlCommand {
     /// Show, check, reload or save the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),
+    /// Show the torrents with the most peers
+    Top {
+        /// How many, 1 to 1000
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+        #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+    },
+    /// Look a torrent up
+    Swarm {
+        /// Its info hash, 40 or 64 hex digits
+        hash: InfoHash,
+    },
     /// Show what is logged, or change it
     LogLevel {
         /// A level, or directives such as info,ringtide::tracker=debug

@@ -19,7 +19,7 @@ use crate::config;
 use crate::control::ReloadOutcome;
 use crate::control::http::{
     Access, AccessChanges, Check, Checked, Configuration, Drain, Health, LogLevel, Rules, Saved,
-    Version,
+    Swarm, Top, Version,
 };
 use crate::control::rules::{NumberOrWord, OutputSpec, RuleChanges, RuleSpec};
 use crate::control::stats::Stats;
@@ -41,6 +41,12 @@ pub(super) fn run(args: &CtlArgs, client: &Client, print: Print<'_>) -> Result<b
         CtlCommand::Rules(command) => session.rules(command),
         CtlCommand::Access(command) => session.access(command),
         CtlCommand::Config(command) => session.config(command),
+        CtlCommand::Top { limit } => {
+            session.get(&format!("/torrents?limit={limit}"), |top: Top| show_top(&top))
+        }
+        CtlCommand::Swarm { hash } => {
+            session.get(&format!("/torrents/{hash}"), |swarm: Swarm| show_swarm(&swarm))
+        }
         CtlCommand::LogLevel { filter } => {
             let show = |level: LogLevel| format!("{}\n", level.filter);
             match filter.clone() {
@@ -215,6 +221,29 @@ impl Session<'_> {
             }
         }
     }
+}
+
+fn show_top(top: &Top) -> String {
+    let mut table = Table::new(1, &["info hash", "peers", "seeders", "leechers", "completed"]);
+    for torrent in &top.torrents {
+        let swarm = &torrent.swarm;
+        let counts = [torrent.peers(), swarm.seeders, swarm.leechers, swarm.completed];
+        let counts = counts.map(number);
+        table.row(std::iter::once(torrent.info_hash.clone()).chain(counts).collect());
+    }
+    if table.is_empty() { "no torrents\n".to_owned() } else { table.render() }
+}
+
+fn show_swarm(swarm: &Swarm) -> String {
+    let mut table = Table::new(1, &["family", "seeders", "leechers", "completed"]);
+    for (family, counts) in [("IPv4", &swarm.ipv4), ("IPv6", &swarm.ipv6)] {
+        let counts = counts
+            .as_ref()
+            .map(|counts| [counts.seeders, counts.leechers, counts.completed].map(number).to_vec());
+        let cells = counts.unwrap_or_else(|| vec!["no such torrent".to_owned()]);
+        table.row(std::iter::once(family.to_owned()).chain(cells).collect());
+    }
+    format!("{} in the shard of worker {}\n{}", swarm.info_hash, swarm.worker, table.render())
 }
 
 fn show_rules(rules: &Rules) -> String {

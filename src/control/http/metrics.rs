@@ -248,19 +248,11 @@ struct Rows<'a>(MetricEncoder<'a>, MetricType);
 
 impl Rows<'_> {
     fn row(&mut self, labels: &[Label<'_>], value: u64) -> fmt::Result {
-        let Self(metric, kind) = self;
-        let labels = Labels(labels);
-        let mut family;
-        let row = if labels.0.is_empty() {
-            metric
-        } else {
-            family = metric.encode_family(&labels)?;
-            &mut family
-        };
-        match kind {
-            MetricType::Counter => row.encode_counter::<NoLabelSet, _, u64>(&value, None),
-            _ => row.encode_gauge(&value),
+        let (kind, labels) = (self.1, Labels(labels));
+        if labels.0.is_empty() {
+            return put(&mut self.0, kind, value);
         }
+        put(&mut self.0.encode_family(&labels)?, kind, value)
     }
 
     fn drops(&mut self, flow: &Flow<'_>, drops: &Counts) -> fmt::Result {
@@ -288,6 +280,13 @@ impl Rows<'_> {
         let sum = histogram.sum as f64 * scale;
         let mut row = self.0.encode_family(&labels)?;
         row.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+}
+
+fn put(metric: &mut MetricEncoder<'_>, kind: MetricType, value: u64) -> fmt::Result {
+    match kind {
+        MetricType::Counter => metric.encode_counter::<NoLabelSet, _, u64>(&value, None),
+        _ => metric.encode_gauge(&value),
     }
 }
 

@@ -4,19 +4,22 @@
 mod access;
 mod answer;
 mod change;
+mod dashboard;
 mod metrics;
 mod read;
 mod router;
 mod serve;
 mod socket;
+mod torrents;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
 pub use self::access::{Access, AccessChanges};
@@ -24,6 +27,7 @@ pub use self::change::{Check, Checked, Configuration, Drain, LogLevel, Rules, Sa
 pub use self::read::{Health, Version};
 use self::socket::ControlListener;
 pub use self::socket::SocketError;
+pub use self::torrents::{Swarm, Top, TopTorrent};
 use super::operate::Desk;
 use super::view::View;
 use crate::config::{ControlSocket, Settings};
@@ -34,12 +38,14 @@ use crate::error::Remedy;
 pub struct Api {
     view: Arc<View>,
     desk: Desk,
+    /// The list that everybody may read, as it was made last.
+    top: Arc<Mutex<Option<(Instant, Top)>>>,
 }
 
 impl Api {
     /// Answers from `view`, and hands changes in at `desk`.
     pub fn new(view: Arc<View>, desk: Desk) -> Self {
-        Self { view, desk }
+        Self { view, desk, top: Arc::default() }
     }
 }
 

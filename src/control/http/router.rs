@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use axum::{Router, http};
 
 use super::answer::Refusal;
-use super::{Api, access, change, metrics, read};
+use super::{Api, access, change, dashboard, metrics, read, torrents};
 
 /// Everything, for the control socket.
 pub(super) fn control(api: Api) -> Router {
@@ -26,6 +26,8 @@ pub(super) fn control(api: Api) -> Router {
         .route("/config/reload", post(change::reload))
         .route("/config/save", post(change::save))
         .route("/log-level", get(change::log_level).put(change::set_log_level))
+        .route("/torrents", get(torrents::top))
+        .route("/torrents/{info_hash}", get(torrents::swarm))
         .route("/drain", post(change::drain))
         .with_state(api.clone());
     bounded(routes(api).nest("/api/v1", version_1))
@@ -40,7 +42,9 @@ fn routes(api: Api) -> Router {
     Router::new()
         .route("/metrics", get(metrics::metrics))
         .route("/stats.json", get(read::stats))
+        .route("/top.json", get(torrents::top_cached))
         .route("/healthz", get(read::health))
+        .route("/", get(dashboard::page))
         .with_state(api)
 }
 
