@@ -9,9 +9,17 @@ fn help_has_examples_and_exit_codes() {
     let output = ringtide(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = stdout(&output);
-    for part in
-        ["Examples:", "Exit codes:", "RINGTIDE_LOG", "run", "tracker", "relay", "traffic", "config"]
-    {
+    for part in [
+        "Examples:",
+        "Exit codes:",
+        "RINGTIDE_LOG",
+        "run",
+        "tracker",
+        "relay",
+        "traffic",
+        "config",
+        "ctl",
+    ] {
         assert!(help.contains(part), "{part}: {help}");
     }
     assert!(!help.contains("load-test"), "not offered yet: {help}");
@@ -58,6 +66,36 @@ fn wrong_arguments_are_explained() {
     ] {
         assert_wrong(&ringtide(arguments), hint);
     }
+}
+
+#[test]
+fn completions_and_man_pages_know_every_command() {
+    for (shell, sign) in
+        [("bash", "complete -F"), ("zsh", "#compdef ringtide"), ("fish", "complete -c")]
+    {
+        let output = ringtide(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0));
+        let script = stdout(&output);
+        for part in [sign, "ctl", "log-level", "report-interval"] {
+            assert!(script.contains(part), "{shell}: {part}");
+        }
+    }
+    assert_wrong(&ringtide(&["completions", "tcsh"]), "bash");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    assert_eq!(ringtide(&["man", path]).status.code(), Some(0));
+    for (page, part) in [
+        ("ringtide.1", "Exit codes:"),
+        ("ringtide-tracker.1", "peer\\-timeout"),
+        ("ringtide-ctl.1", "nothing answers at the control socket"),
+        ("ringtide-ctl-rules-add.1", "239.1.1.1:5001@eth0"),
+    ] {
+        let text = fs::read_to_string(directory.path().join(page)).unwrap();
+        assert!(text.contains(part), "{page}: {text}");
+    }
+    let output = ringtide(&["man", "/nonexistent"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("remedy"), "{output:?}");
 }
 
 #[test]

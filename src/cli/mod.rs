@@ -1,5 +1,6 @@
 //! The command line: arguments to settings, and errors to exit codes.
 
+mod pages;
 mod relay;
 mod tracker;
 
@@ -10,7 +11,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use self::relay::RelayArgs;
 use self::tracker::TrackerArgs;
@@ -68,6 +70,16 @@ enum Command {
     /// Print or check configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),
+    /// Print a script that completes commands and flags in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write a man page for each command
+    Man {
+        /// The directory to write them to
+        directory: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -137,6 +149,11 @@ pub fn main() -> ExitCode {
         Command::Relay(args) => run(args.into_settings(), cli.log_level, cli.log_format),
         Command::Ctl(args) => run_ctl(&args),
         Command::Traffic(command) => run_traffic(&command),
+        Command::Completions { shell } => print(&pages::completions(shell, Cli::command())),
+        Command::Man { directory } => match pages::man(&directory, Cli::command()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, EXIT_FAILURE),
+        },
         Command::Config(ConfigCommand::Default) => print(config::DEFAULT_TEXT),
         Command::Config(ConfigCommand::Check { file }) => match config::load(&file) {
             Ok(settings) => print(&check_report(&file.display().to_string(), &settings)),
