@@ -29,7 +29,8 @@ pub(crate) fn run(turns: &mut impl Turns, handler: &mut impl Handler) -> io::Res
     let mut next_tick = turns.now().after(TICK_INTERVAL);
     turns.plan().control.beat(next_tick);
     while !turns.plan().control.should_stop() {
-        let now = turns.iterate(handler, next_tick)?;
+        let due = handler.next_deadline().map_or(next_tick, |due| due.min(next_tick));
+        let now = turns.iterate(handler, due)?;
         if now >= next_tick {
             turns.plan().control.beat(now);
             turns.tick(handler, now)?;

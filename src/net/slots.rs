@@ -17,6 +17,10 @@ pub const REPLY_BYTES_MAX: usize = 1472;
 /// The most parts that one send takes: the kernel's limit on UDP segments in a send.
 pub const FORWARD_PARTS_MAX: usize = 64;
 
+/// The most bytes that one slot holds for several datagrams in one send: 64 announces (BEP 15)
+/// and their like.
+pub const SEGMENTS_BYTES_MAX: usize = 64 * 98;
+
 /// Everything that the kernel reads while a send is in flight. Never moves.
 #[repr(C, align(64))]
 struct Slot {
@@ -72,6 +76,8 @@ pub(crate) struct ForwardMessage<'a> {
 pub(crate) struct SendSlots {
     region: Region,
     free: Vec<u16>,
+    /// Per slot, room for several datagrams at once; `None` when the handler sends no segments.
+    areas: Option<Region>,
     /// Per slot, for forwards; empty when the handler forwards nothing.
     held: Vec<Held>,
     count: usize,
@@ -79,14 +85,16 @@ pub(crate) struct SendSlots {
 
 impl SendSlots {
     /// Allocates `count` slots; their pages are touched on first use. `forwards` reserves the
-    /// lists that hold receive buffers.
-    pub(crate) fn new(count: u16, forwards: bool) -> Result<Self, MapError> {
+    /// lists that hold receive buffers, `segments` the areas for several datagrams at once.
+    pub(crate) fn new(count: u16, forwards: bool, segments: bool) -> Result<Self, MapError> {
         assert!(count > 0, "a worker that cannot send has no use");
         let region = Region::map(usize::from(count) * size_of::<Slot>())?;
+        let areas = || Region::map(usize::from(count) * SEGMENTS_BYTES_MAX);
         let held = if forwards { count } else { 0 };
         Ok(Self {
             region,
             free: (0..count).rev().collect(),
+            areas: segments.then(areas).transpose()?,
             held: (0..held).map(|_| Held::with_room_for(FORWARD_PARTS_MAX)).collect(),
             count: usize::from(count),
         })
@@ -145,6 +153,42 @@ impl SendSlots {
         slot.reply_vector =
             libc::iovec { iov_base: slot.bytes.as_mut_ptr().cast(), iov_len: length };
         let control_bytes = from.map_or(0, |from| write_local(from, &mut slot.control.0));
+        let vector = (&raw mut slot.reply_vector, 1);
+        slot.complete(Some(to), vector, control_bytes);
+        self.free.pop();
+        Some(index)
+    }
+
+    /// Fills a free slot's area with datagrams of `segment_bytes` each; `None` without one, or when
+    /// the slots were not made for that.
+    pub(crate) fn fill_segments(
+        &mut self,
+        to: SocketAddr,
+        segment_bytes: u16,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Option<u16> {
+        let areas = self.areas.as_ref()?;
+        let index = *self.free.last()?;
+        assert!(usize::from(index) < self.count);
+        let start = usize::from(index) * SEGMENTS_BYTES_MAX;
+        // SAFETY: the area is inside the region, which `new` sized for `count` of them; the slot
+        // is free, so the kernel does not read it and no other reference to it exists; bytes have
+        // no invalid values.
+        let area = unsafe {
+            std::slice::from_raw_parts_mut(areas.base().as_ptr().add(start), SEGMENTS_BYTES_MAX)
+        };
+        let length = write(area);
+        assert!(length <= SEGMENTS_BYTES_MAX, "segments are written inside their area");
+        let base = area.as_mut_ptr().cast();
+        // SAFETY: as in `fill_reply`: a free slot is ours alone.
+        let slot = unsafe { self.slot(index).as_mut() };
+        slot.reply_vector = libc::iovec { iov_base: base, iov_len: length };
+        // A single datagram needs no cutting.
+        let options = SendOptions {
+            segment_bytes: (length > usize::from(segment_bytes)).then_some(segment_bytes),
+            ..SendOptions::default()
+        };
+        let control_bytes = write_send_options(options, to.is_ipv6(), &mut slot.control.0);
         let vector = (&raw mut slot.reply_vector, 1);
         slot.complete(Some(to), vector, control_bytes);
         self.free.pop();

@@ -49,6 +49,16 @@ impl Transmit for RingTransmit<'_, '_> {
         submitted
     }
 
+    fn send_segments(
+        &mut self,
+        path: ReplyPath,
+        segment_bytes: u16,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), TransmitFull> {
+        let slot = self.slots.fill_segments(path.to, segment_bytes, write);
+        self.submit(path.socket, slot)
+    }
+
     fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {
         let slot = self.slots.fill_forward(&message_of(&forward));
         self.submit(forward.socket, slot)
