@@ -19,6 +19,7 @@ use crate::config::{self, ConfigError, Problem, Settings, WorkerCount};
 use crate::engine::EngineChoice;
 use crate::error::{Remedy, describe};
 use crate::logging::{self, LogFilter, LogFormat};
+use crate::tools::load_test::{self, LoadTestArgs};
 use crate::tools::traffic::{self, TrafficCommand};
 
 /// A BitTorrent UDP tracker and multicast relay on io_uring, or on epoll where that is forbidden.
@@ -56,6 +57,8 @@ enum Command {
     Tracker(TrackerArgs),
     /// Run relay rules from flags alone
     Relay(RelayArgs),
+    /// Load a BitTorrent UDP tracker, check its answers and measure it
+    LoadTest(LoadTestArgs),
     /// Send or receive test traffic
     #[command(subcommand, arg_required_else_help = true)]
     Traffic(TrafficCommand),
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
         }
         Command::Tracker(args) => run(args.into_settings(), cli.log_level, cli.log_format),
         Command::Relay(args) => run(args.into_settings(), cli.log_level, cli.log_format),
+        Command::LoadTest(args) => run_load_test(&args),
         Command::Traffic(command) => run_traffic(&command),
         Command::Config(ConfigCommand::Default) => print(config::DEFAULT_TEXT),
         Command::Config(ConfigCommand::Check { file }) => match config::load(&file) {
@@ -156,6 +160,17 @@ fn run(
     match crate::app::run(settings, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_configuration() => fail(&error, EXIT_USAGE),
+        Err(error) => fail(&error, EXIT_FAILURE),
+    }
+}
+
+fn run_load_test(args: &LoadTestArgs) -> ExitCode {
+    match load_test::run(args) {
+        Ok(outcome) => match print(&outcome.text) {
+            ExitCode::SUCCESS if !outcome.success => ExitCode::from(EXIT_FAILURE),
+            printed => printed,
+        },
+        Err(error) if error.is_usage() => fail(&error, EXIT_USAGE),
         Err(error) => fail(&error, EXIT_FAILURE),
     }
 }
@@ -341,6 +356,7 @@ Examples:
   ringtide tracker --listen 192.0.2.1:6969 --workers 2
   ringtide tracker --access-mode allow --access-file torrents.txt
   ringtide relay --input 239.1.1.1:5001@eth0 --output 239.2.2.2:5002@eth1
+  ringtide load-test --target 192.0.2.1:6969 --duration 30s --html report.html
   ringtide traffic send --group 239.1.1.1:5001 --interface eth0 --rate 10000 --duration 10s
 
 Exit codes:

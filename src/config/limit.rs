@@ -158,7 +158,7 @@ macro_rules! count_quantity {
     )+};
 }
 
-count_quantity!(u8, u16, u32, u64, usize);
+count_quantity!(u8, u16, u32, u64, usize, i32);
 
 /// The size of the kernel's `cpu_set_t`: core numbers stay below it.
 const CORES_MAX: usize = 1024;

@@ -6,6 +6,7 @@ pub mod bpf;
 pub mod buffers;
 pub mod egress;
 pub mod feed;
+pub mod files;
 pub mod filter;
 pub mod interface;
 pub mod lent;
