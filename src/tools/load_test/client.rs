@@ -379,3 +379,7 @@ const RENEW_SPREAD_NS: u64 = 10_000_000_000;
 const TORRENT_BYTES: u64 = 1 << 30;
 
 const _: () = assert!(RESPONSE_HEADER_BYTES == response_field::TRANSACTION.end);
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

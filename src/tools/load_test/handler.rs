@@ -195,11 +195,11 @@ impl Load {
         }
     }
 
-    /// Takes up what the schedule wants by now; what is more than a turn can do stays due.
-    fn follow_schedule(&mut self) {
+    /// Takes up what the schedule wants by then; what is more than a turn can do stays due.
+    fn follow_schedule(&mut self, until_ns: u64) {
         for _ in 0..TURNS_PER_FLUSH_MAX {
             let Some(schedule) = &mut self.schedule else { return };
-            let Some(index) = schedule.take(self.now_ns) else { return };
+            let Some(index) = schedule.take(until_ns) else { return };
             self.seats[index].turns_due += 1;
             self.make_ready(index);
         }
@@ -397,19 +397,23 @@ impl Handler for Load {
             return;
         }
         let end_ns = self.started_ns + self.plan.duration.as_nanos() as u64;
-        if self.now_ns >= end_ns {
-            return self.stop_sending();
+        self.follow_schedule(self.now_ns.min(end_ns - 1));
+        // What the schedule wanted before the end still leaves.
+        if self.now_ns < end_ns || self.schedule.is_some() {
+            self.end_lingering();
+            self.send_ready(tx);
         }
-        self.end_lingering();
-        self.follow_schedule();
-        self.send_ready(tx);
+        if self.now_ns >= end_ns {
+            self.stop_sending();
+        }
     }
 
     fn next_deadline(&self) -> Option<Now> {
         if self.phase != Phase::Sending {
             return None;
         }
-        let scheduled = self.schedule.as_ref().map(Schedule::next_ns);
+        let end_ns = self.started_ns + self.plan.duration.as_nanos() as u64;
+        let scheduled = self.schedule.as_ref().map(|schedule| schedule.next_ns().min(end_ns));
         let lingering = self.lingering.front().map(|(_, since_ns)| since_ns + LINGER_NS);
         let gathering = (self.packets_wanted() > 1).then_some(self.now_ns + GATHER_NS);
         // Sends that found no slot are tried again when some have completed, which is at once.
@@ -479,3 +483,7 @@ const LATE_NS: u64 = 1_000_000;
 
 /// Turns of the schedule that one flush takes up.
 const TURNS_PER_FLUSH_MAX: usize = 4096;
+
+#[cfg(test)]
+#[path = "handler_tests.rs"]
+mod tests;

@@ -5,9 +5,11 @@
 //! loop, many to a worker ([`handler`]).
 
 mod args;
+mod chart;
 mod client;
 mod error;
 mod handler;
+mod html;
 mod plan;
 mod popularity;
 mod progress;
@@ -49,6 +51,9 @@ pub fn run(args: &LoadTestArgs) -> Result<Outcome, LoadError> {
     let summary = run::run(args)?;
     if let Some(path) = &args.json {
         write(path, &json(&summary))?;
+    }
+    if let Some(path) = &args.html {
+        write(path, &html::html(&summary))?;
     }
     Ok(Outcome { text: text::text(&summary), success: summary.is_success() })
 }

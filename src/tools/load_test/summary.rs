@@ -372,3 +372,70 @@ const PART_PERCENT: f64 = 1.0;
 /// Up to 99.9999 %, at ten points for each digit.
 const DECADES: i32 = 6;
 const STEPS_PER_DECADE: i32 = 10;
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::plan::tests::plan;
+    use super::*;
+
+    /// A run of two seconds with something of everything.
+    pub(in crate::tools::load_test) fn sample(rate: Option<f64>) -> Summary {
+        let mut stats = Stats::new(2);
+        for number in 0..1000_u64 {
+            stats.enter_interval(number as usize / 600);
+            stats.sent(Operation::Announce, 98, number == 7);
+            stats.received(Operation::Announce, 50);
+            stats.succeeded(Operation::Announce, 100_000 + number * 1000);
+        }
+        stats.peers_received = 2500;
+        stats.sent(Operation::Connect, 16, false);
+        stats.received(Operation::Connect, 16);
+        stats.succeeded(Operation::Connect, 250_000);
+        stats.sent(Operation::Scrape, 36, false);
+        stats.failed(Operation::Scrape, Failure::Timeout);
+        stats.stray(Stray::Late);
+        stats.message(b"<denied>");
+        stats.unsent = if rate.is_some() { 4 } else { 0 };
+        let around = Surroundings {
+            workers: 2,
+            sending: Duration::from_secs(2),
+            interval: Duration::from_secs(1),
+            shares: Shares { busiest: 0.96, total: 1.5, tracker: Some(0.5) },
+            refused: 0,
+            kernel_drops: 0,
+            tracker: Some((4242, 3 << 20, 5 << 20)),
+        };
+        Summary::new(&Plan { rate, ..plan() }, &stats, &around)
+    }
+
+    #[test]
+    fn figures_add_up() {
+        let summary = sample(Some(125.0));
+        assert_eq!((summary.total.sent, summary.total.succeeded), (1002, 1001));
+        assert_eq!(summary.setup.rate, Some(500.0));
+        assert!((summary.success_percent - 100_100.0 / 1006.0).abs() < 1e-9);
+        assert!(!summary.is_success());
+        assert_eq!(summary.failures, [("timeout", 1)].into());
+        assert_eq!(summary.strays, [("late", 1)].into());
+        assert_eq!(summary.peers_per_answer, 2.5);
+        // Busy, but on time: in an open loop that limits nothing.
+        assert!(summary.generator.limits.is_empty());
+        assert_eq!(sample(None).generator.limits.len(), 1);
+        let points: Vec<_> =
+            summary.series.iter().map(|point| (point.at_s, point.responses_per_second)).collect();
+        assert_eq!(points, [(1.0, 600.0), (2.0, 401.0)]);
+        let tracker = summary.tracker.unwrap();
+        assert_eq!(tracker.cpu_ns_per_response, 1e9 / 1001.0);
+        let last = summary.distribution.last().unwrap();
+        assert!((99.8..99.91).contains(&last.percentile), "{last:?}");
+        assert!(
+            summary.distribution.windows(2).all(|pair| pair[0].latency_ns <= pair[1].latency_ns)
+        );
+    }
+
+    #[test]
+    fn the_json_report_is_the_golden_one() {
+        let json = super::super::json(&sample(None));
+        assert_eq!(json, include_str!("golden/closed.json"));
+    }
+}

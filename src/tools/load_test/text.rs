@@ -146,3 +146,15 @@ fn usage(summary: &Summary, out: &mut String) -> std::fmt::Result {
 fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::summary::tests::sample;
+    use super::*;
+
+    #[test]
+    fn the_reports_are_the_golden_ones() {
+        assert_eq!(text(&sample(None)), include_str!("golden/closed.txt"));
+        assert_eq!(text(&sample(Some(125.0))), include_str!("golden/open.txt"));
+    }
+}
