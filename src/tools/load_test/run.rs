@@ -91,7 +91,7 @@ impl Fleet {
         let stop = Arc::new(AtomicBool::new(false));
         let mut sockets = Vec::with_capacity(plan.clients);
         let mut plans = Vec::with_capacity(count);
-        for index in 0..count {
+        for (index, counters) in counters.iter().enumerate() {
             let clients = plan.clients_of(index, count);
             let mine = clients.map(|client| bind(plan, args, client));
             let mine = mine.collect::<Result<Vec<_>, LoadError>>()?;
@@ -102,7 +102,7 @@ impl Fleet {
                 table: Arc::new(SocketTable::new(
                     mine.iter().map(|socket| Arc::clone(socket) as Arc<dyn Lend>),
                 )),
-                counters: Arc::clone(&counters[index]),
+                counters: Arc::clone(counters),
                 control: Arc::new(control),
                 sizes: sizes(mine.len()),
             });

@@ -356,6 +356,8 @@ fn distribution(latency: &Histogram<u64>) -> Vec<Step> {
         })
     });
     let told = latency.len() as f64;
+    // The same digits on every machine, whatever its powers come to in the last ones.
+    let tail = tail.map(|percentile| (percentile * 1e7).round() / 1e7);
     tail.take_while(|percentile| (100.0 - percentile) / 100.0 * told >= 1.0)
         .map(|percentile| Step {
             percentile,

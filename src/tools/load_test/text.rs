@@ -82,7 +82,7 @@ fn write(summary: &Summary, out: &mut String) -> std::fmt::Result {
 fn table(summary: &Summary, out: &mut String) -> std::fmt::Result {
     writeln!(
         out,
-        "{:10}{:>13}{:>13}{:>9} {:>9}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
+        "{:10}{:>13}{:>13}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
         "latency ms",
         "sent",
         "successful",
@@ -107,10 +107,10 @@ fn row(name: &str, operation: &OperationSummary, out: &mut String) -> std::fmt::
     let OperationSummary { sent, succeeded, failed, .. } = operation;
     let counts = [grouped(*sent), grouped(*succeeded), grouped(*failed)];
     let [sent, succeeded, failed] = counts;
-    write!(out, "{name:10}{sent:>13}{succeeded:>13}{failed:>9} ")?;
+    write!(out, "{name:10}{sent:>13}{succeeded:>13}{failed:>9}")?;
     if let Some(latency) = operation.latency_ns {
         for ns in latency.all() {
-            write!(out, "{:>9.3}", ns as f64 / 1e6)?;
+            write!(out, " {:>8.3}", ns as f64 / 1e6)?;
         }
     }
     writeln!(out)
