@@ -97,3 +97,23 @@ fn a_report_that_cannot_be_written_is_an_error() {
     let flags = format!("--target {target} --duration 100ms --json /nonexistent/run.json");
     refused(load_test(&flags), 1, &["cannot write /nonexistent/run.json", "remedy: "]);
 }
+
+#[test]
+fn every_flag_is_in_the_help_with_its_default_and_in_the_readme() {
+    let output = load_test("--help").output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let help = String::from_utf8(output.stdout).unwrap();
+    let readme = include_str!("../../README.md");
+    let chapter = readme.split("## Testing a tracker").nth(1).unwrap();
+    let chapter = chapter.split("\n## ").next().unwrap();
+    let of_the_command = help.split("Logging:").next().unwrap();
+    let flags = of_the_command.lines().map(str::trim_start).filter(|line| line.starts_with("--"));
+    let flags: Vec<&str> = flags.map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert!(flags.len() >= 20, "{flags:?}");
+    for flag in flags {
+        assert!(chapter.contains(&format!("`{flag} ")), "{flag} is not in the README");
+    }
+    for part in ["[default: 30s]", "Exit codes:", "Examples:", "Closed loop", "Open loop"] {
+        assert!(help.contains(part), "{part}: {help}");
+    }
+}

@@ -8,7 +8,9 @@ use crate::tracker::response_parse::{Response, ResponseError};
 
 /// Declares the reasons of one kind with the names that reports use.
 macro_rules! reasons {
-    ($(#[$meta:meta])* $enum:ident { $($(#[doc = $help:literal])+ $variant:ident = $name:literal;)+ }) => {
+    ($(#[$meta:meta])* $enum:ident {
+        $($(#[doc = $help:literal])+ $variant:ident = $name:literal;)+
+    }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $enum { $($(#[doc = $help])+ $variant,)+ }
