@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::engine::{Engine, EngineChoice};
-pub use crate::engine::{LoopSizes, WorkerControl, WorkerPlan};
+use crate::engine::{Engine, EngineChoice, LoopSizes};
+pub use crate::engine::{WorkerControl, WorkerPlan};
 use crate::epoll;
 use crate::error::causes;
 use crate::handler::Handler;

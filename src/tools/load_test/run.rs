@@ -15,11 +15,12 @@ use super::target::{probe, resolve, source};
 use super::usage::{Sample, memory};
 use crate::clock::Clock;
 use crate::control::{Event, Signals};
+use crate::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
 use crate::net::files::raise_file_limit;
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::socket::{BoundSocket, SocketOptions, bind_group};
 use crate::telemetry::{Counter, Counters, DropReason, Snapshot};
-use crate::worker::{LoopSizes, WorkerControl, WorkerPlan, Workers};
+use crate::worker::Workers;
 
 /// Runs the test and adds up what it came to.
 pub(super) fn run(args: &LoadTestArgs) -> Result<Summary, LoadError> {
@@ -104,6 +105,7 @@ impl Fleet {
                 )),
                 counters: Arc::clone(counters),
                 control: Arc::new(control),
+                engine: Engine::default(),
                 sizes: sizes(mine.len()),
             });
             sockets.extend(mine);
