@@ -1,8 +1,8 @@
 //! `ringtide load-test`: simulated clients that load a BitTorrent UDP tracker and judge its
 //! answers.
 //!
-//! Clients are state machines without input or output ([`client`]); they run on the project's own
-//! loop, many to a worker ([`handler`]).
+//! Clients are state machines without input or output (`client`); they run on the project's own
+//! loop, many to a worker (`handler`).
 
 mod args;
 mod chart;
