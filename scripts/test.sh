@@ -93,7 +93,8 @@ check_scripts() {
 
 # All that runs a worker, on the other engine.
 test_on_epoll() {
-    local suites=(loop tracker workers storm process relay relay_net real_clients pipeline)
+    local suites=(loop load_test tracker workers storm process relay relay_net)
+    suites+=(real_clients pipeline)
     RINGTIDE_TEST_ENGINE=epoll cargo test --locked "${suites[@]/#/--test=}"
 }
 

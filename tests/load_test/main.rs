@@ -32,7 +32,8 @@ impl Run {
         let directory = tempfile::tempdir().unwrap();
         let (json, html) = (directory.path().join("run.json"), directory.path().join("run.html"));
         let output = Command::new(RINGTIDE)
-            .args(["load-test", "--target", &target.to_string(), "--json"])
+            .args(["load-test", "--target", &target.to_string()])
+            .args(["--engine", common::engine().name(), "--json"])
             .arg(&json)
             .arg("--html")
             .arg(html)

@@ -11,6 +11,7 @@ use super::popularity::Popularity;
 use super::target::SourceRange;
 use super::transaction::WINDOW_MAX;
 use crate::config::limit::{Limit, Quantity};
+use crate::engine::EngineChoice;
 
 /// How a tracker is tested.
 #[derive(Args, Clone, Debug)]
@@ -39,6 +40,10 @@ pub struct LoadTestArgs {
     /// Threads that make the load
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = in_limit(WORKERS))]
     pub workers: usize,
+
+    /// What drives the load's loops: auto, io_uring or epoll; auto is io_uring where it can be had
+    #[arg(long, value_name = "ENGINE", default_value = "auto")]
+    pub engine: EngineChoice,
 
     /// The wait for an answer; unanswered requests are repeated after this time, then after twice
     /// as long, and so on (BEP 15 with 15s)

@@ -15,12 +15,12 @@ use super::target::{probe, resolve, source};
 use super::usage::{Sample, memory};
 use crate::clock::Clock;
 use crate::control::{Event, Signals};
-use crate::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
+use crate::engine::{LoopSizes, WorkerControl, WorkerPlan};
 use crate::net::files::raise_file_limit;
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::socket::{BoundSocket, SocketOptions, bind_group};
 use crate::telemetry::{Counter, Counters, DropReason, Snapshot};
-use crate::worker::Workers;
+use crate::worker::{Workers, choose_engine};
 
 /// Runs the test and adds up what it came to.
 pub(super) fn run(args: &LoadTestArgs) -> Result<Summary, LoadError> {
@@ -92,6 +92,7 @@ impl Fleet {
         let stop = Arc::new(AtomicBool::new(false));
         let mut sockets = Vec::with_capacity(plan.clients);
         let mut plans = Vec::with_capacity(count);
+        let engine = choose_engine(args.engine, sizes(plan.clients));
         for (index, counters) in counters.iter().enumerate() {
             let clients = plan.clients_of(index, count);
             let mine = clients.map(|client| bind(plan, args, client));
@@ -105,7 +106,7 @@ impl Fleet {
                 )),
                 counters: Arc::clone(counters),
                 control: Arc::new(control),
-                engine: Engine::default(),
+                engine,
                 sizes: sizes(mine.len()),
             });
             sockets.extend(mine);
