@@ -64,14 +64,24 @@ impl Filler {
                 return;
             }
         }
-        panic!("replies are missing");
+        panic!("replies are missing, or refuse");
     }
 
+    /// Whether a reply says so. One that refuses comes from a tracker that has not read its list
+    /// of torrents yet.
     fn is_announced(&self, reply: &mut [u8]) -> bool {
-        let Ok(length) = self.client.recv(reply) else { return false };
-        let is_announce = length >= 20 && reply[..4] == [0, 0, 0, 1];
-        assert!(is_announce, "refused: {}", String::from_utf8_lossy(&reply[8.min(length)..length]));
-        true
+        loop {
+            match self.client.recv(reply) {
+                // Late, from when more than one was asked for.
+                Ok(16) if reply[..4] == [0, 0, 0, 0] => {}
+                Ok(length) if length >= 20 && reply[..4] == [0, 0, 0, 1] => return true,
+                Ok(_) => {
+                    std::thread::sleep(REFUSED_PAUSE);
+                    return false;
+                }
+                Err(_) => return false,
+            }
+        }
     }
 }
 
@@ -95,3 +105,4 @@ const WINDOW: u32 = 200;
 const ATTEMPTS_MAX: usize = 100;
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 const REPLY_BYTES: usize = 2048;
+const REFUSED_PAUSE: Duration = Duration::from_millis(50);
