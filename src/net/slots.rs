@@ -72,6 +72,14 @@ pub(crate) struct ForwardMessage<'a> {
     pub(crate) tag: u32,
 }
 
+/// Where a reply and its destination lie in a slot.
+pub(crate) struct DatagramInSlot {
+    pub(crate) bytes: *const u8,
+    pub(crate) length: u32,
+    pub(crate) address: *const libc::sockaddr,
+    pub(crate) address_bytes: libc::socklen_t,
+}
+
 /// The slots of one worker. From its filling to its release a slot may be the kernel's.
 pub(crate) struct SendSlots {
     region: Region,
@@ -128,6 +136,18 @@ impl SendSlots {
     pub(crate) fn message(&self, slot: u16) -> *const libc::msghdr {
         // SAFETY: the pointer is inside the region; no reference is made.
         unsafe { &raw const (*self.slot(slot).as_ptr()).message }
+    }
+
+    /// The reply in a slot that was filled with one, as `send` wants it. Valid as the message is.
+    pub(crate) fn datagram(&self, slot: u16) -> DatagramInSlot {
+        // SAFETY: a filled slot is written by nobody, the kernel included, until its release.
+        let slot = unsafe { self.slot(slot).as_ref() };
+        DatagramInSlot {
+            bytes: slot.reply_vector.iov_base.cast_const().cast(),
+            length: slot.reply_vector.iov_len as u32,
+            address: slot.message.msg_name.cast_const().cast(),
+            address_bytes: slot.message.msg_namelen,
+        }
     }
 
     /// Whether sends of up to `count` messages fit, or as many as ever will.

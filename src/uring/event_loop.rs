@@ -112,6 +112,7 @@ macro_rules! transmit {
             slots: &mut $slots,
             submissions: &mut $queues.submissions,
             submitter: &$queues.submitter,
+            send_to: $queues.send_to,
             counters: &$counters,
         }
     };
