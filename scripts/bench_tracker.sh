@@ -35,7 +35,8 @@ Needs root, and two cores. The full run takes about half an hour, and the first 
 more: aquatic_udp and its load tester are built from crates.io, opentracker is Debian's package,
 unpacked and not installed. What cannot be had is left out, loudly.
 Exit codes: 0 measured; 1 failed; 2 wrong arguments.
-RINGTIDE_BINARY=FILE runs that program instead of building the release.
+RINGTIDE_BINARY=FILE runs that program instead of building the release, RINGTIDE_LOAD_BINARY=FILE
+takes its load tester from there: two builds of the tracker then meet the same load.
 END
 }
 
@@ -47,6 +48,7 @@ main() {
     chmod 711 "$lab_directory"
     ((${#lab_cores[@]} >= 2)) || die "two cores are needed, one of them for the tracker alone"
     lab_binary
+    loader=${RINGTIDE_LOAD_BINARY:-$ringtide}
     provide_trackers
     lab_namespace bench
     [[ ,$only, != *,memory,* ]] || measure_memory
@@ -153,6 +155,7 @@ record_hashes() {
         fi
         lab_wait 20 "the recorder" lab_ended "$recorder"
         lab_stop "$recorder"
+        lab_wait 10 "port ${address#*:} to be free" port_is_free
         cat "$lab_directory/recorded" >>"$lab_directory/whitelist"
     done
     sort -u -o "$lab_directory/whitelist" "$lab_directory/whitelist"
@@ -196,10 +199,10 @@ measure_by_aquatic() {
 # load's core may be one of theirs, where there are not enough.
 load() {
     local status=0
-    in_bench timeout $(($3 + 60)) taskset -c "$(lab_core 0)" "$ringtide" load-test \
+    in_bench timeout $(($3 + 60)) taskset -c "$(lab_core 0)" "$loader" load-test \
         --target "$address" --concurrency "$1" --rate "$2" --duration "${3}s" --pid "$4" \
         --torrents "$torrents" --hashes $((torrents / $1)) --peers "$peers" \
-        --numwant "$numwant" --seed 1 --json "$lab_directory/load.json" \
+        --numwant "$numwant" --scrape-every 0 --seed 1 --json "$lab_directory/load.json" \
         >"$lab_directory/load.out" 2>&1 || status=$?
     [[ -s $lab_directory/load.json ]] ||
         die "the load tester failed ($status):"$'\n'"$(cat "$lab_directory/load.out")"

@@ -80,16 +80,17 @@ def loaded(result):
         return {"responses_per_s": rate, "seconds": AQUATIC_SECONDS,
                 "responses": rate * AQUATIC_SECONDS,
                 "errors_per_s": result["aquatic"]["errors_per_s"]}
-    announce = result["operations"]["announce"]
-    latency = announce["latency_us"]
+    latency = result["operations"]["announce"]["latency_ns"]
     return {
-        "responses_per_s": result["responses_per_s"],
+        "responses_per_s": result["responses_per_second"],
         "seconds": result["seconds"],
         "responses": result["total"]["succeeded"],
         "failed": result["total"]["failed"],
+        "unsent": result["unsent"],
         "peers_per_answer": result["peers_per_answer"],
-        "generator_share": result["generator"]["cpu_share"],
-        "p50_us": latency["p50"], "p99_us": latency["p99"], "p999_us": latency["p99.9"],
+        "generator_percent": result["generator"]["busiest_cpu_percent"],
+        "p50_us": latency["p50"] / 1000, "p99_us": latency["p99"] / 1000,
+        "p999_us": latency["p99.9"] / 1000,
     }
 
 
@@ -119,7 +120,7 @@ def load_cells(row, rows):
             thousands(row["responses_per_s"]), ratio(row, echo), ratio(ringtide, row),
             f"{row['cpu_ns_per_response']:,.0f} ns", f"{100 * row['cpu_share']:.0f} %",
             f"{row['failed']:,.0f}", f"{row['peers_per_answer']:.1f}",
-            f"{100 * row['generator_share']:.0f} %")
+            f"{row['generator_percent']:.0f} %")
 
 
 def latency_cells(row):

@@ -149,9 +149,15 @@ access.whitelist $lab_directory/whitelist
 END
 }
 
-# Waits until the tracker has ended, so that the next one finds the port free.
+# Waits until the port is free for the next one: a ring that was killed lets go of its sockets a
+# little later than its process ends.
 stop_tracker() {
     lab_stop "$tracker_pid"
+    lab_wait 10 "port ${address#*:} to be free" port_is_free
+}
+
+port_is_free() {
+    [[ -z $(in_bench ss -ulnH "sport = :${address#*:}") ]]
 }
 
 missing=()
