@@ -16,7 +16,7 @@ address=127.0.0.1:6969
 provide_trackers() {
     trackers=(ringtide)
     versions="$("$ringtide" --version)"
-    ! "$ringtide" tracker --help | grep -q -- --engine || trackers+=(ringtide-epoll)
+    [[ $("$ringtide" tracker --help) != *--engine* ]] || trackers+=(ringtide-epoll)
     provide_peer
     trackers+=(echo)
     if provide_crate aquatic_udp --no-default-features --features mimalloc,io-uring; then

@@ -32,6 +32,8 @@ impl Filler {
         let mut announce = [0; ANNOUNCE_REQUEST_BYTES];
         announce[request::CONNECTION_ID].copy_from_slice(&connection_id(&client));
         announce[11] = 1;
+        // Some trackers take 0 for as many as they like.
+        announce[request::NUMWANT.end - 1] = 1;
         announce[request::PEER_ID].copy_from_slice(b"-RT0001-000000000000");
         Self { client, announce }
     }
