@@ -1,6 +1,6 @@
-//! The longest a worker is kept from its socket: a slice of expiry while 2 million IPv4 peers expire
-//! at once, and an announce that grows a table. In processor time, so that other programs on the
-//! machine do not count.
+//! The longest a worker is kept from its socket: a slice of expiry while 2 million IPv4 peers
+//! expire at once, and an announce that grows a table. In processor time, so that other programs
+//! on the machine do not count.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
