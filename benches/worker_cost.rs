@@ -1,10 +1,10 @@
 //! CPU time per announce of one pinned worker under load, next to a bare echo on the same engine.
 //!
-//! `cargo bench --bench worker_cost [-- ROUNDS] [ENGINE] [ADDRESS]`: io_uring, epoll, or both when none is
-//! named. The worker is pinned to the first core, the load to the second: 16 clients, each with 64
-//! requests in flight. Rounds of both handlers on all engines alternate and medians are printed.
-//! The echo answers with as many bytes as the tracker does on average. On 0.0.0.0, the default, the
-//! kernel tells with each request which address was asked; on 127.0.0.1 it need not.
+//! `cargo bench --bench worker_cost [-- ROUNDS] [ENGINE] [ADDRESS]`: io_uring, epoll, or both when
+//! none is named. The worker is pinned to the first core, the load to the second: 16 clients, each
+//! with 64 requests in flight. Rounds of both handlers on all engines alternate and medians are
+//! printed. The echo answers with as many bytes as the tracker does on average. On 0.0.0.0, the
+//! default, the kernel tells with each request which address was asked; on 127.0.0.1 it need not.
 #![allow(clippy::unwrap_used)]
 
 #[path = "common/canned.rs"]

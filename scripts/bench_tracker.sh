@@ -111,8 +111,9 @@ measure_memory() {
                 --torrents "$torrents" --peers "$peers") || die "$tracker could not be filled"
             after=$(resident_bytes "$tracker_pid")
             stop_tracker
-            printf '{"tracker":"%s","torrents":%d,"peers":%d,"stored":%d,"before":%d,"after":%d}\n' \
-                "$tracker" "$torrents" "$peers" "$stored" "$before" "$after" \
+            printf '{"tracker":"%s","torrents":%d,"peers":%d,' "$tracker" "$torrents" "$peers" \
+                >>"$lab_directory/memory"
+            printf '"stored":%d,"before":%d,"after":%d}\n' "$stored" "$before" "$after" \
                 >>"$lab_directory/memory"
         done
     done

@@ -26,11 +26,11 @@ MEMORY_HEADS = ("tracker", "torrents", "peers each", "bytes/peer", "less its sta
 NOTES = """\
 Medians. The tracker has a core of its own as long as there are enough; the load has the first \
 core. *Load*: as fast as answers come. *CPU/response* is processor time of all the tracker's \
-threads; over loopback the sender's core also does the receiver's share of the kernel's work, the \
-same for all. *Latency*: announces at half of the rate that this tracker reached, counted from when \
-the schedule wanted them sent. *Memory*: resident bytes of the whole process. The echo stores and \
-checks nothing: it is what the loop and the kernel leave a tracker to reach, with announce responses \
-as long as ringtide's."""
+threads; over loopback the sender's core also does the receiver's share of the kernel's work, \
+the same for all. *Latency*: announces at half of the rate that this tracker reached, counted \
+from when the schedule wanted them sent. *Memory*: resident bytes of the whole process. The echo \
+stores and checks nothing: it is what the loop and the kernel leave a tracker to reach, with \
+announce responses as long as ringtide's."""
 
 
 def main():
