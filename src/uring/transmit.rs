@@ -80,8 +80,8 @@ impl Transmit for RingTransmit<'_, '_> {
         segment_bytes: u16,
         write: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), TransmitFull> {
-        let slot = self.slots.fill_segments(path.to, segment_bytes, write);
-        self.submit(path.socket, slot)
+        let slot = self.slots.fill_segments(path.to, segment_bytes, write).ok_or(TransmitFull)?;
+        self.submit(slot, self.message(path.socket, slot))
     }
 
     fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {
