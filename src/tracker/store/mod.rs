@@ -15,11 +15,13 @@ mod slab;
 mod swarm;
 mod table;
 mod torrents;
+mod walk;
 
 pub use expiry::{EXPIRY_VISITS_MAX, Expired, Pace};
 pub use peer::{Family, Ipv4, Ipv4Record, Ipv6, Ipv6Record, Record, State};
 pub use shard::{Gauges, Secrets, Shard, ShardGuard, Shards};
 pub use torrents::{Announce, Announced, Limits, Outcome, ScrapeCounts, Torrents};
+pub use walk::{Piece, Restored, WALK_VISITS, Walk};
 
 #[cfg(test)]
 mod tests;

@@ -55,6 +55,8 @@ pub trait Record: Copy + Eq + Debug + 'static {
     fn hash(&self, key: u64) -> u64;
     /// Writes the endpoint as the wire has it; `out` is [`Record::WIRE_BYTES`] long.
     fn write(&self, out: &mut [u8]);
+    /// The record of a peer whose endpoint is as the wire has it, [`Record::WIRE_BYTES`] long.
+    fn from_wire(wire: &[u8], state: State) -> Self;
 }
 
 /// An IPv4 peer: from the high bits down, 32 of address, 16 of port, 16 of state.
@@ -102,6 +104,13 @@ impl Record for Ipv4Record {
     #[inline]
     fn write(&self, out: &mut [u8]) {
         out.copy_from_slice(&self.0.to_be_bytes()[..Self::WIRE_BYTES]);
+    }
+
+    #[inline]
+    fn from_wire(wire: &[u8], state: State) -> Self {
+        let mut bytes = [0; 8];
+        bytes[..Self::WIRE_BYTES].copy_from_slice(wire);
+        Self(u64::from_be_bytes(bytes) | u64::from(state.0))
     }
 }
 
@@ -160,6 +169,16 @@ impl Record for Ipv6Record {
         address.copy_from_slice(&self.address);
         port.copy_from_slice(&((self.port_and_state >> 16) as u16).to_be_bytes());
     }
+
+    #[inline]
+    fn from_wire(wire: &[u8], state: State) -> Self {
+        let mut record = Self::EMPTY;
+        let (address, port) = wire.split_at(16);
+        record.address.copy_from_slice(address);
+        let port = port.iter().fold(0, |port, byte| port << 8 | u32::from(*byte));
+        record.port_and_state = port << 16 | u32::from(state.0);
+        record
+    }
 }
 
 /// Sixteen bits beside an endpoint: seeder or leecher, whether its completed download has been
@@ -173,6 +192,20 @@ impl State {
     pub fn new(now: Now, seeder: bool, completed: bool) -> Self {
         let flags = if seeder { SEEDER } else { 0 } | if completed { COMPLETED } else { 0 };
         Self(flags | now.seconds() as u16 & SECONDS)
+    }
+
+    /// The state of a peer that announced `age_s` seconds before `now`.
+    #[inline]
+    pub fn aged(now: Now, age_s: u16, seeder: bool, completed: bool) -> Self {
+        let announced = Self((now.seconds() as u16).wrapping_sub(age_s) & SECONDS);
+        Self(Self::new(now, seeder, completed).0 & !SECONDS | announced.0)
+    }
+
+    /// Seconds since the last announce; 0 for one that seems to lie a moment ahead.
+    #[inline]
+    pub fn age_s(self, now: Now) -> u16 {
+        let age_s = (now.seconds() as u16).wrapping_sub(self.0) & SECONDS;
+        if age_s > SECONDS - CLOCK_SKEW_S_MAX { 0 } else { age_s }
     }
 
     /// Whether the peer has everything.
@@ -200,8 +233,7 @@ impl State {
     /// [`CLOCK_SKEW_S_MAX`] ahead is fresh, not as old as the range.
     #[inline]
     pub(super) fn expired(self, now: Now, timeout_s: u32) -> bool {
-        let age_s = (now.seconds() as u16).wrapping_sub(self.0) & SECONDS;
-        u32::from(age_s) > timeout_s && age_s <= SECONDS - CLOCK_SKEW_S_MAX
+        u32::from(self.age_s(now)) > timeout_s
     }
 }
 

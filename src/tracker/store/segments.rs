@@ -55,6 +55,12 @@ impl<R: Record> Segments<R> {
         self.tables.iter().flat_map(PeerTable::peers)
     }
 
+    /// The slots of the table at `index`, or of the last one where there are fewer, and its index.
+    pub(super) fn table(&self, index: usize) -> (usize, &[R]) {
+        let index = index.min(self.tables.len() - 1);
+        (index, self.tables[index].slots())
+    }
+
     /// The stored record of the peer with this endpoint.
     #[inline]
     pub(super) fn get_mut(&mut self, peer: &R) -> Option<&mut R> {

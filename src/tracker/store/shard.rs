@@ -85,6 +85,16 @@ impl Gauges {
         self.peers_ipv6.load(Ordering::Relaxed)
     }
 
+    /// Torrents, each address family counted for itself.
+    pub fn torrents(&self) -> usize {
+        self.torrents_ipv4() + self.torrents_ipv6()
+    }
+
+    /// Peers of both address families.
+    pub fn peers(&self) -> usize {
+        self.peers_ipv4() + self.peers_ipv6()
+    }
+
     fn store(&self, shard: &Shard) {
         self.torrents_ipv4.store(shard.ipv4.torrents(), Ordering::Relaxed);
         self.torrents_ipv6.store(shard.ipv6.torrents(), Ordering::Relaxed);

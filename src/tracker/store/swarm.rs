@@ -48,6 +48,13 @@ pub(super) struct Position {
     within: Option<segments::Position>,
 }
 
+/// Where a part of a large swarm is: its leechers by table, the last one first, then its seeders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    in_seeders: bool,
+    table: usize,
+}
+
 impl<R: Record> Swarm<R> {
     /// A swarm of one peer.
     pub(super) fn of(peer: R) -> Self {
@@ -164,6 +171,27 @@ impl<R: Record> Swarm<R> {
             }
         }
         (visited, removed)
+    }
+
+    /// The slots of the part at `place`, or of the first one, and where the next one is. A part is
+    /// all of a small swarm, or one table of a large one.
+    ///
+    /// A leecher that completes between two parts is seen again, as a seeder, and never not at all.
+    pub(super) fn part(&self, place: Option<Place>) -> (&[R], Option<Place>) {
+        let large = match self {
+            Self::Flat(peers) => return (peers, None),
+            Self::Large(large) => large,
+        };
+        let begin = Place { in_seeders: false, table: usize::MAX };
+        let Place { in_seeders, table } = place.unwrap_or(begin);
+        let peers = if in_seeders { &large.seeders } else { &large.leechers };
+        let (table, slots) = peers.table(table);
+        let next = match table.checked_sub(1) {
+            Some(table) => Some(Place { in_seeders, table }),
+            None if in_seeders => None,
+            None => Some(Place { in_seeders: true, table: usize::MAX }),
+        };
+        (slots, next)
     }
 
     /// All peers, in no telling order.

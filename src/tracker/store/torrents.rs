@@ -28,7 +28,7 @@ pub struct Torrents<F: Family> {
 #[derive(Debug)]
 pub(super) struct Torrent<R: Record> {
     info_hash: InfoHash,
-    completed: u32,
+    pub(super) completed: u32,
     pub(super) swarm: Swarm<R>,
 }
 
@@ -221,7 +221,7 @@ impl<F: Family> Torrents<F> {
 
     /// Stores the peer if the caps allow, and says in which torrent and how; or, if not, which
     /// cap it was, and the torrent if there is one.
-    fn store(
+    pub(super) fn store(
         &mut self,
         found: Option<u32>,
         digest: Digest,
