@@ -37,7 +37,12 @@ pub enum RunError {
 impl RunError {
     /// Whether what is wrong is a file that the configuration names.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Process(ProcessError::Access(_) | ProcessError::KeyFile(_)))
+        matches!(
+            self,
+            Self::Process(
+                ProcessError::Access(_) | ProcessError::KeyFile(_) | ProcessError::State(_)
+            )
+        )
     }
 }
 

@@ -5,6 +5,7 @@
 //! handlers such as the tracker are plain functions of bytes and time that never see the engine.
 
 pub mod app;
+pub mod aside;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -21,6 +22,7 @@ pub mod net;
 pub mod process;
 pub mod relay;
 mod reload;
+pub mod state;
 pub mod telemetry;
 pub mod tools;
 pub mod tracker;

@@ -19,6 +19,9 @@ use crate::net::steering::{SteeringConstants, SteeringProgram};
 use crate::relay::RelaySettings;
 use crate::relay::handler::Relay;
 use crate::relay::table::SharedTable;
+use crate::state::keeper::{Keeper, Keeps};
+use crate::state::swarms::load_or_set_aside;
+use crate::state::{StateDirectory, StateError};
 use crate::telemetry::{Counters, Snapshot};
 use crate::tracker::access_list::{AccessList, AccessListError};
 use crate::tracker::connection_id::ConnectionIds;
@@ -43,6 +46,12 @@ pub enum ProcessError {
     /// The connection-ID key cannot be used.
     #[error("cannot use the connection-ID key")]
     KeyFile(#[from] KeyFileError),
+    /// The state directory, or what is in it, cannot be used.
+    #[error("cannot keep state")]
+    State(#[from] StateError),
+    /// The thread that saves cannot be started.
+    #[error("cannot start the thread that saves and exports")]
+    Keeper(#[source] io::Error),
     /// No random key.
     #[error("cannot draw a connection-ID key")]
     RandomKey(#[from] RandomKeyError),
@@ -66,9 +75,13 @@ pub struct Process {
     shards: Arc<Shards>,
     policy: SharedPolicy,
     relay: Option<RelayControl>,
+    /// `None` once stopped.
+    keeper: Option<Keeper>,
     addresses: Vec<SocketAddr>,
     steered: bool,
     engine: Engine,
+    /// Locked until everything is saved.
+    _state: Option<StateDirectory>,
 }
 
 impl Process {
@@ -82,11 +95,18 @@ impl Process {
             settings: tracker.settings.clone(),
             access: load_access(tracker.access.as_ref())?,
         };
-        let ids =
-            ConnectionIds::new(connection_key(tracker)?, tracker.settings.connection_lifetime_s);
+        let state = open_state(settings)?;
+        let key = connection_key(tracker, state.as_ref())?;
+        let ids = ConnectionIds::new(key, tracker.settings.connection_lifetime_s);
         let secrets = Secrets::random().map_err(ProcessError::Secrets)?;
         let shards = Arc::new(Shards::new(cores.len(), &secrets));
         let groups = bind(tracker, &shards)?;
+        // What clients send meanwhile waits in the sockets.
+        let clock = Clock::start();
+        let keeps = keeps(settings, state.as_ref());
+        if let Some(path) = &keeps.swarms {
+            load_or_set_aside(path, &shards, &tracker.settings, clock.now());
+        }
         warn_of_small_buffers(&groups, tracker);
         let addresses = groups.iter().map(|group| group.sockets[0].address()).collect();
         let steered = groups.iter().all(|group| group.steered);
@@ -114,8 +134,22 @@ impl Process {
                 relay: Relay::new(Arc::clone(&tables[worker])),
             }
         };
-        let workers = Some(Workers::start(plans, Clock::start(), make_jobs)?);
-        Ok(Self { workers, counters, sockets, shards, policy, relay, addresses, steered, engine })
+        let workers = Some(Workers::start(plans, clock, make_jobs)?);
+        let keeper = Keeper::start(keeps, Arc::clone(&shards), clock);
+        let keeper = Some(keeper.map_err(ProcessError::Keeper)?);
+        Ok(Self {
+            workers,
+            counters,
+            sockets,
+            shards,
+            policy,
+            relay,
+            keeper,
+            addresses,
+            steered,
+            engine,
+            _state: state,
+        })
     }
 
     /// The bound addresses, with the ports that were chosen where 0 was asked for.
@@ -151,8 +185,8 @@ impl Process {
     /// What the tracker holds.
     pub fn holdings(&self) -> Holdings {
         self.shards.gauges().fold(Holdings::default(), |sum, shard| Holdings {
-            torrents: sum.torrents + (shard.torrents_ipv4() + shard.torrents_ipv6()) as u64,
-            peers: sum.peers + (shard.peers_ipv4() + shard.peers_ipv6()) as u64,
+            torrents: sum.torrents + shard.torrents() as u64,
+            peers: sum.peers + shard.peers() as u64,
         })
     }
 
@@ -181,10 +215,14 @@ impl Process {
         self.relay.as_mut()
     }
 
-    /// Stops the workers in good order. What they counted and held stays readable.
+    /// Stops the workers in good order and saves the swarms. What the workers counted and held
+    /// stays readable.
     pub fn stop(&mut self) {
         if let Some(workers) = self.workers.take() {
             workers.stop();
+        }
+        if let Some(keeper) = self.keeper.take() {
+            keeper.finish();
         }
     }
 }
@@ -196,8 +234,29 @@ fn load_access(access: Option<&AccessConfig>) -> Result<AccessList, AccessListEr
     }
 }
 
-fn connection_key(tracker: &TrackerConfig) -> Result<[u8; 16], ProcessError> {
-    let Some(file) = &tracker.connection_key_file else { return Ok(random_key()?) };
+/// Without a tracker there is no state.
+fn open_state(settings: &Settings) -> Result<Option<StateDirectory>, StateError> {
+    let directory = settings.state.directory.as_deref().filter(|_| settings.tracker.is_some());
+    directory.map(StateDirectory::open).transpose()
+}
+
+fn keeps(settings: &Settings, state: Option<&StateDirectory>) -> Keeps {
+    let swarms = state.filter(|_| settings.state.swarms).map(StateDirectory::swarms);
+    let export = settings.export.file.clone().filter(|_| settings.tracker.is_some());
+    let (save_interval, export_interval) = (settings.state.save_interval, settings.export.interval);
+    Keeps { swarms, save_interval, export, export_interval }
+}
+
+fn connection_key(
+    tracker: &TrackerConfig,
+    state: Option<&StateDirectory>,
+) -> Result<[u8; 16], ProcessError> {
+    let Some(file) = &tracker.connection_key_file else {
+        return match state {
+            Some(state) => Ok(state.connection_key()?),
+            None => Ok(random_key()?),
+        };
+    };
     let key = key_from_file(file)?;
     if key.too_open {
         warn!(

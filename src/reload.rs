@@ -79,6 +79,8 @@ fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
         ("cores", settings.cores != wanted.cores),
         ("shutdown_timeout", settings.shutdown_timeout != wanted.shutdown_timeout),
         ("log.format", settings.log.format != wanted.log.format),
+        ("[state]", settings.state != wanted.state),
+        ("[export]", settings.export != wanted.export),
     ];
     match (&settings.tracker, &wanted.tracker) {
         (Some(now), Some(then)) => {
@@ -119,6 +121,8 @@ mod tests {
         assert_eq!(changes("", "[log]\nformat = \"json\""), ["log.format"]);
         assert_eq!(changes("", "[tracker]\nlisten = [\"[::]:1\"]"), ["tracker.listen"]);
         assert_eq!(changes("", "[tracker]\nnumwant_max = 60"), ["[tracker]"]);
+        assert_eq!(changes("", "[state]\ndirectory = \"a\""), ["[state]"]);
+        assert_eq!(changes("", "[export]\ninterval = \"1m\""), ["[export]"]);
         assert_eq!(changes("[relay]", rule), [""; 0]);
         assert_eq!(changes("[relay]", "[relay]\noffload = \"off\""), ["relay.offload"]);
         assert_eq!(changes("", &format!("[tracker]\n{rule}")), ["[relay]"]);

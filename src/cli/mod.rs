@@ -201,7 +201,7 @@ impl ProcessArgs {
             problems.add("--cores", message);
         }
         if let Some(Seconds(seconds)) = self.report_interval {
-            settings.report_interval = config::report_interval(seconds);
+            settings.report_interval = config::zero_is_never(seconds);
         }
     }
 }

@@ -7,3 +7,4 @@ mod logs;
 mod reload;
 mod shutdown;
 mod start;
+mod state;

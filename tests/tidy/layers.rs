@@ -36,6 +36,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "net::socket",
             "worker",
             "control",
+            "state",
             "process",
             "app",
             "tools",
@@ -51,31 +52,45 @@ const LAYERS: &[(&str, &[&str])] = &[
             "net::socket",
             "worker",
             "control",
+            "state",
             "process",
             "app",
             "tools",
             "tracker",
         ],
     ),
+    (
+        "src/state/",
+        &["uring", "epoll", "engine", "worker", "control", "process", "app", "tools", "relay"],
+    ),
     // The engines stand side by side.
-    ("src/uring/", &["epoll", "worker", "control", "process", "app", "tools", "relay", "tracker"]),
-    ("src/epoll/", &["uring", "worker", "control", "process", "app", "tools", "relay", "tracker"]),
+    (
+        "src/uring/",
+        &["epoll", "worker", "control", "state", "process", "app", "tools", "relay", "tracker"],
+    ),
+    (
+        "src/epoll/",
+        &["uring", "worker", "control", "state", "process", "app", "tools", "relay", "tracker"],
+    ),
     (
         "src/engine/",
-        &["uring", "epoll", "worker", "control", "process", "app", "tools", "relay", "tracker"],
+        &[
+            "uring", "epoll", "worker", "control", "state", "process", "app", "tools", "relay",
+            "tracker",
+        ],
     ),
     (
         "src/handler.rs",
         &[
-            "uring", "epoll", "engine", "worker", "control", "process", "app", "tools", "relay",
-            "tracker",
+            "uring", "epoll", "engine", "worker", "control", "state", "process", "app", "tools",
+            "relay", "tracker",
         ],
     ),
     (
         "src/telemetry/",
         &[
-            "uring", "epoll", "engine", "handler", "worker", "control", "process", "app", "tools",
-            "relay", "tracker",
+            "uring", "epoll", "engine", "handler", "worker", "control", "state", "process", "app",
+            "tools", "relay", "tracker",
         ],
     ),
     (
@@ -88,6 +103,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "telemetry",
             "worker",
             "control",
+            "state",
             "process",
             "app",
             "tools",
