@@ -71,7 +71,10 @@ pub enum StateError {
         wanted: u32,
     },
     /// Another process has locked it.
-    #[error("{}: another ringtide keeps its state there; give each a directory of its own", path.display())]
+    #[error(
+        "{}: another ringtide keeps its state there; give each a directory of its own",
+        path.display()
+    )]
     InUse {
         /// The directory.
         path: PathBuf,
