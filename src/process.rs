@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,11 +15,14 @@ use crate::control::report::Holdings;
 use crate::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
 use crate::jobs::Jobs;
 use crate::net::lent::{Lend, SocketTable};
-use crate::net::socket::{BindError, BoundSocket, SocketGroup, SocketOptions, bind_group};
+use crate::net::socket::{
+    BindError, BoundSocket, SocketGroup, SocketOptions, adopt_group, bind_group,
+};
 use crate::net::steering::{SteeringConstants, SteeringProgram};
 use crate::relay::RelaySettings;
 use crate::relay::handler::Relay;
 use crate::relay::table::SharedTable;
+use crate::state::handover::{HandedOver, Offer, take_over};
 use crate::state::keeper::{Keeper, Keeps};
 use crate::state::swarms::load_or_set_aside;
 use crate::state::{StateDirectory, StateError};
@@ -49,6 +53,9 @@ pub enum ProcessError {
     /// The state directory, or what is in it, cannot be used.
     #[error("cannot keep state")]
     State(#[from] StateError),
+    /// Nobody can take over from this process.
+    #[error("cannot listen for a process that takes over")]
+    Handover(#[source] io::Error),
     /// The thread that saves cannot be started.
     #[error("cannot start the thread that saves and exports")]
     Keeper(#[source] io::Error),
@@ -80,8 +87,12 @@ pub struct Process {
     addresses: Vec<SocketAddr>,
     steered: bool,
     engine: Engine,
+    /// `None` once stopped, and where nobody can take over.
+    offer: Option<Offer>,
     /// Locked until everything is saved.
     _state: Option<StateDirectory>,
+    /// The last to go: a successor starts then.
+    handed_over: Option<HandedOver>,
 }
 
 impl Process {
@@ -95,12 +106,15 @@ impl Process {
             settings: tracker.settings.clone(),
             access: load_access(tracker.access.as_ref())?,
         };
-        let state = open_state(settings)?;
+        let (state, inherited) = open_state(settings, cores.len())?;
         let key = connection_key(tracker, state.as_ref())?;
         let ids = ConnectionIds::new(key, tracker.settings.connection_lifetime_s);
         let secrets = Secrets::random().map_err(ProcessError::Secrets)?;
         let shards = Arc::new(Shards::new(cores.len(), &secrets));
-        let groups = bind(tracker, &shards)?;
+        let groups = match inherited {
+            Some(sockets) => adopt(tracker, &shards, sockets)?,
+            None => bind(tracker, &shards)?,
+        };
         // What clients send meanwhile waits in the sockets.
         let clock = Clock::start();
         let keeps = keeps(settings, state.as_ref());
@@ -135,6 +149,7 @@ impl Process {
             }
         };
         let workers = Some(Workers::start(plans, clock, make_jobs)?);
+        let offer = offer(settings, cores.len(), state.as_ref())?;
         let keeper = Keeper::start(keeps, Arc::clone(&shards), clock);
         let keeper = Some(keeper.map_err(ProcessError::Keeper)?);
         Ok(Self {
@@ -148,7 +163,9 @@ impl Process {
             addresses,
             steered,
             engine,
+            offer,
             _state: state,
+            handed_over: None,
         })
     }
 
@@ -224,6 +241,9 @@ impl Process {
         if let Some(keeper) = self.keeper.take() {
             keeper.finish();
         }
+        if let Some(offer) = self.offer.take() {
+            self.handed_over = offer.finish(&self.sockets);
+        }
     }
 }
 
@@ -234,10 +254,48 @@ fn load_access(access: Option<&AccessConfig>) -> Result<AccessList, AccessListEr
     }
 }
 
-/// Without a tracker there is no state.
-fn open_state(settings: &Settings) -> Result<Option<StateDirectory>, StateError> {
-    let directory = settings.state.directory.as_deref().filter(|_| settings.tracker.is_some());
-    directory.map(StateDirectory::open).transpose()
+/// Opens the state directory, and takes over the sockets of the process that has it, if there is
+/// one and it is to be done. Without a tracker there is no state.
+fn open_state(
+    settings: &Settings,
+    workers: usize,
+) -> Result<(Option<StateDirectory>, Option<Vec<OwnedFd>>), StateError> {
+    let directory = settings.state.directory.as_deref();
+    let (Some(path), Some(tracker)) = (directory, &settings.tracker) else {
+        return Ok((None, None));
+    };
+    match StateDirectory::open(path) {
+        Err(StateError::InUse { .. }) if settings.state.takeover => {}
+        opened => return Ok((Some(opened?), None)),
+    }
+    match take_over(&StateDirectory::handover(path), &serves(tracker, workers)) {
+        // The other process has ended, or it is none that hands over: then it is still in use.
+        Ok(sockets) => Ok((Some(StateDirectory::open(path)?), sockets)),
+        Err(source) => {
+            let path = path.to_owned();
+            Err(StateError::Io { path, verb: "taken over from the process that has it", source })
+        }
+    }
+}
+
+/// Waits for a process to take over, where that is to be possible.
+fn offer(
+    settings: &Settings,
+    workers: usize,
+    state: Option<&StateDirectory>,
+) -> Result<Option<Offer>, ProcessError> {
+    let (Some(state), Some(tracker), true) = (state, &settings.tracker, settings.state.takeover)
+    else {
+        return Ok(None);
+    };
+    let path = StateDirectory::handover(state.path());
+    Offer::start(path, serves(tracker, workers)).map(Some).map_err(ProcessError::Handover)
+}
+
+/// What two processes must have in common for one to take the other's sockets.
+fn serves(tracker: &TrackerConfig, workers: usize) -> String {
+    let listen: Vec<String> = tracker.listen.iter().map(ToString::to_string).collect();
+    format!("workers {workers}\nlisten {}\n", listen.join(" "))
 }
 
 fn keeps(settings: &Settings, state: Option<&StateDirectory>) -> Keeps {
@@ -267,7 +325,29 @@ fn connection_key(
     Ok(key.key)
 }
 
-fn bind(tracker: &TrackerConfig, shards: &Shards) -> Result<Vec<SocketGroup>, BindError> {
+/// Makes groups of another process's sockets: all of one worker, then all of the next.
+fn adopt(
+    tracker: &TrackerConfig,
+    shards: &Shards,
+    sockets: Vec<OwnedFd>,
+) -> Result<Vec<SocketGroup>, BindError> {
+    let (options, program) = socket_setup(tracker, shards);
+    // The other one may have gone without IPv6.
+    let groups = sockets.len() / shards.len();
+    let mut dealt: Vec<Vec<OwnedFd>> = (0..groups).map(|_| Vec::new()).collect();
+    for (index, socket) in sockets.into_iter().enumerate().take(groups * shards.len()) {
+        dealt[index % groups].push(socket);
+    }
+    let adopt_one = |(address, sockets): (&SocketAddr, Vec<OwnedFd>)| {
+        adopt_group(*address, sockets, options, program.as_ref())
+    };
+    tracker.listen.iter().zip(dealt).map(adopt_one).collect()
+}
+
+fn socket_setup(
+    tracker: &TrackerConfig,
+    shards: &Shards,
+) -> (SocketOptions, Option<SteeringProgram>) {
     let options = SocketOptions {
         receive_buffer_bytes: tracker.receive_buffer_bytes,
         send_buffer_bytes: tracker.send_buffer_bytes,
@@ -276,12 +356,16 @@ fn bind(tracker: &TrackerConfig, shards: &Shards) -> Result<Vec<SocketGroup>, Bi
     let constants =
         SteeringConstants { addend: steering.addend(), multipliers: steering.multipliers() };
     let program = SteeringProgram::new(constants, shards.len() as u32);
-    let program = tracker.steering.then_some(&program);
+    (options, tracker.steering.then_some(program))
+}
+
+fn bind(tracker: &TrackerConfig, shards: &Shards) -> Result<Vec<SocketGroup>, BindError> {
+    let (options, program) = socket_setup(tracker, shards);
     // Nobody asked for IPv6 by name where the addresses are the default ones.
     let optional = tracker.listen == TrackerConfig::default().listen;
     let mut groups = Vec::with_capacity(tracker.listen.len());
     for address in &tracker.listen {
-        match bind_group(*address, shards.len(), options, program) {
+        match bind_group(*address, shards.len(), options, program.as_ref()) {
             Ok(group) => groups.push(group),
             Err(error @ BindError::NoIpv6 { .. }) if optional && !groups.is_empty() => {
                 warn!("serving IPv4 only: {error}");

@@ -59,6 +59,9 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
     } else if settings.state.save_interval.is_some() && !settings.state.saves_swarms() {
         warnings.push("save_interval is set, but swarms are not saved".to_owned());
     }
+    if settings.state.takeover && settings.state.directory.is_none() {
+        warnings.push("takeover is set, but without state.directory nobody is found".to_owned());
+    }
     if let WorkerCount::Exactly(count) = settings.workers
         && count.get() < settings.cores.len()
     {
@@ -153,6 +156,8 @@ mod tests {
         let mut settings = Settings::default();
         settings.state.save_interval = Some(std::time::Duration::from_secs(60));
         assert_eq!(warnings(&settings), ["save_interval is set, but swarms are not saved"]);
+        settings.state.takeover = true;
+        assert!(warnings(&settings)[1].starts_with("takeover is set, but"));
         settings.state.directory = Some(PathBuf::from("state"));
         assert_eq!(warnings(&settings), [""; 0]);
         settings.tracker = None;

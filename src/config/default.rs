@@ -32,7 +32,7 @@ impl Default for Settings {
 
 impl Default for StateConfig {
     fn default() -> Self {
-        Self { directory: None, swarms: true, save_interval: None }
+        Self { directory: None, swarms: true, takeover: false, save_interval: None }
     }
 }
 

@@ -120,6 +120,7 @@ fn read_state(file: &mut Reader<'_>, state: &mut StateConfig) {
     file.section("state");
     state.directory = file.path("state.directory");
     set(&mut state.swarms, file.boolean("state.swarms"));
+    set(&mut state.takeover, file.boolean("state.takeover"));
     if let Some(Seconds(seconds)) = file.quantity("state.save_interval", &limit::SAVE_INTERVAL) {
         state.save_interval = zero_is_never(seconds);
     }
@@ -279,6 +280,7 @@ mod tests {
             [state]
             directory = "/var/lib/ringtide"
             swarms = false
+            takeover = true
             save_interval = "10m"
             [export]
             file = "torrents.csv"
@@ -294,7 +296,8 @@ mod tests {
         assert_eq!(settings.log.format, LogFormat::Json);
         let directory = Some(PathBuf::from("/var/lib/ringtide"));
         let save_interval = Some(Duration::from_secs(600));
-        assert_eq!(settings.state, StateConfig { directory, swarms: false, save_interval });
+        let state = StateConfig { directory, swarms: false, takeover: true, save_interval };
+        assert_eq!(settings.state, state);
         let file = Some(PathBuf::from("/etc/ringtide/torrents.csv"));
         assert_eq!(settings.export, ExportConfig { file, interval: Duration::from_secs(60) });
         let tracker = settings.tracker.unwrap();

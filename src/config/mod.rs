@@ -80,6 +80,8 @@ pub struct StateConfig {
     pub directory: Option<PathBuf>,
     /// Whether swarms are saved in the end and loaded at the start.
     pub swarms: bool,
+    /// Whether a process takes the sockets of the one that runs, and hands them over.
+    pub takeover: bool,
     /// How often they are saved before the end; `None` is never. Whole seconds, up to a day.
     pub save_interval: Option<Duration>,
 }

@@ -4,6 +4,7 @@
 pub mod address;
 pub mod bpf;
 pub mod buffers;
+pub mod descriptors;
 pub mod egress;
 pub mod feed;
 pub mod files;

@@ -114,6 +114,16 @@ impl StateDirectory {
         self.path.join("swarms")
     }
 
+    /// Where a successor asks for the sockets.
+    pub fn handover(path: &Path) -> PathBuf {
+        path.join("handover.sock")
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The key of connection IDs: the one that is kept, or a random one that is from now on.
     ///
     /// # Errors

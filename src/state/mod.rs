@@ -5,6 +5,7 @@
 
 pub mod directory;
 pub mod export;
+pub mod handover;
 pub mod keeper;
 pub mod slices;
 pub mod swarms;

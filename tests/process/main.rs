@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod handover;
 mod logs;
 mod reload;
 mod shutdown;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::common::{Ask, Binary, Client, RINGTIDE, eventually, hash};
 
 /// A directory with a configuration file in it; relative paths start there.
-fn configured(text: &str) -> TempDir {
+pub(crate) fn configured(text: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let tracker = "[tracker]\nlisten = [\"127.0.0.1:0\", \"[::1]:0\"]\n";
     let text = format!("workers = 2\nreport_interval = \"0s\"\n{tracker}{text}");
@@ -19,13 +19,13 @@ fn configured(text: &str) -> TempDir {
     directory
 }
 
-fn start(directory: &Path) -> Binary {
+pub(crate) fn start(directory: &Path) -> Binary {
     let mut command = Command::new(RINGTIDE);
     command.args(["run", "--log-format", "json", "-c"]).arg(directory.join("r.toml"));
     Binary::spawn(command)
 }
 
-fn stop(mut binary: Binary) -> Binary {
+pub(crate) fn stop(mut binary: Binary) -> Binary {
     binary.signal(Signal::SIGTERM);
     assert_eq!(binary.exit().code(), Some(0), "{:?}", binary.lines());
     binary
