@@ -22,6 +22,7 @@ pub mod net;
 pub mod process;
 pub mod relay;
 mod reload;
+mod restart;
 pub mod state;
 pub mod telemetry;
 pub mod tools;

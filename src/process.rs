@@ -22,14 +22,15 @@ use crate::net::steering::{SteeringConstants, SteeringProgram};
 use crate::relay::RelaySettings;
 use crate::relay::handler::Relay;
 use crate::relay::table::SharedTable;
-use crate::state::handover::{HandedOver, Offer, take_over};
-use crate::state::keeper::{Keeper, Keeps};
+use crate::restart::{connection_key, keeps, offer, open_state};
+use crate::state::handover::{HandedOver, Offer};
+use crate::state::keeper::Keeper;
 use crate::state::swarms::load_or_set_aside;
 use crate::state::{StateDirectory, StateError};
 use crate::telemetry::{Counters, Snapshot};
 use crate::tracker::access_list::{AccessList, AccessListError};
 use crate::tracker::connection_id::ConnectionIds;
-use crate::tracker::connection_key::{KeyFileError, RandomKeyError, key_from_file, random_key};
+use crate::tracker::connection_key::{KeyFileError, RandomKeyError};
 use crate::tracker::handler::{Tracker, TrackerParts};
 use crate::tracker::policy::{Policy, SharedPolicy};
 use crate::tracker::store::{Secrets, Shards};
@@ -148,8 +149,8 @@ impl Process {
                 relay: Relay::new(Arc::clone(&tables[worker])),
             }
         };
-        let workers = Some(Workers::start(plans, clock, make_jobs)?);
         let offer = offer(settings, cores.len(), state.as_ref())?;
+        let workers = Some(Workers::start(plans, clock, make_jobs)?);
         let keeper = Keeper::start(keeps, Arc::clone(&shards), clock);
         let keeper = Some(keeper.map_err(ProcessError::Keeper)?);
         Ok(Self {
@@ -252,77 +253,6 @@ fn load_access(access: Option<&AccessConfig>) -> Result<AccessList, AccessListEr
         None => Ok(AccessList::default()),
         Some(AccessConfig { mode, file }) => AccessList::load(file, *mode),
     }
-}
-
-/// Opens the state directory, and takes over the sockets of the process that has it, if there is
-/// one and it is to be done. Without a tracker there is no state.
-fn open_state(
-    settings: &Settings,
-    workers: usize,
-) -> Result<(Option<StateDirectory>, Option<Vec<OwnedFd>>), StateError> {
-    let directory = settings.state.directory.as_deref();
-    let (Some(path), Some(tracker)) = (directory, &settings.tracker) else {
-        return Ok((None, None));
-    };
-    match StateDirectory::open(path) {
-        Err(StateError::InUse { .. }) if settings.state.takeover => {}
-        opened => return Ok((Some(opened?), None)),
-    }
-    match take_over(&StateDirectory::handover(path), &serves(tracker, workers)) {
-        // The other process has ended, or it is none that hands over: then it is still in use.
-        Ok(sockets) => Ok((Some(StateDirectory::open(path)?), sockets)),
-        Err(source) => {
-            let path = path.to_owned();
-            Err(StateError::Io { path, verb: "taken over from the process that has it", source })
-        }
-    }
-}
-
-/// Waits for a process to take over, where that is to be possible.
-fn offer(
-    settings: &Settings,
-    workers: usize,
-    state: Option<&StateDirectory>,
-) -> Result<Option<Offer>, ProcessError> {
-    let (Some(state), Some(tracker), true) = (state, &settings.tracker, settings.state.takeover)
-    else {
-        return Ok(None);
-    };
-    let path = StateDirectory::handover(state.path());
-    Offer::start(path, serves(tracker, workers)).map(Some).map_err(ProcessError::Handover)
-}
-
-/// What two processes must have in common for one to take the other's sockets.
-fn serves(tracker: &TrackerConfig, workers: usize) -> String {
-    let listen: Vec<String> = tracker.listen.iter().map(ToString::to_string).collect();
-    format!("workers {workers}\nlisten {}\n", listen.join(" "))
-}
-
-fn keeps(settings: &Settings, state: Option<&StateDirectory>) -> Keeps {
-    let swarms = state.filter(|_| settings.state.swarms).map(StateDirectory::swarms);
-    let export = settings.export.file.clone().filter(|_| settings.tracker.is_some());
-    let (save_interval, export_interval) = (settings.state.save_interval, settings.export.interval);
-    Keeps { swarms, save_interval, export, export_interval }
-}
-
-fn connection_key(
-    tracker: &TrackerConfig,
-    state: Option<&StateDirectory>,
-) -> Result<[u8; 16], ProcessError> {
-    let Some(file) = &tracker.connection_key_file else {
-        return match state {
-            Some(state) => Ok(state.connection_key()?),
-            None => Ok(random_key()?),
-        };
-    };
-    let key = key_from_file(file)?;
-    if key.too_open {
-        warn!(
-            "{} can be read by others; whoever has it can forge connection IDs (chmod 600)",
-            file.display()
-        );
-    }
-    Ok(key.key)
 }
 
 /// Makes groups of another process's sockets: all of one worker, then all of the next.

@@ -50,9 +50,10 @@ pub fn write(
     clock: &Clock,
     manner: Manner<'_>,
 ) -> io::Result<SavedSwarms> {
-    let now = clock.now();
-    to.write_all(&header(now))?;
-    let mut saving = Saving { writer: SwarmWriter::new(now), to, clock };
+    // The time that the next process will know. Ages are by this one's clock, which may have gone
+    // apart from it since the start.
+    to.write_all(&header(Clock::start().now()))?;
+    let mut saving = Saving { writer: SwarmWriter::new(clock.now()), to, clock };
     slices::over(shards, manner, &mut saving)?;
     saving.writer.end();
     saving.write()?;

@@ -223,7 +223,7 @@ fn peers_that_expired_since_the_save_are_left_out() {
         let count = |sum: &mut usize, block: Block<'_>| {
             let Block::Ipv4(entries) = block else { panic!("only IPv4 was written") };
             for record in entries.flat_map(|entry| entry.records(now, elapsed_s, 100)) {
-                assert_eq!(u64::from(record.state().age_s(now)) >= elapsed_s, true);
+                assert!(u64::from(record.state().age_s(now)) >= elapsed_s);
                 assert!(record.state().completed() && !record.state().seeder());
                 *sum += 1;
             }

@@ -4,7 +4,7 @@ use super::*;
 use crate::handler::Now;
 use crate::tracker::store::{Piece, Record};
 
-/// The header of a file saved `now`.
+/// The header of a file saved `now`, by the wall clock.
 pub fn header(now: Now) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[..8].copy_from_slice(&MAGIC);
@@ -31,14 +31,14 @@ pub struct SwarmWriter {
 }
 
 impl SwarmWriter {
-    /// A writer whose ages are relative to `saved_at`, the time in the header.
+    /// A writer whose ages are relative to `saved_at`, by the clock that peers were stored by.
     pub fn new(saved_at: Now) -> Self {
         let bytes = Vec::with_capacity(BLOCK_BYTES_MAX);
         let totals = Totals::default();
         Self { bytes, open: None, blocks: 0, saved_at, now: saved_at, totals, torrents: 0 }
     }
 
-    /// Tells the present time, when that is no longer the one in the header: peers that announced
+    /// Tells the present time, when the save has gone on since it began: peers that announced
     /// since then have an age of 0.
     pub fn set_now(&mut self, now: Now) {
         self.now = now;
