@@ -1,5 +1,6 @@
-//! The cost of a slice of expiry while 2 million IPv4 peers expire at once, in processor time,
-//! so that other programs on the machine do not count.
+//! The longest a worker is kept from its socket: a slice of expiry while 2 million IPv4 peers
+//! expire at once, and an announce that grows a table. In processor time, so that other programs
+//! on the machine do not count.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -17,6 +18,27 @@ fn main() {
             sweep(torrents, peers, stale);
         }
     }
+    for (torrents, peers) in GROWN {
+        growth(torrents, peers);
+    }
+}
+
+/// The slowest of the announces that add a peer to one torrent, or a torrent to many.
+fn growth(torrents: u32, peers: u32) {
+    let shards = Shards::new(1, &Secrets::from_seed(&[7; Secrets::SEED_BYTES]));
+    let mut guard = shards.lock(0);
+    fill(&mut guard, torrents, peers, 0.0, 1_700_000_000);
+    let mut slowest = Duration::ZERO;
+    for new in 0..NEW_PEERS {
+        let (torrent, peer) = if torrents > 1 { (torrents + new, 0) } else { (0, peers + new) };
+        let begin = processor_time();
+        announce(&mut guard, torrent, peer, 1_700_000_000);
+        slowest = slowest.max(processor_time() - begin);
+    }
+    println!(
+        "{torrents:>8} x {peers:>8}, slowest of {NEW_PEERS} new peers {:7.1} us",
+        slowest.as_nanos() as f64 / 1000.0
+    );
 }
 
 fn sweep(torrents: u32, peers: u32, stale: f64) {
@@ -54,25 +76,29 @@ fn sweep(torrents: u32, peers: u32, stale: f64) {
 
 /// Peers that announced at `start`, or 1,000 s later if they are not to expire.
 fn fill(shard: &mut Shard, torrents: u32, peers: u32, stale: f64, start: u64) {
-    let limits = Limits { torrents: usize::MAX, peers: usize::MAX, peers_per_torrent: usize::MAX };
     let mut rng = fastrand::Rng::with_seed(1);
     for peer in 0..peers {
         for torrent in 0..torrents {
-            let mut info_hash = InfoHash([0; 20]);
-            info_hash.0[..4].copy_from_slice(&torrent.to_be_bytes());
-            let address = Ipv4Addr::from_bits(peer.wrapping_mul(0x9e37_79b1));
             let fresh = rng.f64() >= stale;
-            let request = Announce::<Ipv4> {
-                now: Now::from_unix(Duration::from_secs(start + u64::from(fresh) * 1000)),
-                info_hash: &info_hash,
-                peer: SocketAddrV4::new(address, 6881),
-                seeder: (peer + torrent).is_multiple_of(4),
-                event: Event::Started,
-                numwant: 0,
-            };
-            shard.ipv4.announce(&request, &limits, &mut shard.rng, &mut []);
+            announce(shard, torrent, peer, start + u64::from(fresh) * 1000);
         }
     }
+}
+
+fn announce(shard: &mut Shard, torrent: u32, peer: u32, at_s: u64) {
+    let limits = Limits { torrents: usize::MAX, peers: usize::MAX, peers_per_torrent: usize::MAX };
+    let mut info_hash = InfoHash([0; 20]);
+    info_hash.0[..4].copy_from_slice(&torrent.to_be_bytes());
+    let address = Ipv4Addr::from_bits(peer.wrapping_mul(0x9e37_79b1));
+    let request = Announce::<Ipv4> {
+        now: Now::from_unix(Duration::from_secs(at_s)),
+        info_hash: &info_hash,
+        peer: SocketAddrV4::new(address, 6881),
+        seeder: (peer + torrent).is_multiple_of(4),
+        event: Event::Started,
+        numwant: 0,
+    };
+    shard.ipv4.announce(&request, &limits, &mut shard.rng, &mut []);
 }
 
 /// What this thread has used of a processor.
@@ -81,3 +107,5 @@ fn processor_time() -> Duration {
 }
 
 const SHAPES: [(u32, u32); 4] = [(1_000_000, 2), (2_000_000, 1), (1000, 2000), (1, 2_000_000)];
+const GROWN: [(u32, u32); 2] = [(1_000_000, 2), (1, 1_000_000)];
+const NEW_PEERS: u32 = 200_000;

@@ -6,16 +6,19 @@
 //! real program with one worker, announced to over loopback: its sockets' buffers, ring, receive
 //! buffers and transmit slots count too.
 
+#[path = "common/fill.rs"]
+mod fill;
+
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::ops::Range;
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ringtide::handler::Now;
 use ringtide::tracker::InfoHash;
 use ringtide::tracker::request::Event;
 use ringtide::tracker::store::{Announce, Ipv4, Limits, Secrets, Shards};
-use ringtide::tracker::wire::ANNOUNCE_REQUEST_BYTES;
+
+use fill::Filler;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -39,31 +42,20 @@ fn main() {
 /// Announces to the real program and reads its resident set.
 fn serve(torrents: u32, peers: u16) {
     let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-    let address = free.expect("a free port").to_string();
+    let address = free.expect("a free port");
     let server = Command::new(env!("CARGO_BIN_EXE_ringtide"))
         .args(["tracker", "--workers", "1", "--report-interval", "0s", "--log-level", "warn"])
-        .args(["--listen", &address])
+        .args(["--listen", &address.to_string()])
         .spawn()
         .expect("the program");
     let server = Server(server);
     let statm = format!("/proc/{}/statm", server.0.id());
-    let client = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    client.connect(&address).expect("a connected socket");
-    client.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
-    let mut announce = [0; ANNOUNCE_REQUEST_BYTES];
-    announce[..8].copy_from_slice(&connect(&client));
-    announce[11] = 1;
+    let mut filler = Filler::connect(address);
     let before = resident_bytes_of(&statm);
-    for peer in 1..=peers {
-        announce[96..98].copy_from_slice(&peer.to_be_bytes());
-        announce[71] = u8::from(!peer.is_multiple_of(4));
-        for first in (0..torrents).step_by(WINDOW as usize) {
-            announce_window(&client, &mut announce, first..(first + WINDOW).min(torrents));
-        }
-    }
+    let stored = filler.fill(torrents, peers);
     let after = resident_bytes_of(&statm);
     drop(server);
-    let per_peer = |bytes: usize| bytes as f64 / (f64::from(torrents) * f64::from(peers));
+    let per_peer = |bytes: usize| bytes as f64 / stored as f64;
     println!(
         "{torrents:>9} torrents x {peers:>7} peers: real program  {:6.2} B/peer, \
          less its start {:6.2} B/peer ({} KiB before, {} KiB after)",
@@ -82,37 +74,6 @@ impl Drop for Server {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// Asks for a connection ID until the program answers.
-fn connect(client: &UdpSocket) -> [u8; 8] {
-    let mut reply = [0; REPLY_BYTES];
-    let deadline = Instant::now() + START_TIMEOUT;
-    while Instant::now() < deadline {
-        let mut request = [0; 16];
-        request[..8].copy_from_slice(&0x0417_2710_1980_u64.to_be_bytes());
-        // Refused until the program has bound its port.
-        let _ = client.send(&request);
-        if client.recv(&mut reply).is_ok_and(|length| length == 16) {
-            return *reply[8..].first_chunk().expect("16 bytes");
-        }
-    }
-    panic!("the program does not answer");
-}
-
-/// Announces one peer to each of `torrents`, and again to all of them when a reply is missing.
-fn announce_window(client: &UdpSocket, announce: &mut [u8; 98], torrents: Range<u32>) {
-    let mut reply = [0; REPLY_BYTES];
-    for _ in 0..ATTEMPTS_MAX {
-        for torrent in torrents.clone() {
-            announce[16..20].copy_from_slice(&torrent.to_be_bytes());
-            client.send(announce).expect("loopback takes it");
-        }
-        if torrents.clone().all(|_| client.recv(&mut reply).is_ok()) {
-            return;
-        }
-    }
-    panic!("replies are missing");
 }
 
 fn build(torrents: u32, peers: u32) {
@@ -164,7 +125,3 @@ const CHILD: &str = "build";
 const SHAPES: [(u32, u32); 4] = [(1_000_000, 2), (1000, 2000), (100_000, 20), (1, 2_000_000)];
 const SERVED_SHAPES: [(u32, u16); 2] = [(1_000_000, 2), (1000, 2000)];
 const PAGE_BYTES: usize = 4096;
-const WINDOW: u32 = 200;
-const ATTEMPTS_MAX: usize = 100;
-const START_TIMEOUT: Duration = Duration::from_secs(10);
-const REPLY_BYTES: usize = 2048;

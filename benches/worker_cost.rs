@@ -1,13 +1,19 @@
 //! CPU time per announce of one pinned worker under load, next to a bare echo on the same engine.
 //!
-//! `cargo bench --bench worker_cost [-- ROUNDS] [ENGINE]`: io_uring, epoll, or both when none is
-//! named. The worker is pinned to the first core, the load to the second: 16 clients, each with 64
-//! requests in flight. Rounds of both handlers on all engines alternate and medians are printed.
-//! The echo answers with as many bytes as the tracker does on average.
+//! `cargo bench --bench worker_cost [-- ROUNDS] [ENGINE] [ADDRESS]`: io_uring, epoll, or both when
+//! none is named. The worker is pinned to the first core, the load to the second: 16 clients, each
+//! with 64 requests in flight. Rounds of both handlers on all engines alternate and medians are
+//! printed. The echo answers with as many bytes as the tracker does on average. On 0.0.0.0, the
+//! default, the kernel tells with each request which address was asked; on 127.0.0.1 it need not.
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/canned.rs"]
+mod canned;
+#[path = "common/served.rs"]
+mod served;
+
 use std::io::IoSlice;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,41 +21,15 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{
     ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmsg,
 };
-use ringtide::clock::Clock;
-use ringtide::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
-use ringtide::handler::{Handler, Now, Packet, Transmit};
-use ringtide::net::lent::{Lend, SocketTable};
-use ringtide::net::socket::{SocketOptions, bind_group};
+use ringtide::engine::Engine;
 use ringtide::telemetry::{Counter, Counters};
 use ringtide::tracker::connection_id::ConnectionIds;
 use ringtide::tracker::handler::{Tracker, TrackerParts};
 use ringtide::tracker::policy::{Policy, SharedPolicy};
 use ringtide::tracker::store::{Secrets, Shards};
-use ringtide::worker::Workers;
 
-/// Answers every datagram with `bytes` bytes.
-struct Echo {
-    bytes: usize,
-}
-
-impl Handler for Echo {
-    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
-        let _ = tx.reply(packet.path, |out| {
-            let shared = packet.payload.len().min(self.bytes);
-            out[..shared].copy_from_slice(&packet.payload[..shared]);
-            self.bytes
-        });
-    }
-
-    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
-}
-
-/// One running worker and what it has used.
-struct Server {
-    workers: Workers,
-    counters: Arc<Counters>,
-    address: SocketAddr,
-}
+use canned::Canned;
+use served::{Served, serve};
 
 /// What one round came to.
 #[derive(Clone, Copy)]
@@ -65,6 +45,9 @@ fn main() {
     let cores = core_affinity::get_core_ids().unwrap();
     assert!(cores.len() > 1, "the worker and the load need a core each");
     core_affinity::set_for_current(cores[1]);
+    let core = [Some(cores[0].id)];
+    let listen = std::env::args().filter_map(|word| word.parse().ok()).next();
+    let listen = SocketAddr::new(listen.unwrap_or(IpAddr::from([0; 4])), 0).to_string();
     let named = |engine: &Engine| std::env::args().any(|word| word == engine.name());
     let any_named = Engine::ALL.iter().any(named);
     let mut measured: Vec<_> = Engine::ALL
@@ -74,10 +57,11 @@ fn main() {
         .collect();
     for _ in 0..rounds {
         for (engine, tracker, echo) in &mut measured {
-            let round = measure(start(*engine, cores[0].id, tracker_handler));
+            let round = measure(serve(&listen, *engine, &core, tracker_handler));
             let bytes = round.bytes_per_response as usize;
             tracker.push(round);
-            echo.push(measure(start(*engine, cores[0].id, move |_| Echo { bytes })));
+            let canned = move |_| Canned::with_bytes(bytes);
+            echo.push(measure(serve(&listen, *engine, &core, canned)));
         }
     }
     println!(
@@ -133,37 +117,15 @@ fn tracker_handler(index: usize) -> Tracker {
     })
 }
 
-fn start<H: Handler>(
-    engine: Engine,
-    core: usize,
-    make: impl Fn(usize) -> H + Send + Sync + 'static,
-) -> Server {
-    let options = SocketOptions { receive_buffer_bytes: 8 << 20, send_buffer_bytes: 4 << 20 };
-    let group = bind_group("0.0.0.0:0".parse().unwrap(), 1, options, None).unwrap();
-    let port = group.sockets[0].address().port();
-    let sockets = group.sockets.into_iter().map(|socket| Arc::new(socket) as Arc<dyn Lend>);
-    let counters = Arc::new(Counters::default());
-    let plan = WorkerPlan {
-        index: 0,
-        core: Some(core),
-        table: Arc::new(SocketTable::new(sockets)),
-        counters: Arc::clone(&counters),
-        control: Arc::new(WorkerControl::new(Duration::from_secs(1)).unwrap()),
-        engine,
-        sizes: LoopSizes::TRACKER,
-    };
-    let workers = Workers::start(vec![plan], Clock::start(), make).unwrap();
-    Server { workers, counters, address: SocketAddr::from(([127, 0, 0, 1], port)) }
-}
-
-fn measure(server: Server) -> Round {
-    let mut clients: Vec<_> =
-        (0..CLIENTS).map(|index| Client::new(server.address, index)).collect();
+fn measure(server: Served) -> Round {
+    let address = SocketAddr::from(([127, 0, 0, 1], server.address.port()));
+    let counters = &server.counters[0];
+    let mut clients: Vec<_> = (0..CLIENTS).map(|index| Client::new(address, index)).collect();
     load(&mut clients, WARM_UP);
-    let (before, cpu, started) = (server.counters.snapshot(), worker_cpu_ns(), Instant::now());
+    let (before, cpu, started) = (counters.snapshot(), worker_cpu_ns(), Instant::now());
     load(&mut clients, MEASURED);
     let (elapsed, cpu) = (started.elapsed(), worker_cpu_ns() - cpu);
-    let counted = server.counters.snapshot().since(&before);
+    let counted = counters.snapshot().since(&before);
     server.workers.stop();
     let responses = counted.get(Counter::PacketsSent) as f64;
     Round {

@@ -220,16 +220,6 @@ softirq_ns() {
     echo "$sum"
 }
 
-# The processor time of all threads of a process.
-cpu_ns() {
-    local file nanoseconds _ sum=0
-    for file in "/proc/$1/task/"*/schedstat; do
-        read -r nanoseconds _ <"$file"
-        sum=$((sum + nanoseconds))
-    done
-    echo "$sum"
-}
-
 rounds=3
 milliseconds=2000
 sizes=(64 512 1400 8900)

@@ -158,6 +158,16 @@ lab_core() {
     echo "$list"
 }
 
+# The processor time of all threads of a process.
+cpu_ns() {
+    local file nanoseconds _ sum=0
+    for file in "/proc/$1/task/"*/schedstat; do
+        read -r nanoseconds _ <"$file"
+        sum=$((sum + nanoseconds))
+    done
+    echo "$sum"
+}
+
 lab_namespaces=()
 lab_processes=()
 lab_cables=0

@@ -61,11 +61,13 @@ provide_packages() {
     command -v transmission-cli >/dev/null || missing+=(transmission-cli)
     # Debian's own Python, for which the package is made, whatever other Python is in use.
     /usr/bin/python3 -c "import libtorrent" 2>/dev/null || missing+=(python3-libtorrent)
+    command -v chromium >/dev/null || missing+=(chromium)
 
     if [[ ${RINGTIDE_SKIP_REAL_CLIENTS:-} == 1 ]]; then
+        export RINGTIDE_SKIP_BROWSER=1
         warn "RINGTIDE_SKIP_REAL_CLIENTS=1: tests may be skipped. Not here: ${missing[*]:-nothing}."
     elif ((EUID != 0)); then
-        export RINGTIDE_SKIP_REAL_CLIENTS=1
+        export RINGTIDE_SKIP_REAL_CLIENTS=1 RINGTIDE_SKIP_BROWSER=1
         warn "Not root: tests that need network namespaces are SKIPPED."
         ((${#missing[@]} == 0)) ||
             warn "Tests that need these packages are SKIPPED: ${missing[*]}." \
@@ -91,7 +93,8 @@ check_scripts() {
 
 # All that runs a worker, on the other engine.
 test_on_epoll() {
-    local suites=(loop tracker workers storm process relay relay_net real_clients pipeline)
+    local suites=(loop load_test tracker workers storm process relay relay_net)
+    suites+=(real_clients pipeline)
     RINGTIDE_TEST_ENGINE=epoll cargo test --locked "${suites[@]/#/--test=}"
 }
 

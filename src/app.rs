@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
@@ -17,6 +16,7 @@ use crate::control::report::Report;
 use crate::control::{Errands, Event, Operate, Signals, errands};
 use crate::error::Remedy;
 use crate::logging::{LogControl, RateLimited};
+use crate::net::files::raise_file_limit;
 use crate::process::{Process, ProcessError};
 use crate::running::Running;
 use crate::telemetry::Snapshot;
@@ -45,7 +45,12 @@ pub enum RunError {
 impl RunError {
     /// Whether what is wrong is a file that the configuration names.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Process(ProcessError::Access(_) | ProcessError::KeyFile(_)))
+        matches!(
+            self,
+            Self::Process(
+                ProcessError::Access(_) | ProcessError::KeyFile(_) | ProcessError::State(_)
+            )
+        )
     }
 }
 
@@ -68,7 +73,7 @@ pub fn run(settings: Settings, log: LogControl) -> Result<(), RunError> {
     // First of all: threads inherit the signal mask.
     let mut signals = Signals::block().map_err(RunError::Signals)?;
     log_panics();
-    raise_file_limit();
+    allow_many_files();
     let usable: Vec<usize> =
         core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
     let cores = settings.worker_cores(&usable)?;
@@ -201,12 +206,9 @@ impl Reporter {
 
 /// Takes all descriptors that the system permits: each worker has a socket for each address and
 /// output, and as many registered files must be allowed as its ring may hold.
-fn raise_file_limit() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        warn!(%error, "the limit on open files stays at {soft}");
+fn allow_many_files() {
+    if let Err(error) = raise_file_limit() {
+        warn!(%error, "the limit on open files stays as it is");
     }
 }
 

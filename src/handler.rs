@@ -10,7 +10,7 @@ use std::time::Duration;
 pub use crate::net::address::{Auxiliary, Local};
 pub use crate::net::buffers::{Buffer, Part, ReceivePool};
 pub use crate::net::lent::SocketId;
-pub use crate::net::slots::{FORWARD_PARTS_MAX, REPLY_BYTES_MAX};
+pub use crate::net::slots::{FORWARD_PARTS_MAX, REPLY_BYTES_MAX, SEGMENTS_BYTES_MAX};
 
 /// A point in time, read once per batch of packets.
 ///
@@ -142,6 +142,20 @@ pub trait Transmit {
         write: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), TransmitFull>;
 
+    /// Queues datagrams of `segment_bytes` each, the last possibly shorter, to one address in one
+    /// trip (`UDP_SEGMENT`).
+    ///
+    /// `write` gets an area of [`SEGMENTS_BYTES_MAX`] bytes and returns how many of them to send:
+    /// at most [`FORWARD_PARTS_MAX`] segments. It is not called when no slot is free, which is
+    /// always so in a loop whose sizes do not provide for segments. They leave from the socket's
+    /// own address: [`ReplyPath::from`] is not looked at.
+    fn send_segments(
+        &mut self,
+        path: ReplyPath,
+        segment_bytes: u16,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), TransmitFull>;
+
     /// Queues one datagram, or several equal ones in one trip, straight from receive buffers.
     fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull>;
 }
@@ -170,10 +184,22 @@ pub trait Handler {
     /// Called at most once per tick interval for bounded housekeeping such as expiry.
     fn on_tick<T: Transmit>(&mut self, now: Now, tx: &mut T);
 
-    /// Called at the end of every iteration that delivered packets, before anything is
-    /// submitted: close the batches held open.
+    /// Called at the end of every iteration, before anything is submitted: close the batches held
+    /// open.
     fn on_flush<T: Transmit>(&mut self, now: Now, tx: &mut T) {
         let _ = (now, tx);
+    }
+
+    /// When the next iteration is due even though nothing arrives, for handlers that send on a
+    /// schedule finer than ticks. Asked before each wait; `None` leaves it at the next tick.
+    fn next_deadline(&self) -> Option<Now> {
+        None
+    }
+
+    /// How many datagrams are worth an iteration: a loop that can do so sleeps until as many are
+    /// there, or until [`Self::next_deadline`]. One that cannot wakes for the first.
+    fn packets_wanted(&self) -> usize {
+        1
     }
 }
 
@@ -208,7 +234,7 @@ pub struct SentOn {
 /// A [`Transmit`] that keeps what it is given, for tests and simulation.
 #[derive(Debug, Default)]
 pub struct RecordedTransmit {
-    /// Every reply so far, oldest first.
+    /// Every reply and every segment so far, oldest first.
     pub sent: Vec<Sent>,
     /// Every forward so far, oldest first.
     pub forwarded: Vec<SentOn>,
@@ -224,6 +250,19 @@ impl Transmit for RecordedTransmit {
         let length = write(&mut bytes);
         bytes.truncate(length);
         self.sent.push(Sent { path, bytes });
+        Ok(())
+    }
+
+    fn send_segments(
+        &mut self,
+        path: ReplyPath,
+        segment_bytes: u16,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), TransmitFull> {
+        let mut bytes = vec![0; SEGMENTS_BYTES_MAX];
+        let length = write(&mut bytes);
+        let segments = bytes[..length].chunks(usize::from(segment_bytes));
+        self.sent.extend(segments.map(|segment| Sent { path, bytes: segment.to_vec() }));
         Ok(())
     }
 

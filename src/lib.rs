@@ -5,6 +5,7 @@
 //! handlers such as the tracker are plain functions of bytes and time that never see the engine.
 
 pub mod app;
+pub mod aside;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -22,7 +23,9 @@ pub mod net;
 pub mod process;
 pub mod relay;
 mod reload;
+mod restart;
 mod running;
+pub mod state;
 pub mod telemetry;
 pub mod tools;
 pub mod tracker;

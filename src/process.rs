@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -16,15 +17,22 @@ use crate::control::view::{TrackerView, View, WorkerView};
 use crate::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
 use crate::jobs::Jobs;
 use crate::net::lent::{Lend, SocketTable};
-use crate::net::socket::{BindError, BoundSocket, SocketGroup, SocketOptions, bind_group};
+use crate::net::socket::{
+    BindError, BoundSocket, SocketGroup, SocketOptions, adopt_group, bind_group,
+};
 use crate::net::steering::{SteeringConstants, SteeringProgram};
 use crate::relay::RelaySettings;
 use crate::relay::handler::Relay;
 use crate::relay::table::SharedTable;
+use crate::restart::{connection_key, keeps, offer, open_state};
+use crate::state::handover::{HandedOver, Offer};
+use crate::state::keeper::Keeper;
+use crate::state::swarms::load_or_set_aside;
+use crate::state::{StateDirectory, StateError};
 use crate::telemetry::{Counters, Snapshot};
 use crate::tracker::access_list::{AccessList, AccessListError};
 use crate::tracker::connection_id::ConnectionIds;
-use crate::tracker::connection_key::{KeyFileError, RandomKeyError, key_from_file, random_key};
+use crate::tracker::connection_key::{KeyFileError, RandomKeyError};
 use crate::tracker::handler::{Tracker, TrackerParts};
 use crate::tracker::policy::{Policy, SharedPolicy};
 use crate::tracker::store::{Secrets, Shards};
@@ -45,6 +53,15 @@ pub enum ProcessError {
     /// The connection-ID key cannot be used.
     #[error("cannot use the connection-ID key")]
     KeyFile(#[from] KeyFileError),
+    /// The state directory, or what is in it, cannot be used.
+    #[error("cannot keep state")]
+    State(#[from] StateError),
+    /// Nobody can take over from this process.
+    #[error("cannot listen for a process that takes over")]
+    Handover(#[source] io::Error),
+    /// The thread that saves cannot be started.
+    #[error("cannot start the thread that saves and exports")]
+    Keeper(#[source] io::Error),
     /// No random key.
     #[error("cannot draw a connection-ID key")]
     RandomKey(#[from] RandomKeyError),
@@ -66,7 +83,15 @@ pub struct Process {
     view: Arc<View>,
     policy: SharedPolicy,
     relay: Option<RelayControl>,
+    /// `None` once stopped.
+    keeper: Option<Keeper>,
     engine: Engine,
+    /// `None` once stopped, and where nobody can take over.
+    offer: Option<Offer>,
+    /// Locked until everything is saved.
+    _state: Option<StateDirectory>,
+    /// The last to go: a successor starts then.
+    handed_over: Option<HandedOver>,
 }
 
 impl Process {
@@ -80,23 +105,26 @@ impl Process {
             settings: tracker.settings.clone(),
             access: load_access(tracker.access.as_ref())?,
         };
-        let ids =
-            ConnectionIds::new(connection_key(tracker)?, tracker.settings.connection_lifetime_s);
+        let (state, inherited) = open_state(settings, cores.len())?;
+        let key = connection_key(tracker, state.as_ref())?;
+        let ids = ConnectionIds::new(key, tracker.settings.connection_lifetime_s);
         let secrets = Secrets::random().map_err(ProcessError::Secrets)?;
         let shards = Arc::new(Shards::new(cores.len(), &secrets));
-        let groups = bind(tracker, &shards)?;
+        let groups = match inherited {
+            Some(sockets) => adopt(tracker, &shards, sockets)?,
+            None => bind(tracker, &shards)?,
+        };
+        // What clients send meanwhile waits in the sockets.
+        let clock = Clock::start();
+        let keeps = keeps(settings, state.as_ref());
+        if let Some(path) = &keeps.swarms {
+            load_or_set_aside(path, &shards, &tracker.settings, clock.now());
+        }
         warn_of_small_buffers(&groups, tracker);
         let policy = SharedPolicy::new(policy);
-        let addresses = groups.iter().map(|group| group.sockets[0].address()).collect();
-        let steered = groups.iter().all(|group| group.steered);
+        let mut tracker_view = tracker_view(tracker, cores.len(), &groups, policy.clone());
         let hands = deal(groups, cores.len());
-        let tracker = settings.tracker.as_ref().map(|tracker| TrackerView {
-            addresses,
-            steered,
-            steering: steering_state(tracker, cores.len(), steered),
-            sockets: hands.iter().flatten().cloned().collect(),
-            policy: policy.clone(),
-        });
+        tracker_view.sockets.extend(hands.iter().flatten().cloned());
         let sizes = settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes);
         let engine = choose_engine(settings.engine, sizes);
         let plans = plan_workers(settings, engine, sizes, cores.iter().zip(hands))?;
@@ -104,14 +132,13 @@ impl Process {
         let relay = settings.relay.as_ref().map(|relay| start_relay(relay, &plans, &tables));
         let relay = relay.transpose()?;
         let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
-        let clock = Clock::start();
         let view = View {
             clock,
             started: Instant::now(),
             engine: engine.name(),
             workers: plans.iter().map(worker_view).collect(),
             shards: Arc::clone(&shards),
-            tracker,
+            tracker: settings.tracker.is_some().then_some(tracker_view),
             relay: relay.as_ref().map(RelayControl::view),
             draining: AtomicBool::new(false),
         };
@@ -128,8 +155,21 @@ impl Process {
                 relay: Relay::new(Arc::clone(&tables[worker])),
             }
         };
+        let offer = offer(settings, cores.len(), state.as_ref())?;
         let workers = Some(Workers::start(plans, clock, make_jobs)?);
-        Ok(Self { workers, view: Arc::new(view), policy, relay, engine })
+        let keeper = Keeper::start(keeps, Arc::clone(&view.shards), clock);
+        let keeper = Some(keeper.map_err(ProcessError::Keeper)?);
+        Ok(Self {
+            workers,
+            view: Arc::new(view),
+            policy,
+            relay,
+            keeper,
+            engine,
+            offer,
+            _state: state,
+            handed_over: None,
+        })
     }
 
     /// What other threads may look at.
@@ -170,8 +210,8 @@ impl Process {
     /// What the tracker holds.
     pub fn holdings(&self) -> Holdings {
         self.view.shards.gauges().fold(Holdings::default(), |sum, shard| Holdings {
-            torrents: sum.torrents + (shard.torrents_ipv4() + shard.torrents_ipv6()) as u64,
-            peers: sum.peers + (shard.peers_ipv4() + shard.peers_ipv6()) as u64,
+            torrents: sum.torrents + shard.torrents() as u64,
+            peers: sum.peers + shard.peers() as u64,
         })
     }
 
@@ -211,10 +251,18 @@ impl Process {
         self.relay.as_mut()
     }
 
-    /// Stops the workers in good order. What they counted and held stays readable.
+    /// Stops the workers in good order and saves the swarms. What the workers counted and held
+    /// stays readable.
     pub fn stop(&mut self) {
         if let Some(workers) = self.workers.take() {
             workers.stop();
+        }
+        if let Some(keeper) = self.keeper.take() {
+            keeper.finish();
+        }
+        if let Some(offer) = self.offer.take() {
+            self.handed_over = offer
+                .finish(self.view.tracker.as_ref().map_or(&[], |tracker| &tracker.sockets[..]));
         }
     }
 }
@@ -235,6 +283,23 @@ fn worker_view(plan: &WorkerPlan) -> WorkerView {
     }
 }
 
+/// The tracker's view, without its sockets.
+fn tracker_view(
+    tracker: &TrackerConfig,
+    workers: usize,
+    groups: &[SocketGroup],
+    policy: SharedPolicy,
+) -> TrackerView {
+    let steered = groups.iter().all(|group| group.steered);
+    TrackerView {
+        addresses: groups.iter().map(|group| group.sockets[0].address()).collect(),
+        steered,
+        steering: steering_state(tracker, workers, steered),
+        sockets: Vec::new(),
+        policy,
+    }
+}
+
 fn steering_state(tracker: &TrackerConfig, workers: usize, steered: bool) -> &'static str {
     match (workers, tracker.steering, steered) {
         (1, _, _) => "not needed",
@@ -244,19 +309,29 @@ fn steering_state(tracker: &TrackerConfig, workers: usize, steered: bool) -> &'s
     }
 }
 
-fn connection_key(tracker: &TrackerConfig) -> Result<[u8; 16], ProcessError> {
-    let Some(file) = &tracker.connection_key_file else { return Ok(random_key()?) };
-    let key = key_from_file(file)?;
-    if key.too_open {
-        warn!(
-            "{} can be read by others; whoever has it can forge connection IDs (chmod 600)",
-            file.display()
-        );
+/// Makes groups of another process's sockets: all of one worker, then all of the next.
+fn adopt(
+    tracker: &TrackerConfig,
+    shards: &Shards,
+    sockets: Vec<OwnedFd>,
+) -> Result<Vec<SocketGroup>, BindError> {
+    let (options, program) = socket_setup(tracker, shards);
+    // The other one may have gone without IPv6.
+    let groups = sockets.len() / shards.len();
+    let mut dealt: Vec<Vec<OwnedFd>> = (0..groups).map(|_| Vec::new()).collect();
+    for (index, socket) in sockets.into_iter().enumerate().take(groups * shards.len()) {
+        dealt[index % groups].push(socket);
     }
-    Ok(key.key)
+    let adopt_one = |(address, sockets): (&SocketAddr, Vec<OwnedFd>)| {
+        adopt_group(*address, sockets, options, program.as_ref())
+    };
+    tracker.listen.iter().zip(dealt).map(adopt_one).collect()
 }
 
-fn bind(tracker: &TrackerConfig, shards: &Shards) -> Result<Vec<SocketGroup>, BindError> {
+fn socket_setup(
+    tracker: &TrackerConfig,
+    shards: &Shards,
+) -> (SocketOptions, Option<SteeringProgram>) {
     let options = SocketOptions {
         receive_buffer_bytes: tracker.receive_buffer_bytes,
         send_buffer_bytes: tracker.send_buffer_bytes,
@@ -265,12 +340,16 @@ fn bind(tracker: &TrackerConfig, shards: &Shards) -> Result<Vec<SocketGroup>, Bi
     let constants =
         SteeringConstants { addend: steering.addend(), multipliers: steering.multipliers() };
     let program = SteeringProgram::new(constants, shards.len() as u32);
-    let program = tracker.steering.then_some(&program);
+    (options, tracker.steering.then_some(program))
+}
+
+fn bind(tracker: &TrackerConfig, shards: &Shards) -> Result<Vec<SocketGroup>, BindError> {
+    let (options, program) = socket_setup(tracker, shards);
     // Nobody asked for IPv6 by name where the addresses are the default ones.
     let optional = tracker.listen == TrackerConfig::default().listen;
     let mut groups = Vec::with_capacity(tracker.listen.len());
     for address in &tracker.listen {
-        match bind_group(*address, shards.len(), options, program) {
+        match bind_group(*address, shards.len(), options, program.as_ref()) {
             Ok(group) => groups.push(group),
             Err(error @ BindError::NoIpv6 { .. }) if optional && !groups.is_empty() => {
                 warn!("serving IPv4 only: {error}");

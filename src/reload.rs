@@ -170,6 +170,8 @@ fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
         ("log.format", settings.log.format != wanted.log.format),
         ("[control]", settings.control != wanted.control),
         ("http.listen", settings.http != wanted.http),
+        ("[state]", settings.state != wanted.state),
+        ("[export]", settings.export != wanted.export),
     ];
     match (&settings.tracker, &wanted.tracker) {
         (Some(now), Some(then)) => changes.extend(fixed_tracker_changes(now, then)),
@@ -230,6 +232,8 @@ mod tests {
         }
         assert_eq!(changes("", "[control]\nsocket = \"off\""), ["[control]"]);
         assert_eq!(changes("", "[http]\nlisten = \"127.0.0.1:1\""), ["http.listen"]);
+        assert_eq!(changes("", "[state]\ndirectory = \"a\""), ["[state]"]);
+        assert_eq!(changes("", "[export]\ninterval = \"1m\""), ["[export]"]);
         assert_eq!(changes("[relay]", rule), [""; 0]);
         assert_eq!(changes("[relay]", "[relay]\noffload = \"off\""), ["relay.offload"]);
         assert_eq!(changes("", &format!("[tracker]\n{rule}")), ["[relay]"]);

@@ -3,11 +3,12 @@
 mod common;
 
 use std::net::UdpSocket;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use common::{Echo, Forward, Started};
 use ringtide::engine::LoopSizes;
-use ringtide::handler::{Handler, Now, Packet, Transmit};
+use ringtide::handler::{Handler, Now, Packet, SEGMENTS_BYTES_MAX, Transmit, TransmitFull};
 use ringtide::telemetry::{Counter, DropReason};
 
 #[test]
@@ -78,4 +79,143 @@ fn stopping_an_idle_worker_is_immediate() {
     let started = Started::new(1, &["127.0.0.1:0"], |_| Echo);
     let stopped = started.stop_within(Duration::from_secs(30));
     assert!(stopped, "the wake-up through the ring did not arrive");
+}
+
+/// Answers each datagram with as many segments of 98 bytes as its first byte says.
+struct Segments;
+
+impl Handler for Segments {
+    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
+        let length = usize::from(packet.payload[0]) * 98;
+        let sent = tx.send_segments(packet.path, 98, |out| {
+            assert_eq!(out.len(), SEGMENTS_BYTES_MAX);
+            for (index, segment) in out[..length].chunks_mut(98).enumerate() {
+                segment.fill(index as u8);
+            }
+            length
+        });
+        if sent == Err(TransmitFull) {
+            let _ = tx.reply(packet.path, |_| 0);
+        }
+    }
+
+    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
+}
+
+#[test]
+fn segments_arrive_one_by_one_where_the_loop_provides_for_them() {
+    for (address, segments) in [("127.0.0.1", true), ("::1", true), ("127.0.0.1", false)] {
+        let sizes = LoopSizes { segments, send_slots: 2, ..LoopSizes::TRACKER };
+        let listen = if address == "::1" { "[::1]:0" } else { "127.0.0.1:0" };
+        let started = Started::with(1, &[listen], None, sizes, |_, _| Segments);
+        let client = UdpSocket::bind((address, 0)).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        for count in [1, 2, 64, 3] {
+            client.send_to(&[count], (address, started.port(0))).unwrap();
+            let mut bytes = [0xff; 200];
+            if !segments {
+                assert_eq!(client.recv(&mut bytes).unwrap(), 0);
+                continue;
+            }
+            for index in 0..count {
+                assert_eq!(client.recv(&mut bytes).unwrap(), 98);
+                assert_eq!(bytes[..98], [index; 98]);
+            }
+        }
+        started.stop_and_check();
+    }
+}
+
+/// Wants to be called every millisecond; tells how often it ticked by the fiftieth time.
+struct Metronome {
+    due: Option<Now>,
+    calls: u32,
+    ticks: u32,
+    done: mpsc::Sender<u32>,
+}
+
+impl Handler for Metronome {
+    fn on_packet<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {}
+
+    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {
+        self.ticks += 1;
+    }
+
+    fn on_flush<T: Transmit>(&mut self, now: Now, _: &mut T) {
+        if self.due.is_none_or(|due| due <= now) {
+            self.due = Some(now.after(Duration::from_millis(1)));
+            self.calls += 1;
+            if self.calls == 50 {
+                // The test has ended when nobody listens.
+                let _ = self.done.send(self.ticks);
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Now> {
+        self.due
+    }
+}
+
+#[test]
+fn a_handler_is_called_when_it_wants_to_be_although_nothing_arrives() {
+    let (done, ticks) = mpsc::channel();
+    let started = Started::new(1, &["127.0.0.1:0"], move |_| Metronome {
+        due: None,
+        calls: 0,
+        ticks: 0,
+        done: done.clone(),
+    });
+    // Left to ticks alone, fifty calls would take about as many.
+    let ticks = ticks.recv_timeout(Duration::from_secs(30)).unwrap();
+    assert!(ticks < 25, "{ticks} ticks");
+    started.stop_and_check();
+}
+
+/// Answers to nobody, and says of each turn how many datagrams it brought.
+struct Gatherer {
+    wanted: usize,
+    gathered: usize,
+    largest: mpsc::Sender<usize>,
+}
+
+impl Handler for Gatherer {
+    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
+        self.gathered += 1;
+        let _ = tx.reply(packet.path, |_| 0);
+    }
+
+    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
+
+    fn on_flush<T: Transmit>(&mut self, _: Now, _: &mut T) {
+        if self.gathered > 0 {
+            let _ = self.largest.send(std::mem::take(&mut self.gathered));
+        }
+    }
+
+    fn packets_wanted(&self) -> usize {
+        self.wanted
+    }
+}
+
+#[test]
+fn wanted_datagrams_are_gathered_and_a_single_one_is_not_forgotten() {
+    let (largest, turns) = mpsc::channel();
+    let started = Started::new(1, &["127.0.0.1:0"], move |_| Gatherer {
+        wanted: 4,
+        gathered: 0,
+        largest: largest.clone(),
+    });
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // The tick brings what alone would not have ended the wait.
+    client.send_to(b"one", ("127.0.0.1", started.port(0))).unwrap();
+    assert_eq!(turns.recv_timeout(Duration::from_secs(30)), Ok(1));
+    for _ in 0..8 {
+        client.send_to(b"more", ("127.0.0.1", started.port(0))).unwrap();
+    }
+    let mut left = 8;
+    while left > 0 {
+        left -= turns.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
+    started.stop_and_check();
 }

@@ -34,7 +34,9 @@ const FIXED_SEEDS: std::ops::Range<u64> = 1..61;
 const FRESH_SEEDS: usize = 4;
 
 /// Counted by an engine, which the simulation stands in for.
-const ENGINE_COUNTERS: [Counter; 10] = [
+const ENGINE_COUNTERS: [Counter; 12] = [
+    Counter::FramesLostToPanic,
+    Counter::FramesLostToShutdown,
     Counter::PacketsReceived,
     Counter::BytesReceived,
     Counter::PacketsSent,

@@ -19,11 +19,13 @@ use ringtide::tracker::TrackerSettings;
 
 /// One receive buffer for each worker and one spare; one send at a time.
 const TINY: LoopSizes = LoopSizes {
+    sockets: 4,
     submission_entries: 4,
     receive_buffers: 2,
     receive_payload_bytes: 2048,
     send_slots: 1,
     forwards: false,
+    segments: false,
     frame_buffers: 1,
 };
 

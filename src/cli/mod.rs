@@ -24,6 +24,7 @@ use crate::ctl::{self, CtlArgs, CtlError};
 use crate::engine::EngineChoice;
 use crate::error::{Remedy, describe};
 use crate::logging::{self, LogFilter, LogFormat};
+use crate::tools::load_test::{self, LoadTestArgs};
 use crate::tools::traffic::{self, TrafficCommand};
 
 /// A BitTorrent UDP tracker and multicast relay on io_uring, or on epoll where that is forbidden.
@@ -64,6 +65,8 @@ enum Command {
     /// Ask or change a running ringtide
     #[command(arg_required_else_help = true)]
     Ctl(CtlArgs),
+    /// Load a BitTorrent UDP tracker, check its answers and measure it
+    LoadTest(LoadTestArgs),
     /// Send or receive test traffic
     #[command(subcommand, arg_required_else_help = true)]
     Traffic(TrafficCommand),
@@ -148,6 +151,7 @@ pub fn main() -> ExitCode {
         Command::Tracker(args) => run(args.into_settings(), cli.log_level, cli.log_format),
         Command::Relay(args) => run(args.into_settings(), cli.log_level, cli.log_format),
         Command::Ctl(args) => run_ctl(&args),
+        Command::LoadTest(args) => run_load_test(&args),
         Command::Traffic(command) => run_traffic(&command),
         Command::Completions { shell } => print(&pages::completions(shell, Cli::command())),
         Command::Man { directory } => match pages::man(&directory, Cli::command()) {
@@ -203,6 +207,17 @@ fn run_ctl(args: &CtlArgs) -> ExitCode {
     }
 }
 
+fn run_load_test(args: &LoadTestArgs) -> ExitCode {
+    match load_test::run(args) {
+        Ok(outcome) => match print(&outcome.text) {
+            ExitCode::SUCCESS if !outcome.success => ExitCode::from(EXIT_FAILURE),
+            printed => printed,
+        },
+        Err(error) if error.is_usage() => fail(&error, EXIT_USAGE),
+        Err(error) => fail(&error, EXIT_FAILURE),
+    }
+}
+
 fn run_traffic(command: &TrafficCommand) -> ExitCode {
     match traffic::run(command) {
         Ok(outcome) => match print(&outcome.text) {
@@ -229,7 +244,7 @@ impl ProcessArgs {
             problems.add("--cores", message);
         }
         if let Some(Seconds(seconds)) = self.report_interval {
-            settings.report_interval = config::report_interval(seconds);
+            settings.report_interval = config::zero_is_never(seconds);
         }
         settings.control.socket = self.control_socket.unwrap_or_default();
         settings.http = self.http_listen;
@@ -394,6 +409,7 @@ Examples:
   ringtide tracker --access-mode allow --access-file torrents.txt
   ringtide relay --input 239.1.1.1:5001@eth0 --output 239.2.2.2:5002@eth1
   ringtide ctl stats --watch
+  ringtide load-test --target 192.0.2.1:6969 --duration 30s --html report.html
   ringtide traffic send --group 239.1.1.1:5001 --interface eth0 --rate 10000 --duration 10s
 
 Exit codes:

@@ -54,6 +54,20 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
              torrents, without a password"
         ));
     }
+    if settings.tracker.is_none() {
+        let unused = [
+            ("state.directory", settings.state.directory.is_some()),
+            ("export.file", settings.export.file.is_some()),
+        ];
+        for (key, _) in unused.into_iter().filter(|(_, is_set)| *is_set) {
+            warnings.push(format!("{key} is set, but there is no tracker whose state it is for"));
+        }
+    } else if settings.state.save_interval.is_some() && !settings.state.saves_swarms() {
+        warnings.push("save_interval is set, but swarms are not saved".to_owned());
+    }
+    if settings.state.takeover && settings.state.directory.is_none() {
+        warnings.push("takeover is set, but without state.directory nobody is found".to_owned());
+    }
     if let WorkerCount::Exactly(count) = settings.workers
         && count.get() < settings.cores.len()
     {
@@ -141,6 +155,21 @@ mod tests {
     #[test]
     fn the_defaults_give_no_warning() {
         assert_eq!(warnings(&Settings::default()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn state_of_nothing_and_saves_to_nowhere_are_told() {
+        let mut settings = Settings::default();
+        settings.state.save_interval = Some(std::time::Duration::from_secs(60));
+        assert_eq!(warnings(&settings), ["save_interval is set, but swarms are not saved"]);
+        settings.state.takeover = true;
+        assert!(warnings(&settings)[1].starts_with("takeover is set, but"));
+        settings.state.directory = Some(PathBuf::from("state"));
+        assert_eq!(warnings(&settings), [""; 0]);
+        settings.tracker = None;
+        settings.export.file = Some(PathBuf::from("list"));
+        let told = warnings(&settings);
+        assert!(told[0].starts_with("state.directory is set, but") && told.len() == 2, "{told:?}");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::{ControlConfig, LogSettings, Settings, TrackerConfig, WorkerCount};
+use super::{
+    ControlConfig, ExportConfig, LogSettings, Settings, StateConfig, TrackerConfig, WorkerCount,
+};
 use crate::engine::EngineChoice;
 use crate::logging::{LogFilter, LogFormat};
 use crate::tracker::TrackerSettings;
@@ -25,8 +27,22 @@ impl Default for Settings {
             relay: None,
             control: ControlConfig::default(),
             http: None,
+            state: StateConfig::default(),
+            export: ExportConfig::default(),
             warnings: Vec::new(),
         }
+    }
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        Self { directory: None, swarms: true, takeover: false, save_interval: None }
+    }
+}
+
+impl Default for ExportConfig {
+    fn default() -> Self {
+        Self { file: None, interval: Duration::from_secs(300) }
     }
 }
 
@@ -94,6 +110,7 @@ mod tests {
         let settings = settings.map_err(|error| error.to_string()).unwrap();
         let tracker = settings.tracker.unwrap();
         assert!(tracker.connection_key_file.is_some());
+        assert!(settings.state.directory.is_some() && settings.export.file.is_some());
         // Mode "off" with a file is worth a warning, which is all that may differ here.
         assert_eq!(settings.warnings.len(), 1);
         assert_eq!(

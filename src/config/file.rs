@@ -13,7 +13,7 @@ use super::listen::{check_listen, parse_listen};
 use super::reader::Known;
 use super::reader::Reader;
 use super::relay::read_relay;
-use super::{AccessMode, ConfigError, Problem, Settings, TrackerConfig};
+use super::{AccessMode, ConfigError, ExportConfig, Problem, Settings, StateConfig, TrackerConfig};
 use crate::engine::EngineChoice;
 use crate::logging::{LogFilter, LogFormat};
 use crate::tracker::TrackerSettings;
@@ -73,6 +73,8 @@ fn read_settings(file: &mut Reader<'_>) -> Settings {
     settings.tracker = (file.has("tracker") || !has_relay).then_some(tracker);
     settings.relay = has_relay.then_some(relay);
     read_control(file, &mut settings);
+    read_state(file, &mut settings.state);
+    read_export(file, &mut settings.export);
     settings.warnings = warnings(&settings);
     if access_file_unused {
         settings.warnings.push(ACCESS_FILE_UNUSED.to_owned());
@@ -103,7 +105,7 @@ fn read_process(file: &mut Reader<'_>, settings: &mut Settings) {
         file.problem("cores", &message);
     }
     if let Some(Seconds(seconds)) = file.quantity("report_interval", &limit::REPORT_INTERVAL) {
-        settings.report_interval = report_interval(seconds);
+        settings.report_interval = zero_is_never(seconds);
     }
     let timeout = file.quantity("shutdown_timeout", &limit::SHUTDOWN_TIMEOUT);
     set(&mut settings.shutdown_timeout, timeout);
@@ -114,6 +116,24 @@ fn read_log(file: &mut Reader<'_>, settings: &mut Settings) {
     let filter = file.string("log.level", |text| LogFilter::parse(text).map_err(|e| e.to_string()));
     set(&mut settings.log.filter, filter);
     set(&mut settings.log.format, file.choice("log.format", &LogFormat::NAMES));
+}
+
+fn read_state(file: &mut Reader<'_>, state: &mut StateConfig) {
+    file.section("state");
+    state.directory = file.path("state.directory");
+    set(&mut state.swarms, file.boolean("state.swarms"));
+    set(&mut state.takeover, file.boolean("state.takeover"));
+    if let Some(Seconds(seconds)) = file.quantity("state.save_interval", &limit::SAVE_INTERVAL) {
+        state.save_interval = zero_is_never(seconds);
+    }
+}
+
+fn read_export(file: &mut Reader<'_>, export: &mut ExportConfig) {
+    file.section("export");
+    export.file = file.path("export.file");
+    if let Some(Seconds(seconds)) = file.quantity("export.interval", &limit::EXPORT_INTERVAL) {
+        export.interval = Duration::from_secs(seconds.into());
+    }
 }
 
 fn read_sockets(file: &mut Reader<'_>, tracker: &mut TrackerConfig) {
@@ -187,7 +207,7 @@ fn read_access(file: &mut Reader<'_>, tracker: &mut TrackerConfig) -> bool {
 }
 
 /// Zero is off.
-pub(crate) fn report_interval(seconds: u32) -> Option<Duration> {
+pub(crate) fn zero_is_never(seconds: u32) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
@@ -259,6 +279,14 @@ mod tests {
             receive_buffer = "64KiB"
             send_buffer = "1MiB"
             steering = false
+            [state]
+            directory = "/var/lib/ringtide"
+            swarms = false
+            takeover = true
+            save_interval = "10m"
+            [export]
+            file = "torrents.csv"
+            interval = "1m"
             "#,
         );
         assert_eq!(settings.workers, WorkerCount::from(1));
@@ -268,6 +296,12 @@ mod tests {
         assert_eq!(settings.shutdown_timeout, Duration::from_millis(500));
         assert_eq!(settings.log.filter.as_str(), "debug");
         assert_eq!(settings.log.format, LogFormat::Json);
+        let directory = Some(PathBuf::from("/var/lib/ringtide"));
+        let save_interval = Some(Duration::from_secs(600));
+        let state = StateConfig { directory, swarms: false, takeover: true, save_interval };
+        assert_eq!(settings.state, state);
+        let file = Some(PathBuf::from("/etc/ringtide/torrents.csv"));
+        assert_eq!(settings.export, ExportConfig { file, interval: Duration::from_secs(60) });
         let tracker = settings.tracker.unwrap();
         let listen: Vec<String> = tracker.listen.iter().map(ToString::to_string).collect();
         assert_eq!(listen, ["127.0.0.1:0", "[::1]:7000"]);
@@ -290,7 +324,7 @@ mod tests {
             answer_bad_connection_ids: true,
         };
         assert_eq!(tracker.settings, expected);
-        assert_eq!(settings.warnings.len(), 1, "one core is unused: {:?}", settings.warnings);
+        assert_eq!(settings.warnings.len(), 2, "of saves and cores: {:?}", settings.warnings);
     }
 
     #[test]

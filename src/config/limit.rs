@@ -158,7 +158,7 @@ macro_rules! count_quantity {
     )+};
 }
 
-count_quantity!(u8, u16, u32, u64, usize);
+count_quantity!(u8, u16, u32, u64, usize, i32);
 
 /// The size of the kernel's `cpu_set_t`: core numbers stay below it.
 const CORES_MAX: usize = 1024;
@@ -174,6 +174,15 @@ pub(crate) const CORE: Limit<usize> =
 
 pub(crate) const REPORT_INTERVAL: Limit<Seconds> =
     Limit { min: Seconds(0), max: Seconds(86_400), because: "0s is off and a day is rare enough" };
+
+pub(crate) const SAVE_INTERVAL: Limit<Seconds> = Limit {
+    min: Seconds(0),
+    max: Seconds(86_400),
+    because: "0s is only in the end, and no peer is kept for a day",
+};
+
+pub(crate) const EXPORT_INTERVAL: Limit<Seconds> =
+    Limit { min: Seconds(1), max: Seconds(86_400), because: "without `file` there is none at all" };
 
 pub(crate) const SHUTDOWN_TIMEOUT: Limit<Duration> = Limit {
     min: Duration::ZERO,

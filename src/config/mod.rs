@@ -26,7 +26,7 @@ use std::time::Duration;
 pub(crate) use checks::{AccessError, access_config, check_cores, warnings};
 pub use control::{ControlConfig, ControlSocket, SOCKET_USUAL, SOCKET_VARIABLE};
 pub use default::DEFAULT_TEXT;
-pub(crate) use file::report_interval;
+pub(crate) use file::zero_is_never;
 pub use file::{load, parse};
 pub use problem::{ConfigError, Problem};
 pub use render::render;
@@ -64,6 +64,10 @@ pub struct Settings {
     pub control: ControlConfig,
     /// Where metrics, health and the dashboard are served, read-only; `None` is nowhere.
     pub http: Option<SocketAddr>,
+    /// What is kept over a restart.
+    pub state: StateConfig,
+    /// The list of torrents for other programs.
+    pub export: ExportConfig,
     /// What is allowed but probably not meant, one sentence each, for the log and for
     /// `config check`.
     pub warnings: Vec<String>,
@@ -76,6 +80,35 @@ pub struct LogSettings {
     pub filter: LogFilter,
     /// Text or JSON lines.
     pub format: LogFormat,
+}
+
+/// What is kept over a restart, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateConfig {
+    /// The directory of the key and the swarms; `None` keeps nothing.
+    pub directory: Option<PathBuf>,
+    /// Whether swarms are saved in the end and loaded at the start.
+    pub swarms: bool,
+    /// Whether a process takes the sockets of the one that runs, and hands them over.
+    pub takeover: bool,
+    /// How often they are saved before the end; `None` is never. Whole seconds, up to a day.
+    pub save_interval: Option<Duration>,
+}
+
+impl StateConfig {
+    /// Whether swarms outlive the process.
+    pub fn saves_swarms(&self) -> bool {
+        self.swarms && self.directory.is_some()
+    }
+}
+
+/// The list of torrents for other programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportConfig {
+    /// Where it goes; `None` writes none.
+    pub file: Option<PathBuf>,
+    /// How often it is written: 1 s to a day.
+    pub interval: Duration,
 }
 
 /// The tracker's settings with those of its sockets and files.

@@ -42,6 +42,8 @@ pub fn render(settings: &Settings) -> String {
         http["listen"] = value(address.to_string());
         root["http"] = Item::Table(http);
     }
+    root["state"] = Item::Table(state(settings));
+    root["export"] = Item::Table(export(settings));
     if let Some(config) = &settings.tracker {
         root["tracker"] = Item::Table(tracker(config));
     }
@@ -93,6 +95,27 @@ fn control(settings: &Settings) -> Table {
     if let Some(group) = &settings.control.group {
         table["group"] = value(group);
     }
+    table
+}
+
+fn state(settings: &Settings) -> Table {
+    let mut table = Table::new();
+    if let Some(directory) = &settings.state.directory {
+        table["directory"] = path(directory);
+    }
+    table["swarms"] = value(settings.state.swarms);
+    table["takeover"] = value(settings.state.takeover);
+    let interval = settings.state.save_interval.unwrap_or_default();
+    table["save_interval"] = value(format_duration(interval));
+    table
+}
+
+fn export(settings: &Settings) -> Table {
+    let mut table = Table::new();
+    if let Some(file) = &settings.export.file {
+        table["file"] = path(file);
+    }
+    table["interval"] = value(format_duration(settings.export.interval));
     table
 }
 
@@ -185,6 +208,8 @@ mod tests {
             log = { level = "info,ringtide::tracker=debug", format = "json" }
             control = { socket = "/c", group = "g" }
             http = { listen = "[::1]:9" }
+            state = { directory = "/d", swarms = true, save_interval = "5m" }
+            export = { file = "/e", interval = "7m" }
             [tracker]
             listen = ["127.0.0.1:0"]
             announce_interval = "20s"

@@ -1,5 +1,6 @@
 //! What settings amount to, in a few lines for people.
 
+use super::units::format_duration;
 use super::{AccessConfig, AccessMode, Settings, TrackerConfig, WorkerCount};
 use crate::engine::EngineChoice;
 
@@ -13,8 +14,21 @@ impl Settings {
             lines.push(format!("relay of {count} rule{plural}, offload {}", relay.offload.name()));
             lines.extend(relay.rules.iter().map(|rule| format!("rule {rule}")));
         }
+        lines.extend(self.state_line());
         lines.push(self.workers_line());
         lines
+    }
+
+    fn state_line(&self) -> Option<String> {
+        let directory = self.state.directory.as_ref().filter(|_| self.tracker.is_some())?;
+        let kept = match (self.state.swarms, self.state.save_interval) {
+            (false, _) => "without swarms".to_owned(),
+            (true, None) => "swarms saved at the end".to_owned(),
+            (true, Some(interval)) => {
+                format!("swarms saved every {} and at the end", format_duration(interval))
+            }
+        };
+        Some(format!("state in {}, {kept}", directory.display()))
     }
 
     fn workers_line(&self) -> String {
@@ -81,6 +95,20 @@ mod tests {
                 "2 workers, on cores 4, 6, engine epoll"
             ]
         );
+    }
+
+    #[test]
+    fn what_is_kept_shows() {
+        let mut settings = Settings::default();
+        settings.state.directory = Some("/var/lib/ringtide".into());
+        let line = |settings: &Settings| settings.summary().swap_remove(1);
+        assert_eq!(line(&settings), "state in /var/lib/ringtide, swarms saved at the end");
+        settings.state.save_interval = Some(std::time::Duration::from_secs(600));
+        assert!(line(&settings).ends_with(", swarms saved every 10m and at the end"));
+        settings.state.swarms = false;
+        assert!(line(&settings).ends_with("ringtide, without swarms"));
+        settings.tracker = None;
+        assert_eq!(settings.summary().len(), 1);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Which engine runs the loops.
 
+use std::str::FromStr;
+
 /// What drives a worker's loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
@@ -39,4 +41,16 @@ impl EngineChoice {
         (Engine::IoUring.name(), Self::Only(Engine::IoUring)),
         (Engine::Epoll.name(), Self::Only(Engine::Epoll)),
     ];
+}
+
+impl FromStr for EngineChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = Self::NAMES.iter().find(|(name, _)| *name == text);
+        named.map(|(_, choice)| *choice).ok_or_else(|| {
+            let names = Self::NAMES.map(|(name, _)| name);
+            format!("it is one of {}", names.join(", "))
+        })
+    }
 }

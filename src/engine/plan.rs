@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Engine, WorkerControl};
-use crate::net::lent::SocketTable;
+use crate::net::lent::{SOCKETS_MAX, SocketTable};
 use crate::telemetry::Counters;
 
 /// What a worker needs that outlives a restart.
@@ -29,6 +29,8 @@ pub struct WorkerPlan {
 /// How large the pools of one loop are.
 #[derive(Clone, Copy, Debug)]
 pub struct LoopSizes {
+    /// Sockets it can serve at the same time.
+    pub sockets: u16,
     /// Entries of the submission queue.
     pub submission_entries: u32,
     /// Receive buffers for datagrams; a power of two.
@@ -42,16 +44,21 @@ pub struct LoopSizes {
     pub send_slots: u16,
     /// Whether the handler forwards receive buffers ([`crate::handler::Transmit::forward`]).
     pub forwards: bool,
+    /// Whether the handler sends several datagrams at once
+    /// ([`crate::handler::Transmit::send_segments`]).
+    pub segments: bool,
 }
 
 impl LoopSizes {
     /// What the tracker needs: 100 hashes to scrape are 2,016 bytes.
     pub const TRACKER: Self = Self {
+        sockets: SOCKETS_MAX as u16,
         submission_entries: 1024,
         receive_buffers: 1024,
         receive_payload_bytes: 2048,
         frame_buffers: 1,
         send_slots: 1024,
         forwards: false,
+        segments: false,
     };
 }

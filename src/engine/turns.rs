@@ -39,7 +39,8 @@ pub(crate) fn run(turns: &mut impl Turns, handler: &mut impl Handler) -> io::Res
     turns.plan().control.beat(next_tick);
     while !turns.plan().control.should_stop() {
         let before = taken(turns.plan());
-        let now = turns.iterate(handler, next_tick)?;
+        let due = handler.next_deadline().map_or(next_tick, |due| due.min(next_tick));
+        let now = turns.iterate(handler, due)?;
         let packets = taken(turns.plan()) - before;
         if packets > 0 {
             let busy = turns.now().since_epoch().saturating_sub(now.since_epoch());

@@ -67,11 +67,11 @@ impl EventLoop {
     /// When the kernel gives no epoll, or no memory for the pools.
     pub fn new(plan: WorkerPlan, clock: Clock) -> io::Result<Self> {
         let sizes = &plan.sizes;
-        let queue = SendQueue::new(sizes.send_slots, sizes.forwards)?;
+        let queue = SendQueue::new(sizes)?;
         let mut datagrams = Inbox::new(sizes.receive_buffers, sizes.receive_payload_bytes)?;
         datagrams.widen(usize::from(sizes.receive_buffers));
         Ok(Self {
-            sockets: Sockets::new(Arc::clone(&plan.table), &plan.control)?,
+            sockets: Sockets::new(Arc::clone(&plan.table), &plan.control, sizes.sockets)?,
             datagrams,
             frames: None,
             way_out: WayOut { queue, counters: Arc::clone(&plan.counters) },

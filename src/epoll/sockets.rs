@@ -10,7 +10,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 
 use crate::engine::WorkerControl;
 use crate::handler::SocketId;
-use crate::net::lent::{Lend, Receives, SOCKETS_MAX, SocketTable};
+use crate::net::lent::{Lend, Receives, SocketTable};
 
 /// What became ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +44,16 @@ pub(super) struct Sockets {
 impl Sockets {
     /// # Errors
     /// When the kernel gives no epoll, as with too many open files.
-    pub(super) fn new(table: Arc<SocketTable>, control: &WorkerControl) -> io::Result<Self> {
+    pub(super) fn new(
+        table: Arc<SocketTable>,
+        control: &WorkerControl,
+        sockets_max: u16,
+    ) -> io::Result<Self> {
+        let sockets_max = usize::from(sockets_max);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(control.wake_descriptor(), EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
-        let events = vec![EpollEvent::empty(); SOCKETS_MAX + 1].into_boxed_slice();
-        Ok(Self { table, epoll, slots: Vec::with_capacity(SOCKETS_MAX), events, seen: 0 })
+        let events = vec![EpollEvent::empty(); sockets_max + 1].into_boxed_slice();
+        Ok(Self { table, epoll, slots: Vec::with_capacity(sockets_max), events, seen: 0 })
     }
 
     /// Whether the table has changed.

@@ -166,10 +166,10 @@ fn a_flooded_socket_leaves_the_others_their_turn() {
 fn a_failing_message_is_told_apart_from_those_around_it() {
     let (table, addresses) = two_sockets();
     let control = WorkerControl::new(Duration::ZERO).unwrap();
-    let mut sockets = Sockets::new(table, &control).unwrap();
+    let mut sockets = Sockets::new(table, &control, LoopSizes::TRACKER.sockets).unwrap();
     sockets.catch_up().unwrap();
     let counters = Counters::default();
-    let mut queue = SendQueue::new(16, false).unwrap();
+    let mut queue = SendQueue::new(&LoopSizes { send_slots: 16, ..LoopSizes::TRACKER }).unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     let to = client.local_addr().unwrap();
     // An IPv4 socket takes no IPv6 address; and nothing is lent as socket 7 or beyond them all.
@@ -214,7 +214,8 @@ fn a_failing_message_is_told_apart_from_those_around_it() {
 fn a_socket_may_move_to_another_id() {
     let (table, addresses) = two_sockets();
     let control = WorkerControl::new(Duration::ZERO).unwrap();
-    let mut sockets = Sockets::new(Arc::clone(&table), &control).unwrap();
+    let mut sockets =
+        Sockets::new(Arc::clone(&table), &control, LoopSizes::TRACKER.sockets).unwrap();
     sockets.catch_up().unwrap();
     let moving = table.with_wanted(|wanted, _| wanted[1].clone()).unwrap();
     table.take_back(SocketId(0));

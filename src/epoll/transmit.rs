@@ -6,9 +6,8 @@ use std::os::fd::RawFd;
 
 use super::receive::no_message;
 use super::sockets::Sockets;
-use crate::engine::{count_sent, message_of};
+use crate::engine::{LoopSizes, count_sent, message_of};
 use crate::handler::{Forward, ReplyPath, SocketId, Transmit, TransmitFull};
-use crate::net::lent::SOCKETS_MAX;
 use crate::net::region::MapError;
 use crate::net::slots::{Forwarding, SendSlots};
 use crate::telemetry::{Counters, DropReason};
@@ -43,17 +42,19 @@ pub(super) struct SendQueue {
 }
 
 impl SendQueue {
-    /// With `count` slots; `forwards` reserves what forwards need.
+    /// With the slots and for the sockets of a loop of these sizes.
     ///
     /// # Errors
     /// When the process may map no more memory.
-    pub(super) fn new(count: u16, forwards: bool) -> Result<Self, MapError> {
+    pub(super) fn new(sizes: &LoopSizes) -> Result<Self, MapError> {
+        let LoopSizes { send_slots: count, forwards, segments, .. } = *sizes;
+        let sockets = usize::from(sizes.sockets);
         assert!(count < NOBODY, "a slot's number is never the end of a line");
         Ok(Self {
-            slots: SendSlots::new(count, forwards)?,
+            slots: SendSlots::new(count, forwards, segments)?,
             next: vec![NOBODY; usize::from(count)].into_boxed_slice(),
-            lines: vec![Line { first: NOBODY, last: NOBODY }; SOCKETS_MAX].into_boxed_slice(),
-            waiting: Vec::with_capacity(SOCKETS_MAX),
+            lines: vec![Line { first: NOBODY, last: NOBODY }; sockets].into_boxed_slice(),
+            waiting: Vec::with_capacity(sockets),
             ended: VecDeque::with_capacity(if forwards { usize::from(count) } else { 0 }),
             headers: vec![no_message(); SEND_BATCH_MAX].into_boxed_slice(),
         })
@@ -204,6 +205,18 @@ impl Transmit for QueueTransmit<'_> {
             return Err(TransmitFull);
         };
         self.queue.enqueue(path.socket, slot, self.counters);
+        Ok(())
+    }
+
+    fn send_segments(
+        &mut self,
+        path: ReplyPath,
+        segment_bytes: u16,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), TransmitFull> {
+        self.make_room();
+        let slot = self.queue.slots.fill_segments(path.to, segment_bytes, write);
+        self.queue.enqueue(path.socket, slot.ok_or(TransmitFull)?, self.counters);
         Ok(())
     }
 

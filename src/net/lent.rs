@@ -66,7 +66,8 @@ impl SocketTable {
         self.frame_buffers.load(Ordering::Acquire)
     }
 
-    /// Lends a socket under the lowest free ID. `None` when [`SOCKETS_MAX`] are lent.
+    /// Lends a socket under the lowest free ID, in a loop of the usual size. `None` when
+    /// [`SOCKETS_MAX`] are lent.
     pub fn lend(&self, socket: Arc<dyn Lend>) -> Option<SocketId> {
         let mut wanted = self.lock();
         let id = wanted.iter().position(Option::is_none).unwrap_or(wanted.len());
@@ -118,7 +119,7 @@ impl SocketTable {
     }
 }
 
-/// The most sockets one loop serves.
+/// The most sockets that a tracker's or a relay's loop serves.
 pub const SOCKETS_MAX: usize = 960;
 
 #[cfg(test)]

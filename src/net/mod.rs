@@ -4,8 +4,10 @@
 pub mod address;
 pub mod bpf;
 pub mod buffers;
+pub mod descriptors;
 pub mod egress;
 pub mod feed;
+pub mod files;
 pub mod filter;
 pub mod interface;
 pub mod lent;

@@ -17,6 +17,10 @@ pub const REPLY_BYTES_MAX: usize = 1472;
 /// The most parts that one send takes: the kernel's limit on UDP segments in a send.
 pub const FORWARD_PARTS_MAX: usize = 64;
 
+/// The most bytes that one slot holds for several datagrams in one send: 64 announces (BEP 15)
+/// and their like.
+pub const SEGMENTS_BYTES_MAX: usize = 64 * 98;
+
 /// Everything that the kernel reads while a send is in flight. Never moves.
 #[repr(C, align(64))]
 struct Slot {
@@ -68,10 +72,20 @@ pub(crate) struct ForwardMessage<'a> {
     pub(crate) tag: u32,
 }
 
+/// Where a reply and its destination lie in a slot.
+pub(crate) struct DatagramInSlot {
+    pub(crate) bytes: *const u8,
+    pub(crate) length: u32,
+    pub(crate) address: *const libc::sockaddr,
+    pub(crate) address_bytes: libc::socklen_t,
+}
+
 /// The slots of one worker. From its filling to its release a slot may be the kernel's.
 pub(crate) struct SendSlots {
     region: Region,
     free: Vec<u16>,
+    /// Per slot, room for several datagrams at once; `None` when the handler sends no segments.
+    areas: Option<Region>,
     /// Per slot, for forwards; empty when the handler forwards nothing.
     held: Vec<Held>,
     count: usize,
@@ -79,14 +93,16 @@ pub(crate) struct SendSlots {
 
 impl SendSlots {
     /// Allocates `count` slots; their pages are touched on first use. `forwards` reserves the
-    /// lists that hold receive buffers.
-    pub(crate) fn new(count: u16, forwards: bool) -> Result<Self, MapError> {
+    /// lists that hold receive buffers, `segments` the areas for several datagrams at once.
+    pub(crate) fn new(count: u16, forwards: bool, segments: bool) -> Result<Self, MapError> {
         assert!(count > 0, "a worker that cannot send has no use");
         let region = Region::map(usize::from(count) * size_of::<Slot>())?;
+        let areas = || Region::map(usize::from(count) * SEGMENTS_BYTES_MAX);
         let held = if forwards { count } else { 0 };
         Ok(Self {
             region,
             free: (0..count).rev().collect(),
+            areas: segments.then(areas).transpose()?,
             held: (0..held).map(|_| Held::with_room_for(FORWARD_PARTS_MAX)).collect(),
             count: usize::from(count),
         })
@@ -122,6 +138,18 @@ impl SendSlots {
         unsafe { &raw const (*self.slot(slot).as_ptr()).message }
     }
 
+    /// The reply in a slot that was filled with one, as `send` wants it. Valid as the message is.
+    pub(crate) fn datagram(&self, slot: u16) -> DatagramInSlot {
+        // SAFETY: a filled slot is written by nobody, the kernel included, until its release.
+        let slot = unsafe { self.slot(slot).as_ref() };
+        DatagramInSlot {
+            bytes: slot.reply_vector.iov_base.cast_const().cast(),
+            length: slot.reply_vector.iov_len as u32,
+            address: slot.message.msg_name.cast_const().cast(),
+            address_bytes: slot.message.msg_namelen,
+        }
+    }
+
     /// Whether sends of up to `count` messages fit, or as many as ever will.
     pub(crate) fn have_room_for(&self, count: usize) -> bool {
         self.in_flight() == 0 || self.free() >= count
@@ -145,6 +173,42 @@ impl SendSlots {
         slot.reply_vector =
             libc::iovec { iov_base: slot.bytes.as_mut_ptr().cast(), iov_len: length };
         let control_bytes = from.map_or(0, |from| write_local(from, &mut slot.control.0));
+        let vector = (&raw mut slot.reply_vector, 1);
+        slot.complete(Some(to), vector, control_bytes);
+        self.free.pop();
+        Some(index)
+    }
+
+    /// Fills a free slot's area with datagrams of `segment_bytes` each; `None` without one, or when
+    /// the slots were not made for that.
+    pub(crate) fn fill_segments(
+        &mut self,
+        to: SocketAddr,
+        segment_bytes: u16,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Option<u16> {
+        let areas = self.areas.as_ref()?;
+        let index = *self.free.last()?;
+        assert!(usize::from(index) < self.count);
+        let start = usize::from(index) * SEGMENTS_BYTES_MAX;
+        // SAFETY: the area is inside the region, which `new` sized for `count` of them; the slot
+        // is free, so the kernel does not read it and no other reference to it exists; bytes have
+        // no invalid values.
+        let area = unsafe {
+            std::slice::from_raw_parts_mut(areas.base().as_ptr().add(start), SEGMENTS_BYTES_MAX)
+        };
+        let length = write(area);
+        assert!(length <= SEGMENTS_BYTES_MAX, "segments are written inside their area");
+        let base = area.as_mut_ptr().cast();
+        // SAFETY: as in `fill_reply`: a free slot is ours alone.
+        let slot = unsafe { self.slot(index).as_mut() };
+        slot.reply_vector = libc::iovec { iov_base: base, iov_len: length };
+        // A single datagram needs no cutting.
+        let options = SendOptions {
+            segment_bytes: (length > usize::from(segment_bytes)).then_some(segment_bytes),
+            ..SendOptions::default()
+        };
+        let control_bytes = write_send_options(options, to.is_ipv6(), &mut slot.control.0);
         let vector = (&raw mut slot.reply_vector, 1);
         slot.complete(Some(to), vector, control_bytes);
         self.free.pop();

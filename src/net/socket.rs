@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -25,18 +25,25 @@ pub struct SocketOptions {
 pub struct BoundSocket {
     socket: Socket,
     address: SocketAddr,
+    /// What the kernel had dropped when this process got the socket.
+    drops_before: u64,
 }
 
 impl BoundSocket {
+    fn new(socket: Socket, address: SocketAddr) -> Self {
+        let drops_before = kernel_drops(&socket);
+        Self { socket, address, drops_before }
+    }
+
     /// The address it is bound to, with the port that was chosen when port 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Datagrams that the kernel dropped because the receive buffer was full, since the socket
-    /// was opened. Zero when the kernel does not say.
+    /// Datagrams that the kernel dropped because the receive buffer was full, since this
+    /// process has the socket. Zero when the kernel does not say.
     pub fn kernel_drops(&self) -> u64 {
-        kernel_drops(self)
+        kernel_drops(self).saturating_sub(self.drops_before)
     }
 
     /// Whether datagrams for any local address arrive here, so that replies must name the one
@@ -104,6 +111,14 @@ pub enum BindError {
         /// What was asked for.
         address: SocketAddr,
     },
+    /// Another process handed over something else.
+    #[error("a socket at {bound} was handed over for {address}")]
+    NotAdoptable {
+        /// What was asked for.
+        address: SocketAddr,
+        /// Where it is bound.
+        bound: SocketAddr,
+    },
     /// Anything else.
     #[error("{address} cannot be bound")]
     Other {
@@ -156,9 +171,47 @@ pub fn bind_group(
         }
         bound = local_address(&socket).map_err(fail)?;
         ask_for_buffers(&socket, options, &mut group).map_err(fail)?;
-        group.sockets.push(BoundSocket { socket, address: bound });
+        group.sockets.push(BoundSocket::new(socket, bound));
     }
-    if let (true, Some(program), Some(first)) = (shared, steering, group.sockets.first()) {
+    steer(&mut group, address, steering);
+    Ok(group)
+}
+
+/// Makes a group of sockets that another process bound with [`bind_group`] to `address`, or to a
+/// port that was chosen for it, in the order in which they were bound.
+///
+/// # Errors
+/// When one of them is something else, or does not take the options.
+pub fn adopt_group(
+    address: SocketAddr,
+    sockets: Vec<OwnedFd>,
+    options: SocketOptions,
+    steering: Option<&SteeringProgram>,
+) -> Result<SocketGroup, BindError> {
+    let fail = |source| BindError::from_io(address, source);
+    let mut group = SocketGroup {
+        sockets: Vec::with_capacity(sockets.len()),
+        steered: false,
+        receive_buffer_short: None,
+        send_buffer_short: None,
+    };
+    for socket in sockets.into_iter().map(Socket::from) {
+        let bound = local_address(&socket).map_err(fail)?;
+        let is_udp = socket.r#type().map_err(fail)? == Type::DGRAM;
+        let is_port = address.port() == 0 || bound.port() == address.port();
+        if !is_udp || bound.ip() != address.ip() || !is_port {
+            return Err(BindError::NotAdoptable { address, bound });
+        }
+        ask_for_buffers(&socket, options, &mut group).map_err(fail)?;
+        group.sockets.push(BoundSocket::new(socket, bound));
+    }
+    steer(&mut group, address, steering);
+    Ok(group)
+}
+
+/// Attaches the program to the group, in place of the one that it may have.
+fn steer(group: &mut SocketGroup, address: SocketAddr, steering: Option<&SteeringProgram>) {
+    if let (Some(program), [first, _, ..]) = (steering, &group.sockets[..]) {
         match program.attach(first) {
             Ok(()) => group.steered = true,
             Err(error) => tracing::warn!(
@@ -167,7 +220,6 @@ pub fn bind_group(
             ),
         }
     }
-    Ok(group)
 }
 
 fn bind_one(address: SocketAddr, shared: bool) -> io::Result<Socket> {
@@ -260,6 +312,33 @@ mod tests {
             client.send_to(&[0; 512], socket.address()).unwrap();
         }
         assert!(socket.kernel_drops() > 900, "{}", socket.kernel_drops());
+    }
+
+    #[test]
+    fn a_group_is_adopted_with_its_port_and_what_waits_in_it() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let first = bind_group(any, 2, OPTIONS, None).unwrap();
+        let address = first.sockets[0].address();
+        let hand_over = |group: &SocketGroup| -> Vec<OwnedFd> {
+            let sockets = group.sockets.iter();
+            sockets.map(|socket| socket.socket.try_clone().unwrap().into()).collect()
+        };
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.send_to(b"early", address).unwrap();
+        let sockets = hand_over(&first);
+        drop(first);
+        let second = adopt_group(any, sockets, OPTIONS, None).unwrap();
+        assert!(second.sockets.iter().all(|socket| socket.address() == address));
+        let waiting = second.sockets.iter().filter(|socket| {
+            let mut bytes = [0; 8];
+            let socket = std::net::UdpSocket::from(socket.socket.try_clone().unwrap());
+            socket.recv(&mut bytes).is_ok_and(|length| &bytes[..length] == b"early")
+        });
+        assert_eq!(waiting.count(), 1);
+        for other in ["127.0.0.1:1", "127.0.0.2:0", "[::1]:0"] {
+            let error = adopt_group(other.parse().unwrap(), hand_over(&second), OPTIONS, None);
+            assert!(matches!(error, Err(BindError::NotAdoptable { .. })), "{other}");
+        }
     }
 
     #[test]

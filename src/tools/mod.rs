@@ -1,4 +1,9 @@
-//! Tools that measure: they use sockets from [`crate::net`] on plain threads, and neither the
-//! ring nor the workers, so that they judge those from outside.
+//! Tools that measure.
+//!
+//! [`traffic`] judges the relay from outside: sockets from [`crate::net`] on plain threads, and
+//! neither loop nor workers. [`load_test`] must be faster than any tracker, and runs on the
+//! project's own workers.
 
+pub mod figures;
+pub mod load_test;
 pub mod traffic;

@@ -32,14 +32,29 @@ impl fmt::Debug for KeyFile {
 ///
 /// [`KeyFileError`] names the file and says what is wrong, never what the file holds.
 pub fn key_from_file(path: &Path) -> Result<KeyFile, KeyFileError> {
+    let file = File::open(path).map_err(|source| KeyFileError::unreadable(path, source))?;
+    key_from_open_file(file, path)
+}
+
+/// As [`key_from_file`], of a file that is open already; `path` is for messages.
+///
+/// # Errors
+///
+/// [`KeyFileError`], likewise.
+pub fn key_from_open_file(file: File, path: &Path) -> Result<KeyFile, KeyFileError> {
     let error = |problem| KeyFileError { file: path.to_owned(), problem };
     let (content, mode) =
-        read_bounded(path).map_err(|source| error(KeyFileProblem::Read(source)))?;
+        read_bounded(file).map_err(|source| KeyFileError::unreadable(path, source))?;
     if content.len() > KEY_FILE_BYTES_MAX {
         return Err(error(KeyFileProblem::TooLong));
     }
     let key = parse_key(&content).map_err(error)?;
     Ok(KeyFile { key, too_open: mode & MODE_OF_OTHERS != 0 })
+}
+
+/// What a file with this key holds: the digits and a line end.
+pub fn key_text(key: &[u8; KEY_BYTES]) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).chain(["\n".to_owned()]).collect()
 }
 
 /// Draws a key from the kernel's random source.
@@ -54,8 +69,7 @@ pub fn random_key() -> Result<[u8; KEY_BYTES], RandomKeyError> {
 }
 
 /// The content, up to one byte more than is allowed, and the mode of the file that it is from.
-fn read_bounded(path: &Path) -> io::Result<(Vec<u8>, u32)> {
-    let file = File::open(path)?;
+fn read_bounded(file: File) -> io::Result<(Vec<u8>, u32)> {
     let mode = file.metadata()?.permissions().mode();
     let mut content = Vec::new();
     file.take(KEY_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut content)?;
@@ -83,6 +97,12 @@ pub struct KeyFileError {
     pub file: PathBuf,
     /// What is wrong with it.
     pub problem: KeyFileProblem,
+}
+
+impl KeyFileError {
+    fn unreadable(path: &Path, source: io::Error) -> Self {
+        Self { file: path.to_owned(), problem: KeyFileProblem::Read(source) }
+    }
 }
 
 /// What is wrong with a key file.
@@ -137,6 +157,12 @@ mod tests {
         for end in ["", "\n", "\r\n", "  \n\n"] {
             assert_eq!(load(format!("{DIGITS}{end}"), 0o600).unwrap().key, KEY);
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        assert_eq!(key_text(&KEY), format!("{}\n", DIGITS.to_lowercase()));
+        assert_eq!(load(key_text(&KEY), 0o600).unwrap().key, KEY);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod response_parse;
 mod settings;
 pub mod steering;
 pub mod store;
+pub mod swarm_file;
 pub mod wire;
 
 pub use info_hash::InfoHash;

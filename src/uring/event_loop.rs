@@ -21,7 +21,7 @@ use crate::engine::{
 };
 use crate::handler::{Buffer, Handler, Now, ReceivePool};
 use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
-use crate::net::lent::{Receives, SOCKETS_MAX, SocketTable};
+use crate::net::lent::{Receives, SocketTable};
 use crate::net::slots::SendSlots;
 use crate::telemetry::{Counter, LoopGauges};
 
@@ -30,11 +30,11 @@ impl LoopSizes {
     /// and for each socket the end of its receive and the cancellation of it, the same for the
     /// wake-up, and the cancellation of everything.
     pub(super) fn completions_max(&self) -> u32 {
-        let controls = 2 * SOCKETS_MAX + 2 + 1;
+        let controls = 2 * u32::from(self.sockets) + 2 + 1;
         u32::from(self.receive_buffers)
             + u32::from(self.frame_buffers)
             + u32::from(self.send_slots)
-            + controls as u32
+            + controls
     }
 }
 
@@ -112,6 +112,7 @@ macro_rules! transmit {
             slots: &mut $slots,
             submissions: &mut $queues.submissions,
             submitter: &$queues.submitter,
+            send_to: $queues.send_to,
             counters: &$counters,
         }
     };
@@ -121,10 +122,11 @@ impl<'r> EventLoop<'r> {
     /// Registers the table of sockets and the receive buffers with the ring.
     pub fn new(ring: &'r mut Ring, plan: WorkerPlan, clock: Clock) -> Result<Self, RingError> {
         let queues = Queues::of(&mut ring.0);
-        queues.submitter.register_files_sparse(FILES).map_err(RingError::explain)?;
+        let wake_file = u32::from(plan.sizes.sockets);
+        queues.submitter.register_files_sparse(wake_file + 1).map_err(RingError::explain)?;
         queues
             .submitter
-            .register_files_update(WAKE_FILE, &[plan.control.wake_descriptor().as_raw_fd()])
+            .register_files_update(wake_file, &[plan.control.wake_descriptor().as_raw_fd()])
             .map_err(RingError::explain)?;
         let datagram_bytes = PREFIX_BYTES + plan.sizes.receive_payload_bytes;
         let pool = ReceivePool::map(plan.sizes.receive_buffers, datagram_bytes)?;
@@ -135,9 +137,9 @@ impl<'r> EventLoop<'r> {
         }
         .map_err(RingError::explain)?;
         let pools = Pools {
-            sockets: Sockets::new(plan.table.clone()),
+            sockets: Sockets::new(plan.table.clone(), plan.sizes.sockets),
             groups: Groups { datagrams, frames: None },
-            slots: SendSlots::new(plan.sizes.send_slots, plan.sizes.forwards)?,
+            slots: SendSlots::new(plan.sizes.send_slots, plan.sizes.forwards, plan.sizes.segments)?,
             deferred: VecDeque::with_capacity(usize::from(plan.sizes.frame_buffers)),
             wake_value: Box::new(0),
         };
@@ -252,8 +254,9 @@ impl<'r> EventLoop<'r> {
         let pools = &mut *self.pools;
         let queues = &mut self.queues;
         if !self.wake_armed {
+            let wake_file = u32::from(self.plan.sizes.sockets);
             let value = (&raw mut *pools.wake_value).cast();
-            let read = opcode::Read::new(types::Fixed(WAKE_FILE), value, size_of::<u64>() as u32)
+            let read = opcode::Read::new(types::Fixed(wake_file), value, size_of::<u64>() as u32)
                 .build()
                 .user_data(Token::Wake.encode());
             // SAFETY: the eight bytes are boxed in the pools, which outlive the drain.
@@ -319,10 +322,11 @@ impl Turns for EventLoop<'_> {
             self.rearm()?;
         }
         let wait = deadline.since_epoch().saturating_sub(self.clock.now().since_epoch());
-        // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for one completion
-        // more than those spares a turn that would reap nothing but them.
+        // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for what is wanted
+        // beside those spares a turn that would reap nothing but them.
         // Frames held back wait for nothing else.
-        let want = self.pools.slots.in_flight() + usize::from(self.pools.deferred.is_empty());
+        let more = if self.pools.deferred.is_empty() { handler.packets_wanted() } else { 0 };
+        let want = self.pools.slots.in_flight() + more;
         self.queues.submit_and_wait(want, wait)?;
         let now = self.clock.now();
         self.plan.counters.count(Counter::Iterations);
@@ -361,10 +365,6 @@ impl Turns for EventLoop<'_> {
         self.iterate_until_idle(handler, deadline)
     }
 }
-
-/// Registered files: the sockets by their IDs, then the eventfd.
-const FILES: u32 = SOCKETS_MAX as u32 + 1;
-const WAKE_FILE: u32 = SOCKETS_MAX as u32;
 
 const DATAGRAM_GROUP: u16 = 0;
 const FRAME_GROUP: u16 = 1;

@@ -47,15 +47,19 @@ pub(super) struct Queues<'r> {
     pub(super) completions: CompletionQueue<'r>,
     /// Cancellations whose completion has not been reaped.
     pub(super) cancels_pending: u32,
+    /// Whether the kernel's `send` takes an address.
+    pub(super) send_to: bool,
 }
 
 impl<'r> Queues<'r> {
     /// Splits the ring and registers its descriptor, which spares a look-up in every enter.
     pub(super) fn of(ring: &'r mut IoUring) -> Self {
+        // Both came with Linux 6.1.
+        let send_to = ring.params().is_setup_single_issuer();
         let (mut submitter, submissions, completions) = ring.split();
         // The saving is small: where it cannot be had, going without is fine.
         let _ = submitter.register_ring_fd();
-        Self { submitter, submissions, completions, cancels_pending: 0 }
+        Self { submitter, submissions, completions, cancels_pending: 0, send_to }
     }
 
     /// Queues a cancellation. False when the kernel takes nothing just now.

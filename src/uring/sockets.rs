@@ -10,7 +10,7 @@ use super::receive::BufferRing;
 use super::ring::{Queues, push};
 use super::token::Token;
 use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
-use crate::net::lent::{Lend, Receives, SOCKETS_MAX, SocketTable};
+use crate::net::lent::{Lend, Receives, SocketTable};
 
 /// Where a slot's multishot receive stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +73,9 @@ impl Groups {
 }
 
 impl Sockets {
-    pub(super) fn new(table: Arc<SocketTable>) -> Self {
+    pub(super) fn new(table: Arc<SocketTable>, sockets_max: u16) -> Self {
         let header = Box::new(header(ADDRESS_BYTES, CONTROL_BYTES));
-        let slots = Vec::with_capacity(SOCKETS_MAX);
+        let slots = Vec::with_capacity(usize::from(sockets_max));
         Self { table, slots, header, seen: 0, unsettled: 0, ended: 0 }
     }
 

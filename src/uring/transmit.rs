@@ -1,12 +1,13 @@
-//! The ring's way of sending: a `sendmsg` for each slot.
+//! The ring's way of sending: a `sendmsg` for each slot, or a `send` where that does.
 
+use io_uring::squeue::Entry;
 use io_uring::{SubmissionQueue, Submitter, opcode, types};
 
 use super::ring::push;
 use super::token::Token;
 use crate::engine::message_of;
 use crate::handler::{Forward, ReplyPath, SocketId, Transmit, TransmitFull};
-use crate::net::slots::SendSlots;
+use crate::net::slots::{DatagramInSlot, SendSlots};
 use crate::telemetry::{Counters, DropReason};
 
 /// The ring's side of [`Transmit`], alive for one iteration.
@@ -14,17 +15,34 @@ pub(super) struct RingTransmit<'a, 'r> {
     pub(super) slots: &'a mut SendSlots,
     pub(super) submissions: &'a mut SubmissionQueue<'r>,
     pub(super) submitter: &'a Submitter<'r>,
+    /// Whether the kernel's `send` takes an address.
+    pub(super) send_to: bool,
     pub(super) counters: &'a Counters,
 }
 
 impl RingTransmit<'_, '_> {
-    fn submit(&mut self, socket: SocketId, slot: Option<u16>) -> Result<(), TransmitFull> {
-        let slot = slot.ok_or(TransmitFull)?;
+    /// The send of a slot's whole message.
+    fn message(&self, socket: SocketId, slot: u16) -> Entry {
         let file = types::Fixed(u32::from(socket.0));
-        let entry = opcode::SendMsg::new(file, self.slots.message(slot))
+        opcode::SendMsg::new(file, self.slots.message(slot))
             .flags(libc::MSG_DONTWAIT as u32)
             .build()
-            .user_data(Token::Send(slot).encode());
+    }
+
+    /// The send of a reply without control message. It spares the kernel the copies of a message
+    /// header and a vector.
+    fn datagram(&self, socket: SocketId, slot: u16) -> Entry {
+        let file = types::Fixed(u32::from(socket.0));
+        let DatagramInSlot { bytes, length, address, address_bytes } = self.slots.datagram(slot);
+        opcode::Send::new(file, bytes, length)
+            .flags(libc::MSG_DONTWAIT)
+            .dest_addr(address)
+            .dest_addr_len(address_bytes)
+            .build()
+    }
+
+    fn submit(&mut self, slot: u16, entry: Entry) -> Result<(), TransmitFull> {
+        let entry = entry.user_data(Token::Send(slot).encode());
         // SAFETY: the entry points into the slot and what it holds, which never move and stay
         // taken until the completion (or the leak that replaces an impossible drain).
         if unsafe { push(self.submissions, self.submitter, &entry) } {
@@ -42,15 +60,32 @@ impl Transmit for RingTransmit<'_, '_> {
         write: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), TransmitFull> {
         let slot = self.slots.fill_reply(path.to, path.from, write);
-        let submitted = self.submit(path.socket, slot);
+        let submitted = slot.ok_or(TransmitFull).and_then(|slot| {
+            let entry = if path.from.is_none() && self.send_to {
+                self.datagram(path.socket, slot)
+            } else {
+                self.message(path.socket, slot)
+            };
+            self.submit(slot, entry)
+        });
         if submitted.is_err() {
             self.counters.dropped(DropReason::SendSlotsFull);
         }
         submitted
     }
 
+    fn send_segments(
+        &mut self,
+        path: ReplyPath,
+        segment_bytes: u16,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), TransmitFull> {
+        let slot = self.slots.fill_segments(path.to, segment_bytes, write).ok_or(TransmitFull)?;
+        self.submit(slot, self.message(path.socket, slot))
+    }
+
     fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {
-        let slot = self.slots.fill_forward(&message_of(&forward));
-        self.submit(forward.socket, slot)
+        let slot = self.slots.fill_forward(&message_of(&forward)).ok_or(TransmitFull)?;
+        self.submit(slot, self.message(forward.socket, slot))
     }
 }

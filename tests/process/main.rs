@@ -3,7 +3,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod handover;
 mod logs;
 mod reload;
 mod shutdown;
 mod start;
+mod state;

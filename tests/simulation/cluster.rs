@@ -248,6 +248,15 @@ impl Transmit for Slots<'_> {
         self.recorded.reply(path, write)
     }
 
+    fn send_segments(
+        &mut self,
+        _: ReplyPath,
+        _: u16,
+        _: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), TransmitFull> {
+        panic!("a tracker sends no segments");
+    }
+
     fn forward(&mut self, _: Forward<'_>) -> Result<(), TransmitFull> {
         panic!("a tracker forwards nothing");
     }

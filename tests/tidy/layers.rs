@@ -25,7 +25,8 @@ fn is_within(path: &str, module: &str) -> bool {
 
 /// What each part of the tree must not know.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("src/tools/", &["uring", "epoll", "worker", "process", "app"]),
+    ("src/tools/", &["uring", "epoll", "process", "app"]),
+    ("src/tools/traffic/", &["engine", "worker"]),
     (
         "src/tracker/",
         &[
@@ -35,6 +36,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "net::socket",
             "worker",
             "control",
+            "state",
             "process",
             "app",
             "tools",
@@ -50,31 +52,45 @@ const LAYERS: &[(&str, &[&str])] = &[
             "net::socket",
             "worker",
             "control",
+            "state",
             "process",
             "app",
             "tools",
             "tracker",
         ],
     ),
+    (
+        "src/state/",
+        &["uring", "epoll", "engine", "worker", "control", "process", "app", "tools", "relay"],
+    ),
     // The engines stand side by side.
-    ("src/uring/", &["epoll", "worker", "control", "process", "app", "tools", "relay", "tracker"]),
-    ("src/epoll/", &["uring", "worker", "control", "process", "app", "tools", "relay", "tracker"]),
+    (
+        "src/uring/",
+        &["epoll", "worker", "control", "state", "process", "app", "tools", "relay", "tracker"],
+    ),
+    (
+        "src/epoll/",
+        &["uring", "worker", "control", "state", "process", "app", "tools", "relay", "tracker"],
+    ),
     (
         "src/engine/",
-        &["uring", "epoll", "worker", "control", "process", "app", "tools", "relay", "tracker"],
+        &[
+            "uring", "epoll", "worker", "control", "state", "process", "app", "tools", "relay",
+            "tracker",
+        ],
     ),
     (
         "src/handler.rs",
         &[
-            "uring", "epoll", "engine", "worker", "control", "process", "app", "tools", "relay",
-            "tracker",
+            "uring", "epoll", "engine", "worker", "control", "state", "process", "app", "tools",
+            "relay", "tracker",
         ],
     ),
     (
         "src/telemetry/",
         &[
-            "uring", "epoll", "engine", "handler", "worker", "control", "process", "app", "tools",
-            "relay", "tracker",
+            "uring", "epoll", "engine", "handler", "worker", "control", "state", "process", "app",
+            "tools", "relay", "tracker",
         ],
     ),
     (
@@ -87,6 +103,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "telemetry",
             "worker",
             "control",
+            "state",
             "process",
             "app",
             "tools",

@@ -82,7 +82,12 @@ fn workers(out: &mut Out<'_>, workers: &[WorkerStats]) -> fmt::Result {
         }
         Ok(())
     })?;
-    let gauges: [(&str, &str, fn(&WorkerStats) -> u64); 8] = [
+    worker_gauges(out, workers)?;
+    worker_histograms(out, workers)
+}
+
+fn worker_gauges(out: &mut Out<'_>, workers: &[WorkerStats]) -> fmt::Result {
+    let gauges: [Figure<WorkerStats>; 8] = [
         ("worker_healthy", "Whether the worker's loop ticks: 1 or 0.", |worker| {
             worker.healthy.into()
         }),
@@ -115,6 +120,10 @@ fn workers(out: &mut Out<'_>, workers: &[WorkerStats]) -> fmt::Result {
                 .try_for_each(|worker| metric.row(&[("worker", &worker.index)], value(worker)))
         })?;
     }
+    Ok(())
+}
+
+fn worker_histograms(out: &mut Out<'_>, workers: &[WorkerStats]) -> fmt::Result {
     let histogram = |metric: &mut Rows<'_>, part: fn(&WorkerStats) -> &Histogram, scale: f64| {
         workers.iter().try_for_each(|worker| {
             metric.histogram(&[("worker", &worker.index)], part(worker), scale)
@@ -164,7 +173,7 @@ fn relay(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
             (Flow { rule: &rule.name, direction: "out", endpoint: &output.to }, &output.flow)
         }));
     }
-    let counters: [(&str, &str, fn(&FlowStats) -> u64); 3] = [
+    let counters: [Figure<FlowStats>; 3] = [
         ("relay_packets", "Datagrams that a rule took, or an output sent.", |flow| flow.packets),
         ("relay_bytes", "Payload bytes of these datagrams.", |flow| flow.bytes),
         ("relay_sends", "Trips into the kernel that carried them.", |flow| flow.sends),
@@ -289,6 +298,9 @@ fn put(metric: &mut MetricEncoder<'_>, kind: MetricType, value: u64) -> fmt::Res
         _ => metric.encode_gauge(&value),
     }
 }
+
+/// A name, what it means, and where its value is.
+type Figure<T> = (&'static str, &'static str, fn(&T) -> u64);
 
 type Label<'a> = (&'a str, &'a dyn fmt::Display);
 

@@ -6,7 +6,8 @@ use hdrhistogram::Histogram;
 
 use super::payload::{Content, Stream, read};
 use super::sequence::{Arrival, Sequences};
-use super::summary::{Ended, FlowSummary, Latency, ReceiveSummary, rates};
+use super::summary::{Ended, FlowSummary, ReceiveSummary, rates};
+use crate::tools::figures::Latency;
 
 /// When a batch was received.
 #[derive(Clone, Copy, Debug)]

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 pub use args::{ReceiveArgs, SendArgs, Switch, TrafficCommand};
 pub use error::TrafficError;
-pub use summary::{Ended, FlowSummary, Latency, ReceiveSummary, SendSummary};
+pub use summary::{Ended, FlowSummary, ReceiveSummary, SendSummary};
 
 use self::watch::{Wording, watched};
 use crate::net::interface::Interface;

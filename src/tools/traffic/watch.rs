@@ -11,8 +11,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::error::TrafficError;
-use super::summary::{grouped, rates};
+use super::summary::rates;
 use crate::control::{Event, Signals};
+use crate::tools::figures::grouped;
 
 /// What the working thread tells and is told.
 #[derive(Debug, Default)]

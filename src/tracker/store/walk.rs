@@ -145,3 +145,127 @@ impl<F: Family> Torrents<F> {
 
 /// Places that one slice of a walk visits, as a rule: well under a millisecond of work.
 pub const WALK_VISITS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::net::{Ipv4Addr, SocketAddrV4};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::handler::Now;
+    use crate::tracker::request::Event;
+    use crate::tracker::store::{Announce, Ipv4, Ipv4Record};
+
+    const LIMITS: Limits =
+        Limits { torrents: usize::MAX, peers: usize::MAX, peers_per_torrent: usize::MAX };
+    const STABLE: u32 = 0x0a00_0000;
+    const FLEETING: u32 = 0x0b00_0000;
+
+    fn hash(torrent: u32) -> InfoHash {
+        let mut hash = InfoHash([7; 20]);
+        hash.0[..4].copy_from_slice(&torrent.to_be_bytes());
+        hash
+    }
+
+    fn announce(torrents: &mut Torrents<Ipv4>, torrent: u32, address: u32, event: Event) {
+        let request = Announce {
+            now: Now::from_unix(Duration::from_secs(1_700_000_000)),
+            info_hash: &hash(torrent),
+            peer: SocketAddrV4::new(Ipv4Addr::from_bits(address), 1),
+            seeder: address.is_multiple_of(3),
+            event,
+            numwant: 0,
+        };
+        torrents.announce(&request, &LIMITS, &mut Rng::with_seed(address.into()), &mut []);
+    }
+
+    fn wire(record: &Ipv4Record) -> u32 {
+        let mut wire = [0; 6];
+        record.write(&mut wire);
+        u32::from_be_bytes([wire[0], wire[1], wire[2], wire[3]])
+    }
+
+    /// Torrents of 1 to 60 stable peers, and one of 30,000.
+    fn fill(torrents: &mut Torrents<Ipv4>) -> BTreeSet<(InfoHash, u32)> {
+        let mut stable = BTreeSet::new();
+        for torrent in 0..=600 {
+            let peers = if torrent == 300 { 30_000 } else { 1 + torrent % 60 };
+            for peer in STABLE..STABLE + peers {
+                announce(torrents, torrent, peer, Event::None);
+                stable.insert((hash(torrent), peer));
+            }
+        }
+        stable
+    }
+
+    #[test]
+    fn what_stays_is_seen_whatever_comes_and_goes_meanwhile() {
+        let mut torrents = Torrents::<Ipv4>::new([1, 2]);
+        let stable = fill(&mut torrents);
+        let mut rng = Rng::with_seed(5);
+        let (mut walk, mut seen, mut counted) = (Walk::default(), BTreeSet::new(), 0);
+        loop {
+            let begun = &mut counted;
+            let finished = torrents.walk(&mut walk, 1 + rng.usize(..200), |piece| {
+                *begun += u32::from(!piece.continues);
+                seen.extend(piece.peers().map(|peer| (*piece.info_hash, wire(peer))));
+            });
+            if finished {
+                break;
+            }
+            for _ in 0..rng.u32(..200) {
+                // Some torrents come into being and vanish, some grow and shrink.
+                let torrent = rng.u32(200..800);
+                let event = if rng.bool() { Event::None } else { Event::Stopped };
+                announce(&mut torrents, torrent, FLEETING + rng.u32(..40), event);
+            }
+        }
+        assert!(seen.is_superset(&stable));
+        assert!(counted >= 601);
+    }
+
+    #[test]
+    fn slices_are_bounded() {
+        let mut torrents = Torrents::<Ipv4>::new([1, 2]);
+        let stable = fill(&mut torrents);
+        let (mut walk, mut peers) = (Walk::default(), 0);
+        loop {
+            let mut slots = 0;
+            let finished = torrents.walk(&mut walk, 100, |piece| {
+                slots += piece.slots.len();
+                peers += piece.peers().count();
+            });
+            assert!(slots < 30_000, "{slots} slots");
+            if finished {
+                break;
+            }
+        }
+        assert_eq!(peers, stable.len());
+        let mut counts = 0;
+        while !torrents.walk_counts(&mut walk, 100, |_, found| {
+            counts += found.seeders + found.leechers;
+        }) {}
+        assert_eq!(counts as usize, stable.len());
+    }
+
+    #[test]
+    fn what_was_walked_over_is_put_back() {
+        let mut torrents = Torrents::<Ipv4>::new([1, 2]);
+        let stable = fill(&mut torrents);
+        let mut back = Torrents::<Ipv4>::new([3, 4]);
+        let mut rng = Rng::with_seed(6);
+        let mut walk = Walk::default();
+        while !torrents.walk(&mut walk, WALK_VISITS, |piece| {
+            let peers = piece.peers().copied();
+            let restored = back.restore(piece.info_hash, 9, peers, &LIMITS, &mut rng);
+            assert_eq!(restored.refused, 0);
+        }) {}
+        assert_eq!((back.torrents(), back.peers()), (601, stable.len()));
+        for torrent in 0..=600 {
+            let expected = torrents.scrape(&hash(torrent));
+            let expected = expected.map(|counts| ScrapeCounts { completed: 9, ..counts });
+            assert_eq!(back.scrape(&hash(torrent)), expected);
+        }
+    }
+}

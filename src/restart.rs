@@ -1,0 +1,86 @@
+//! From settings to what a restart needs: the state directory, the key, the sockets of the process
+//! before this one, and what is kept for the next.
+
+use std::os::fd::OwnedFd;
+
+use tracing::warn;
+
+use crate::config::{Settings, TrackerConfig};
+use crate::process::ProcessError;
+use crate::state::handover::{Offer, take_over};
+use crate::state::keeper::Keeps;
+use crate::state::{StateDirectory, StateError};
+use crate::tracker::connection_key::{key_from_file, random_key};
+
+/// Opens the state directory, and takes over the sockets of the process that has it, if there is
+/// one and it is to be done. Without a tracker there is no state.
+pub(crate) fn open_state(
+    settings: &Settings,
+    workers: usize,
+) -> Result<(Option<StateDirectory>, Option<Vec<OwnedFd>>), StateError> {
+    let directory = settings.state.directory.as_deref();
+    let (Some(path), Some(tracker)) = (directory, &settings.tracker) else {
+        return Ok((None, None));
+    };
+    match StateDirectory::open(path) {
+        Err(StateError::InUse { .. }) if settings.state.takeover => {}
+        opened => return Ok((Some(opened?), None)),
+    }
+    match take_over(&StateDirectory::handover(path), &serves(tracker, workers)) {
+        // The other process has ended, or it is none that hands over: then it is still in use.
+        Ok(sockets) => Ok((Some(StateDirectory::open(path)?), sockets)),
+        Err(source) => {
+            let path = path.to_owned();
+            Err(StateError::Io { path, verb: "taken over from the process that has it", source })
+        }
+    }
+}
+
+/// Waits for a process to take over, where that is to be possible.
+pub(crate) fn offer(
+    settings: &Settings,
+    workers: usize,
+    state: Option<&StateDirectory>,
+) -> Result<Option<Offer>, ProcessError> {
+    let (Some(state), Some(tracker), true) = (state, &settings.tracker, settings.state.takeover)
+    else {
+        return Ok(None);
+    };
+    let path = StateDirectory::handover(state.path());
+    Offer::start(path, serves(tracker, workers)).map(Some).map_err(ProcessError::Handover)
+}
+
+/// What two processes must have in common for one to take the other's sockets.
+fn serves(tracker: &TrackerConfig, workers: usize) -> String {
+    let listen: Vec<String> = tracker.listen.iter().map(ToString::to_string).collect();
+    format!("workers {workers}\nlisten {}\n", listen.join(" "))
+}
+
+/// What is saved and exported, and where.
+pub(crate) fn keeps(settings: &Settings, state: Option<&StateDirectory>) -> Keeps {
+    let swarms = state.filter(|_| settings.state.swarms).map(StateDirectory::swarms);
+    let export = settings.export.file.clone().filter(|_| settings.tracker.is_some());
+    let (save_interval, export_interval) = (settings.state.save_interval, settings.export.interval);
+    Keeps { swarms, save_interval, export, export_interval }
+}
+
+/// The key of connection IDs: from the file that is named, from the state directory, or random.
+pub(crate) fn connection_key(
+    tracker: &TrackerConfig,
+    state: Option<&StateDirectory>,
+) -> Result<[u8; 16], ProcessError> {
+    let Some(file) = &tracker.connection_key_file else {
+        return match state {
+            Some(state) => Ok(state.connection_key()?),
+            None => Ok(random_key()?),
+        };
+    };
+    let key = key_from_file(file)?;
+    if key.too_open {
+        warn!(
+            "{} can be read by others; whoever has it can forge connection IDs (chmod 600)",
+            file.display()
+        );
+    }
+    Ok(key.key)
+}
