@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::{CoreError, Settings};
+use crate::control::notify::ServiceManager;
 use crate::control::relay::{RelayControl, RelayReporter};
 use crate::control::report::Report;
 use crate::control::{Event, Signals};
@@ -73,9 +74,11 @@ pub fn run(mut settings: Settings, log: &LogControl) -> Result<(), RunError> {
         warn!("{} workers share {} cores", cores.len(), usable.len());
     }
     let started = Instant::now();
-    let mut process = Process::start(&settings, &cores)?;
+    let mut process = Process::start_confined(&settings, &cores)?;
     log_serving(&settings, &process, cores.len());
-    watch(&mut settings, &mut process, &mut signals, log)?;
+    let manager = ServiceManager::ready();
+    watch(&mut settings, &mut process, &mut signals, log, manager)?;
+    ServiceManager::stopping();
     info!("stopping; a second signal stops at once");
     signals.release().map_err(RunError::Signals)?;
     process.stop();
@@ -118,17 +121,19 @@ fn watch(
     process: &mut Process,
     signals: &mut Signals,
     log: &LogControl,
+    mut manager: ServiceManager,
 ) -> Result<(), RunError> {
     let mut reporter = Reporter::default();
     loop {
         let due = settings.report_interval.map(|interval| interval.saturating_sub(reporter.age()));
         let retry = process.relay().map(|_| RELAY_RETRY_INTERVAL);
-        let wait = due.into_iter().chain(retry).min();
+        let wait = due.into_iter().chain(retry).chain(manager.due()).min();
         let links = process.relay().map(AsFd::as_fd);
         let event = signals.wait(wait, links).map_err(RunError::Signals)?;
         let followed = match event {
             Event::Stop => return Ok(()),
             Event::Reload => {
+                let _told = ServiceManager::reloading();
                 reload(settings, process, log);
                 Ok(())
             }
@@ -138,6 +143,13 @@ fn watch(
         if let Err(error) = followed {
             error!("the relay could not follow a change: {error}");
         }
+        if let Some(how) = process.relay_mut().and_then(RelayControl::broker_ended) {
+            error!(
+                "the socket broker ended ({how}): rules that are open go on, but interfaces that \
+                 come back and new rules get no sockets before a restart of ringtide"
+            );
+        }
+        manager.watch(process.heartbeats());
         if settings.report_interval.is_some_and(|interval| reporter.age() >= interval) {
             reporter.report(settings, process);
         }

@@ -5,9 +5,11 @@
 //! handlers such as the tracker are plain functions of bytes and time that never see the engine.
 
 pub mod app;
+pub mod broker;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod confinement;
 pub mod control;
 pub mod engine;
 #[allow(unsafe_code)]
@@ -18,6 +20,7 @@ pub mod jobs;
 pub mod logging;
 #[allow(unsafe_code)]
 pub mod net;
+pub mod privileges;
 pub mod process;
 pub mod relay;
 mod reload;

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
+use crate::broker::{Broker, BrokerError, Opener};
 use crate::clock::Clock;
 use crate::config::{AccessConfig, Settings, TrackerConfig};
+use crate::confinement;
 use crate::control::relay::{RelayControl, RelayError, RelayWorker};
 use crate::control::report::Holdings;
 use crate::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
@@ -16,6 +18,7 @@ use crate::jobs::Jobs;
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::socket::{BindError, BoundSocket, SocketGroup, SocketOptions, bind_group};
 use crate::net::steering::{SteeringConstants, SteeringProgram};
+use crate::privileges::{Confinement, PrivilegeError};
 use crate::relay::RelaySettings;
 use crate::relay::handler::Relay;
 use crate::relay::table::SharedTable;
@@ -52,6 +55,12 @@ pub enum ProcessError {
     /// No eventfd for a worker.
     #[error("cannot prepare a worker's wake-up")]
     Control(#[source] io::Error),
+    /// The socket broker cannot start.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// Privileges cannot be given up.
+    #[error("cannot give up privileges")]
+    Privileges(#[from] PrivilegeError),
     /// The relay cannot start.
     #[error("cannot start the relay")]
     Relay(#[from] RelayError),
@@ -69,12 +78,35 @@ pub struct Process {
     addresses: Vec<SocketAddr>,
     steered: bool,
     engine: Engine,
+    confinement: Confinement,
+    controls: Vec<Arc<WorkerControl>>,
 }
 
 impl Process {
     /// Binds, loads and starts everything: one worker for each entry of `cores`. When it returns,
     /// requests are answered.
     pub fn start(settings: &Settings, cores: &[usize]) -> Result<Self, ProcessError> {
+        Self::open(settings, cores, Opener::default(), |_| Ok(Confinement::of_this_thread()))
+    }
+
+    /// As [`Self::start`], and gives up what the settings say once everything is open. To be
+    /// called while there is no other thread.
+    ///
+    /// # Errors
+    /// As for [`Self::start`], and when privileges cannot be given up.
+    pub fn start_confined(settings: &Settings, cores: &[usize]) -> Result<Self, ProcessError> {
+        let opener = confinement::opener(settings)?;
+        Self::open(settings, cores, opener, |broker| confinement::give_up(settings, broker))
+    }
+
+    /// Opens everything, calls `give_up` with the broker's process ID, and starts the workers.
+    fn open(
+        settings: &Settings,
+        cores: &[usize],
+        opener: Opener,
+        give_up: impl FnOnce(Option<u32>) -> Result<Confinement, PrivilegeError>,
+    ) -> Result<Self, ProcessError> {
+        let broker = opener.broker().map(Broker::pid);
         // Without a tracker there is nothing to listen on.
         let none = || TrackerConfig { listen: Vec::new(), ..TrackerConfig::default() };
         let tracker = &settings.tracker.clone().unwrap_or_else(none);
@@ -97,7 +129,8 @@ impl Process {
         let engine = choose_engine(settings.engine, sizes);
         let plans = plan_workers(settings, engine, sizes, cores.iter().zip(hands))?;
         let tables: Vec<Arc<SharedTable>> = plans.iter().map(|_| Arc::default()).collect();
-        let relay = settings.relay.as_ref().map(|relay| start_relay(relay, &plans, &tables));
+        let relay =
+            settings.relay.as_ref().map(|relay| start_relay(relay, &plans, &tables, opener));
         let relay = relay.transpose()?;
         let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
         let make_jobs = {
@@ -114,8 +147,22 @@ impl Process {
                 relay: Relay::new(Arc::clone(&tables[worker])),
             }
         };
+        let controls = plans.iter().map(|plan| Arc::clone(&plan.control)).collect();
+        let confinement = give_up(broker)?;
         let workers = Some(Workers::start(plans, Clock::start(), make_jobs)?);
-        Ok(Self { workers, counters, sockets, shards, policy, relay, addresses, steered, engine })
+        Ok(Self {
+            workers,
+            counters,
+            sockets,
+            shards,
+            policy,
+            relay,
+            addresses,
+            steered,
+            engine,
+            confinement,
+            controls,
+        })
     }
 
     /// The bound addresses, with the ports that were chosen where 0 was asked for.
@@ -131,6 +178,16 @@ impl Process {
     /// What drives the workers' loops.
     pub fn engine(&self) -> Engine {
         self.engine
+    }
+
+    /// When each worker's loop last ticked, in seconds since the Unix epoch.
+    pub fn heartbeats(&self) -> impl Iterator<Item = u64> {
+        self.controls.iter().map(|control| control.heartbeat_s())
+    }
+
+    /// What was given up at the start.
+    pub fn confinement(&self) -> &Confinement {
+        &self.confinement
     }
 
     /// What all workers counted so far.
@@ -246,6 +303,7 @@ fn start_relay(
     settings: &RelaySettings,
     plans: &[WorkerPlan],
     tables: &[Arc<SharedTable>],
+    opener: Opener,
 ) -> Result<RelayControl, RelayError> {
     let workers = plans.iter().zip(tables).map(|(plan, shared)| RelayWorker {
         sockets: Arc::clone(&plan.table),
@@ -253,7 +311,7 @@ fn start_relay(
         shared: Arc::clone(shared),
         counters: Arc::clone(&plan.counters),
     });
-    RelayControl::new(settings.clone(), workers.collect())
+    RelayControl::new(settings.clone(), workers.collect(), opener)
 }
 
 /// Pools for both jobs.

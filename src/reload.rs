@@ -79,6 +79,7 @@ fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
         ("cores", settings.cores != wanted.cores),
         ("shutdown_timeout", settings.shutdown_timeout != wanted.shutdown_timeout),
         ("log.format", settings.log.format != wanted.log.format),
+        ("[privileges]", settings.privileges != wanted.privileges),
     ];
     match (&settings.tracker, &wanted.tracker) {
         (Some(now), Some(then)) => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::checks::{ACCESS_FILE_UNUSED, AccessError, access_config, check_cores, warnings};
 use super::limit::{self, Bytes, Seconds};
 use super::listen::{check_listen, parse_listen};
+use super::privileges::read_privileges;
 #[cfg(test)]
 use super::reader::Known;
 use super::reader::Reader;
@@ -65,6 +66,7 @@ fn read_settings(file: &mut Reader<'_>) -> Settings {
     let mut settings = Settings::default();
     read_process(file, &mut settings);
     read_log(file, &mut settings);
+    settings.privileges = read_privileges(file);
     // All keys are read whether their section is there or not, so that all are known.
     let (tracker, access_file_unused) = read_tracker(file);
     let (relay, relay_warnings) = read_relay(file);

@@ -4,6 +4,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod logs;
+mod notify;
+mod privileges;
 mod reload;
 mod shutdown;
 mod start;

@@ -57,6 +57,20 @@ const LAYERS: &[(&str, &[&str])] = &[
             "tracker",
         ],
     ),
+    (
+        "src/privileges/",
+        &[
+            "uring", "epoll", "engine", "handler", "net", "worker", "config", "broker", "control",
+            "process", "app", "tools", "relay", "tracker",
+        ],
+    ),
+    (
+        "src/broker/",
+        &[
+            "uring", "epoll", "engine", "worker", "control", "process", "app", "tools", "relay",
+            "tracker",
+        ],
+    ),
     // The engines stand side by side.
     ("src/uring/", &["epoll", "worker", "control", "process", "app", "tools", "relay", "tracker"]),
     ("src/epoll/", &["uring", "worker", "control", "process", "app", "tools", "relay", "tracker"]),
