@@ -21,6 +21,7 @@ main() {
     step "tests" cargo test --locked
     step "tests on epoll" test_on_epoll
     step "release build, through run.sh" check_run
+    step "systemd units and Debian package" check_packaging
     step "benchmarks compile" cargo bench --locked --no-run --bench '*'
     step=""
 }
@@ -56,6 +57,10 @@ warn() {
 provide_packages() {
     local missing=()
     command -v ip >/dev/null || missing+=(iproute2)
+    command -v systemd-analyze >/dev/null || missing+=(systemd)
+    command -v adduser >/dev/null || missing+=(adduser)
+    # cargo-deb finds the libraries that a program needs with it.
+    command -v dpkg-shlibdeps >/dev/null || missing+=(dpkg-dev)
     command -v shellcheck >/dev/null || missing+=(shellcheck)
     command -v aria2c >/dev/null || missing+=(aria2)
     command -v transmission-cli >/dev/null || missing+=(transmission-cli)
@@ -101,6 +106,15 @@ test_on_epoll() {
 # From another directory, as a user may call it.
 check_run() {
     (cd / && "$root/scripts/run.sh" --help >/dev/null)
+}
+
+# Of the release build that was just made.
+check_packaging() {
+    if ((EUID != 0)); then
+        warn "Not root: the Debian package is not installed and run."
+        return
+    fi
+    RINGTIDE_BINARY=$root/target/release/ringtide "$root/scripts/test_packaging.sh"
 }
 
 warnings=()

@@ -10,7 +10,8 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::{CoreError, Settings};
-use crate::control::http::{Api, Server, ServerError};
+use crate::control::http::{Api, Listeners, Server, ServerError};
+use crate::control::notify::ServiceManager;
 use crate::control::relay::{RelayControl, RelayReporter};
 use crate::control::report::Report;
 use crate::control::{Errands, Event, Operate, Signals, errands};
@@ -31,7 +32,7 @@ pub enum RunError {
     /// Something that the process is made of could not be had.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// The control socket or the address for metrics cannot be had.
+    /// The control thread cannot be started.
     #[error("cannot be controlled")]
     Server(#[from] ServerError),
     /// No eventfd for what others ask.
@@ -58,7 +59,7 @@ impl Remedy for RunError {
     fn remedy(&self) -> Option<String> {
         match self {
             Self::Cores(error) => error.remedy(),
-            Self::Server(error) => error.remedy(),
+            Self::Server(error) | Self::Process(ProcessError::Server(error)) => error.remedy(),
             Self::Process(ProcessError::Start(StartError::Ring(_))) => {
                 Some("or go without io_uring: engine = \"auto\" or \"epoll\" (--engine)".to_owned())
             }
@@ -87,12 +88,19 @@ pub fn run(settings: Settings, log: LogControl) -> Result<(), RunError> {
         warn!("{} workers share {} cores", cores.len(), usable.len());
     }
     let started = Instant::now();
-    let process = Process::start(&settings, &cores)?;
+    let mut listeners = None;
+    let process = Process::start_confined(&settings, &cores, |user| {
+        listeners = Listeners::open(&settings, user.owner())?;
+        Ok(())
+    })?;
     let (desk, errands) = errands().map_err(RunError::Control)?;
-    let server = Server::start(&settings, Api::new(process.view(), desk))?;
+    let api = Api::new(process.view(), desk);
+    let server = listeners.map(|listeners| Server::start(listeners, api)).transpose()?;
     log_serving(&settings, &process, cores.len());
+    let manager = ServiceManager::ready();
     let mut running = Running::new(settings, process, log);
-    watch(&mut running, &mut signals, &errands)?;
+    watch(&mut running, &mut signals, &errands, manager)?;
+    ServiceManager::stopping();
     running.process.view().draining.store(true, Ordering::Relaxed);
     info!("stopping; a second signal stops at once");
     signals.release().map_err(RunError::Signals)?;
@@ -123,19 +131,26 @@ fn log_serving(settings: &Settings, process: &Process, workers: usize) {
 }
 
 /// Reports, reloads, follows interfaces and does errands until it is time to stop.
-fn watch(running: &mut Running, signals: &mut Signals, errands: &Errands) -> Result<(), RunError> {
+fn watch(
+    running: &mut Running,
+    signals: &mut Signals,
+    errands: &Errands,
+    mut manager: ServiceManager,
+) -> Result<(), RunError> {
     let mut reporter = Reporter::default();
     loop {
         let interval = running.settings.report_interval;
         let due = interval.map(|interval| interval.saturating_sub(reporter.age()));
         let retry = running.process.relay().map(|_| RELAY_RETRY_INTERVAL);
-        let wait = due.into_iter().chain(retry).chain(running.stops_in()).min();
+        let dues = [due, retry, running.stops_in(), manager.due()];
+        let wait = dues.into_iter().flatten().min();
         let mut others = vec![errands.as_fd()];
         others.extend(running.process.relay().map(AsFd::as_fd));
         let event = signals.wait(wait, &others).map_err(RunError::Signals)?;
         let followed = match event {
             Event::Stop => return Ok(()),
             Event::Reload => {
+                let _told = ServiceManager::reloading();
                 // What is wrong has been logged.
                 let _ = running.reload();
                 Ok(())
@@ -154,7 +169,14 @@ fn watch(running: &mut Running, signals: &mut Signals, errands: &Errands) -> Res
         if running.stops_in().is_some_and(|wait| wait.is_zero()) {
             return Ok(());
         }
+        if let Some(how) = running.process.relay_mut().and_then(RelayControl::broker_ended) {
+            error!(
+                "the socket broker ended ({how}): rules that are open go on, but interfaces that \
+                 come back and new rules get no sockets before a restart of ringtide"
+            );
+        }
         let Running { settings, process, .. } = &*running;
+        manager.watch(process.heartbeats());
         if settings.report_interval.is_some_and(|interval| reporter.age() >= interval) {
             reporter.report(settings, process);
         }

@@ -6,9 +6,11 @@
 
 pub mod app;
 pub mod aside;
+pub mod broker;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod confinement;
 pub mod control;
 pub mod ctl;
 pub mod engine;
@@ -17,9 +19,11 @@ pub mod epoll;
 pub mod error;
 pub mod handler;
 pub mod jobs;
+mod listening;
 pub mod logging;
 #[allow(unsafe_code)]
 pub mod net;
+pub mod privileges;
 pub mod process;
 pub mod relay;
 mod reload;

@@ -2,25 +2,24 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use tracing::warn;
-
+use crate::broker::{Broker, BrokerError, Opener};
 use crate::clock::Clock;
 use crate::config::{AccessConfig, Settings, TrackerConfig};
+use crate::confinement;
+use crate::control::http::ServerError;
 use crate::control::relay::{RelayControl, RelayError, RelayWorker};
 use crate::control::report::Holdings;
 use crate::control::view::{TrackerView, View, WorkerView};
 use crate::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
 use crate::jobs::Jobs;
+use crate::listening::{adopt, bind, deal, warn_of_small_buffers};
 use crate::net::lent::{Lend, SocketTable};
-use crate::net::socket::{
-    BindError, BoundSocket, SocketGroup, SocketOptions, adopt_group, bind_group,
-};
-use crate::net::steering::{SteeringConstants, SteeringProgram};
+use crate::net::socket::{BindError, BoundSocket, SocketGroup};
+use crate::privileges::{Confinement, FutureUser, PrivilegeError};
 use crate::relay::RelaySettings;
 use crate::relay::handler::Relay;
 use crate::relay::table::SharedTable;
@@ -71,6 +70,15 @@ pub enum ProcessError {
     /// No eventfd for a worker.
     #[error("cannot prepare a worker's wake-up")]
     Control(#[source] io::Error),
+    /// The socket broker cannot start.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// Privileges cannot be given up.
+    #[error("cannot give up privileges")]
+    Privileges(#[from] PrivilegeError),
+    /// The control socket or the address for metrics cannot be had.
+    #[error("cannot be controlled")]
+    Server(#[from] ServerError),
     /// The relay cannot start.
     #[error("cannot start the relay")]
     Relay(#[from] RelayError),
@@ -86,6 +94,7 @@ pub struct Process {
     /// `None` once stopped.
     keeper: Option<Keeper>,
     engine: Engine,
+    confinement: Confinement,
     /// `None` once stopped, and where nobody can take over.
     offer: Option<Offer>,
     /// Locked until everything is saved.
@@ -98,6 +107,38 @@ impl Process {
     /// Binds, loads and starts everything: one worker for each entry of `cores`. When it returns,
     /// requests are answered.
     pub fn start(settings: &Settings, cores: &[usize]) -> Result<Self, ProcessError> {
+        let confined = |_| Ok(Confinement::of_this_thread());
+        Self::open(settings, cores, Opener::default(), &FutureUser::default(), confined)
+    }
+
+    /// As [`Self::start`], and gives up what the settings say once everything is open. To be
+    /// called while there is no other thread. `open_more` opens what is to be open before that.
+    ///
+    /// # Errors
+    /// As for [`Self::start`], when `open_more` fails, and when privileges cannot be given up.
+    pub fn start_confined(
+        settings: &Settings,
+        cores: &[usize],
+        open_more: impl FnOnce(&FutureUser) -> Result<(), ServerError>,
+    ) -> Result<Self, ProcessError> {
+        let user = FutureUser::find(&settings.privileges)?;
+        let opener = confinement::opener(settings)?;
+        Self::open(settings, cores, opener, &user, |broker| {
+            open_more(&user)?;
+            Ok(confinement::give_up(settings, broker, &user)?)
+        })
+    }
+
+    /// Opens everything, calls `give_up` with the broker's process ID, and starts the workers.
+    /// What is kept between runs is opened as `user`.
+    fn open(
+        settings: &Settings,
+        cores: &[usize],
+        opener: Opener,
+        user: &FutureUser,
+        give_up: impl FnOnce(Option<u32>) -> Result<Confinement, ProcessError>,
+    ) -> Result<Self, ProcessError> {
+        let broker = opener.broker().map(Broker::pid);
         // Without a tracker there is nothing to listen on.
         let none = || TrackerConfig { listen: Vec::new(), ..TrackerConfig::default() };
         let tracker = &settings.tracker.clone().unwrap_or_else(none);
@@ -105,8 +146,8 @@ impl Process {
             settings: tracker.settings.clone(),
             access: load_access(tracker.access.as_ref())?,
         };
-        let (state, inherited) = open_state(settings, cores.len())?;
-        let key = connection_key(tracker, state.as_ref())?;
+        let (state, inherited) = open_state(settings, cores.len(), user)?;
+        let key = connection_key(tracker, state.as_ref(), user)?;
         let ids = ConnectionIds::new(key, tracker.settings.connection_lifetime_s);
         let secrets = Secrets::random().map_err(ProcessError::Secrets)?;
         let shards = Arc::new(Shards::new(cores.len(), &secrets));
@@ -118,7 +159,8 @@ impl Process {
         let clock = Clock::start();
         let keeps = keeps(settings, state.as_ref());
         if let Some(path) = &keeps.swarms {
-            load_or_set_aside(path, &shards, &tracker.settings, clock.now());
+            let load = || load_or_set_aside(path, &shards, &tracker.settings, clock.now());
+            user.act(load)?;
         }
         warn_of_small_buffers(&groups, tracker);
         let policy = SharedPolicy::new(policy);
@@ -129,7 +171,8 @@ impl Process {
         let engine = choose_engine(settings.engine, sizes);
         let plans = plan_workers(settings, engine, sizes, cores.iter().zip(hands))?;
         let tables: Vec<Arc<SharedTable>> = plans.iter().map(|_| Arc::default()).collect();
-        let relay = settings.relay.as_ref().map(|relay| start_relay(relay, &plans, &tables));
+        let relay =
+            settings.relay.as_ref().map(|relay| start_relay(relay, &plans, &tables, opener));
         let relay = relay.transpose()?;
         let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
         let view = View {
@@ -155,6 +198,8 @@ impl Process {
                 relay: Relay::new(Arc::clone(&tables[worker])),
             }
         };
+        let confinement = give_up(broker)?;
+        // From here on threads may start: they inherit what was given up.
         let offer = offer(settings, cores.len(), state.as_ref())?;
         let workers = Some(Workers::start(plans, clock, make_jobs)?);
         let keeper = Keeper::start(keeps, Arc::clone(&view.shards), clock);
@@ -166,6 +211,7 @@ impl Process {
             relay,
             keeper,
             engine,
+            confinement,
             offer,
             _state: state,
             handed_over: None,
@@ -190,6 +236,16 @@ impl Process {
     /// What drives the workers' loops.
     pub fn engine(&self) -> Engine {
         self.engine
+    }
+
+    /// When each worker's loop last ticked, in seconds since the Unix epoch.
+    pub fn heartbeats(&self) -> impl Iterator<Item = u64> {
+        self.view.workers.iter().map(|worker| worker.control.heartbeat_s())
+    }
+
+    /// What was given up at the start.
+    pub fn confinement(&self) -> &Confinement {
+        &self.confinement
     }
 
     /// What all workers counted so far.
@@ -309,70 +365,11 @@ fn steering_state(tracker: &TrackerConfig, workers: usize, steered: bool) -> &'s
     }
 }
 
-/// Makes groups of another process's sockets: all of one worker, then all of the next.
-fn adopt(
-    tracker: &TrackerConfig,
-    shards: &Shards,
-    sockets: Vec<OwnedFd>,
-) -> Result<Vec<SocketGroup>, BindError> {
-    let (options, program) = socket_setup(tracker, shards);
-    // The other one may have gone without IPv6.
-    let groups = sockets.len() / shards.len();
-    let mut dealt: Vec<Vec<OwnedFd>> = (0..groups).map(|_| Vec::new()).collect();
-    for (index, socket) in sockets.into_iter().enumerate().take(groups * shards.len()) {
-        dealt[index % groups].push(socket);
-    }
-    let adopt_one = |(address, sockets): (&SocketAddr, Vec<OwnedFd>)| {
-        adopt_group(*address, sockets, options, program.as_ref())
-    };
-    tracker.listen.iter().zip(dealt).map(adopt_one).collect()
-}
-
-fn socket_setup(
-    tracker: &TrackerConfig,
-    shards: &Shards,
-) -> (SocketOptions, Option<SteeringProgram>) {
-    let options = SocketOptions {
-        receive_buffer_bytes: tracker.receive_buffer_bytes,
-        send_buffer_bytes: tracker.send_buffer_bytes,
-    };
-    let steering = shards.steering();
-    let constants =
-        SteeringConstants { addend: steering.addend(), multipliers: steering.multipliers() };
-    let program = SteeringProgram::new(constants, shards.len() as u32);
-    (options, tracker.steering.then_some(program))
-}
-
-fn bind(tracker: &TrackerConfig, shards: &Shards) -> Result<Vec<SocketGroup>, BindError> {
-    let (options, program) = socket_setup(tracker, shards);
-    // Nobody asked for IPv6 by name where the addresses are the default ones.
-    let optional = tracker.listen == TrackerConfig::default().listen;
-    let mut groups = Vec::with_capacity(tracker.listen.len());
-    for address in &tracker.listen {
-        match bind_group(*address, shards.len(), options, program.as_ref()) {
-            Ok(group) => groups.push(group),
-            Err(error @ BindError::NoIpv6 { .. }) if optional && !groups.is_empty() => {
-                warn!("serving IPv4 only: {error}");
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(groups)
-}
-
-/// Deals each group's sockets out: one to each worker, in order.
-fn deal(groups: Vec<SocketGroup>, workers: usize) -> Vec<Vec<Arc<BoundSocket>>> {
-    let mut hands: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
-    for group in groups {
-        hands.iter_mut().zip(group.sockets).for_each(|(hand, socket)| hand.push(Arc::new(socket)));
-    }
-    hands
-}
-
 fn start_relay(
     settings: &RelaySettings,
     plans: &[WorkerPlan],
     tables: &[Arc<SharedTable>],
+    opener: Opener,
 ) -> Result<RelayControl, RelayError> {
     let workers = plans.iter().zip(tables).map(|(plan, shared)| RelayWorker {
         sockets: Arc::clone(&plan.table),
@@ -380,7 +377,7 @@ fn start_relay(
         shared: Arc::clone(shared),
         counters: Arc::clone(&plan.counters),
     });
-    RelayControl::new(settings.clone(), workers.collect())
+    RelayControl::new(settings.clone(), workers.collect(), opener)
 }
 
 /// Pools for both jobs.
@@ -421,30 +418,4 @@ fn plan_workers<'a>(
         })
     };
     workers.enumerate().map(plan).collect()
-}
-
-/// One warning for each kind of buffer, with the sysctl that allows more.
-fn warn_of_small_buffers(groups: &[SocketGroup], tracker: &TrackerConfig) {
-    let least = |short: fn(&SocketGroup) -> Option<usize>| groups.iter().filter_map(short).min();
-    for (kind, granted, wanted, sysctl) in [
-        (
-            "receive",
-            least(|group| group.receive_buffer_short),
-            tracker.receive_buffer_bytes,
-            "net.core.rmem_max",
-        ),
-        (
-            "send",
-            least(|group| group.send_buffer_short),
-            tracker.send_buffer_bytes,
-            "net.core.wmem_max",
-        ),
-    ] {
-        if let Some(granted) = granted {
-            warn!(
-                "the kernel grants {kind} buffers of {granted} bytes instead of {wanted}; \
-                 bursts may be lost; allow more with `sysctl -w {sysctl}={wanted}`"
-            );
-        }
-    }
 }

@@ -172,6 +172,7 @@ fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
         ("http.listen", settings.http != wanted.http),
         ("[state]", settings.state != wanted.state),
         ("[export]", settings.export != wanted.export),
+        ("[privileges]", settings.privileges != wanted.privileges),
     ];
     match (&settings.tracker, &wanted.tracker) {
         (Some(now), Some(then)) => changes.extend(fixed_tracker_changes(now, then)),

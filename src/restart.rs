@@ -2,10 +2,12 @@
 //! before this one, and what is kept for the next.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use tracing::warn;
 
 use crate::config::{Settings, TrackerConfig};
+use crate::privileges::FutureUser;
 use crate::process::ProcessError;
 use crate::state::handover::{Offer, take_over};
 use crate::state::keeper::Keeps;
@@ -17,16 +19,29 @@ use crate::tracker::connection_key::{key_from_file, random_key};
 pub(crate) fn open_state(
     settings: &Settings,
     workers: usize,
-) -> Result<(Option<StateDirectory>, Option<Vec<OwnedFd>>), StateError> {
+    user: &FutureUser,
+) -> Result<(Option<StateDirectory>, Option<Vec<OwnedFd>>), ProcessError> {
     let directory = settings.state.directory.as_deref();
     let (Some(path), Some(tracker)) = (directory, &settings.tracker) else {
         return Ok((None, None));
     };
+    if let Some(owner) = user.owner() {
+        StateDirectory::hand_over(path, owner)?;
+    }
+    let open = || open_or_take_over(settings, path, &serves(tracker, workers));
+    Ok(user.act(open)??)
+}
+
+fn open_or_take_over(
+    settings: &Settings,
+    path: &Path,
+    serves: &str,
+) -> Result<(Option<StateDirectory>, Option<Vec<OwnedFd>>), StateError> {
     match StateDirectory::open(path) {
         Err(StateError::InUse { .. }) if settings.state.takeover => {}
         opened => return Ok((Some(opened?), None)),
     }
-    match take_over(&StateDirectory::handover(path), &serves(tracker, workers)) {
+    match take_over(&StateDirectory::handover(path), serves) {
         // The other process has ended, or it is none that hands over: then it is still in use.
         Ok(sockets) => Ok((Some(StateDirectory::open(path)?), sockets)),
         Err(source) => {
@@ -68,10 +83,11 @@ pub(crate) fn keeps(settings: &Settings, state: Option<&StateDirectory>) -> Keep
 pub(crate) fn connection_key(
     tracker: &TrackerConfig,
     state: Option<&StateDirectory>,
+    user: &FutureUser,
 ) -> Result<[u8; 16], ProcessError> {
     let Some(file) = &tracker.connection_key_file else {
         return match state {
-            Some(state) => Ok(state.connection_key()?),
+            Some(state) => Ok(user.act(|| state.connection_key())??),
             None => Ok(random_key()?),
         };
     };

@@ -5,6 +5,7 @@ mod relay;
 mod tracker;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use clap_complete::Shell;
 
 use self::relay::RelayArgs;
 use self::tracker::TrackerArgs;
+use crate::broker;
 use crate::config::limit::{self, Limit, Quantity, Seconds};
 use crate::config::listen::parse_listen;
 use crate::config::suggest::did_you_mean;
@@ -23,7 +25,7 @@ use crate::config::{self, ConfigError, ControlSocket, Problem, Settings, WorkerC
 use crate::ctl::{self, CtlArgs, CtlError};
 use crate::engine::EngineChoice;
 use crate::error::{Remedy, describe};
-use crate::logging::{self, LogFilter, LogFormat};
+use crate::logging::{self, LogControl, LogFilter, LogFormat};
 use crate::tools::load_test::{self, LoadTestArgs};
 use crate::tools::traffic::{self, TrafficCommand};
 
@@ -82,6 +84,13 @@ enum Command {
     Man {
         /// The directory to write them to
         directory: PathBuf,
+    },
+    /// Open sockets for a relay that has given its privileges up; it is started by that relay
+    #[command(name = broker::COMMAND, hide = true)]
+    SocketBroker {
+        /// The relay's own arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
     },
 }
 
@@ -158,11 +167,37 @@ pub fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error, EXIT_FAILURE),
         },
+        Command::SocketBroker { arguments } => run_broker(arguments),
         Command::Config(ConfigCommand::Default) => print(config::DEFAULT_TEXT),
         Command::Config(ConfigCommand::Check { file }) => match config::load(&file) {
             Ok(settings) => print(&check_report(&file.display().to_string(), &settings)),
             Err(error) => fail(&error, EXIT_USAGE),
         },
+    }
+}
+
+/// Runs the socket broker, for the command that `arguments` are.
+fn run_broker(arguments: Vec<OsString>) -> ExitCode {
+    let program = OsString::from("ringtide");
+    let cli = match Cli::try_parse_from(std::iter::once(program).chain(arguments)) {
+        Ok(cli) => cli,
+        Err(error) => return answer(&error),
+    };
+    let settings = match cli.command {
+        Command::Run { config: Some(file), .. } => config::load(&file),
+        Command::Relay(args) => args.into_settings(),
+        _ => Ok(Settings::default()),
+    };
+    let settings = match settings {
+        Ok(settings) => settings,
+        Err(error) => return fail(&error, EXIT_USAGE),
+    };
+    if let Err(code) = start_log(&settings, cli.log_level, cli.log_format) {
+        return code;
+    }
+    match broker::serve(&settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, EXIT_FAILURE),
     }
 }
 
@@ -175,19 +210,9 @@ fn run(
         Ok(settings) => settings,
         Err(error) => return fail(&error, EXIT_USAGE),
     };
-    // The settings keep what the file says, for reloads to compare with.
-    let mut log = settings.log.clone();
-    // A variable that is not even text fails as a filter.
-    let variable = std::env::var_os(logging::FILTER_VARIABLE);
-    let variable = variable.as_ref().map(|value| value.to_string_lossy());
-    let overridden_by = match log.override_filter(filter, variable.as_deref()) {
-        Ok(overridden_by) => overridden_by,
-        Err(error) => return fail(&error, EXIT_USAGE),
-    };
-    log.format = format.unwrap_or(log.format);
-    let log = match logging::start(&log, overridden_by) {
+    let log = match start_log(&settings, filter, format) {
         Ok(log) => log,
-        Err(error) => return fail(&error, EXIT_FAILURE),
+        Err(code) => return code,
     };
     match crate::app::run(settings, log) {
         Ok(()) => ExitCode::SUCCESS,
@@ -216,6 +241,24 @@ fn run_load_test(args: &LoadTestArgs) -> ExitCode {
         Err(error) if error.is_usage() => fail(&error, EXIT_USAGE),
         Err(error) => fail(&error, EXIT_FAILURE),
     }
+}
+
+/// Starts the log that the file asks for, unless flags or the environment go before it.
+fn start_log(
+    settings: &Settings,
+    filter: Option<LogFilter>,
+    format: Option<LogFormat>,
+) -> Result<LogControl, ExitCode> {
+    // The settings keep what the file says, for reloads to compare with.
+    let mut log = settings.log.clone();
+    // A variable that is not even text fails as a filter.
+    let variable = std::env::var_os(logging::FILTER_VARIABLE);
+    let variable = variable.as_ref().map(|value| value.to_string_lossy());
+    let overridden_by = log
+        .override_filter(filter, variable.as_deref())
+        .map_err(|error| fail(&error, EXIT_USAGE))?;
+    log.format = format.unwrap_or(log.format);
+    logging::start(&log, overridden_by).map_err(|error| fail(&error, EXIT_FAILURE))
 }
 
 fn run_traffic(command: &TrafficCommand) -> ExitCode {

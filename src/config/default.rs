@@ -8,6 +8,7 @@ use super::{
 };
 use crate::engine::EngineChoice;
 use crate::logging::{LogFilter, LogFormat};
+use crate::privileges::PrivilegeSettings;
 use crate::tracker::TrackerSettings;
 
 /// The configuration file that documents every key, with all values at their defaults.
@@ -23,6 +24,7 @@ impl Default for Settings {
             report_interval: Some(Duration::from_secs(10)),
             shutdown_timeout: Duration::from_secs(2),
             log: LogSettings::default(),
+            privileges: PrivilegeSettings::default(),
             tracker: Some(TrackerConfig::default()),
             relay: None,
             control: ControlConfig::default(),

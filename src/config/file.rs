@@ -9,6 +9,7 @@ use super::checks::{ACCESS_FILE_UNUSED, AccessError, access_config, check_cores,
 use super::control::read_control;
 use super::limit::{self, Bytes, Seconds};
 use super::listen::{check_listen, parse_listen};
+use super::privileges::read_privileges;
 #[cfg(test)]
 use super::reader::Known;
 use super::reader::Reader;
@@ -66,6 +67,7 @@ fn read_settings(file: &mut Reader<'_>) -> Settings {
     let mut settings = Settings::default();
     read_process(file, &mut settings);
     read_log(file, &mut settings);
+    settings.privileges = read_privileges(file);
     // All keys are read whether their section is there or not, so that all are known.
     let (tracker, access_file_unused) = read_tracker(file);
     let (relay, relay_warnings) = read_relay(file);

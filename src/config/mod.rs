@@ -10,6 +10,7 @@ mod default;
 mod file;
 pub(crate) mod limit;
 pub(crate) mod listen;
+mod privileges;
 mod problem;
 mod reader;
 pub(crate) mod relay;
@@ -20,7 +21,7 @@ pub mod units;
 mod workers;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use checks::{AccessError, access_config, check_cores, warnings};
@@ -35,6 +36,7 @@ pub use workers::{CoreError, WorkerCount, parse_core_list};
 
 use crate::engine::EngineChoice;
 use crate::logging::{LogFilter, LogFormat};
+use crate::privileges::PrivilegeSettings;
 use crate::relay::RelaySettings;
 use crate::tracker::TrackerSettings;
 pub use crate::tracker::access_list::AccessMode;
@@ -58,6 +60,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// The tracker and its sockets; `None` runs no tracker.
     pub tracker: Option<TrackerConfig>,
+    /// What is given up once everything is open.
+    pub privileges: PrivilegeSettings,
     /// The relay and its rules; `None` runs no relay.
     pub relay: Option<RelaySettings>,
     /// How a running process is asked and changed.
@@ -71,6 +75,14 @@ pub struct Settings {
     /// What is allowed but probably not meant, one sentence each, for the log and for
     /// `config check`.
     pub warnings: Vec<String>,
+}
+
+/// The directory that a file is in.
+pub(crate) fn directory_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(directory) if directory != Path::new("") => directory.to_owned(),
+        _ => PathBuf::from("."),
+    }
 }
 
 /// What is logged and how it looks.

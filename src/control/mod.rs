@@ -2,6 +2,7 @@
 //! the packet path.
 
 pub mod http;
+pub mod notify;
 mod operate;
 pub mod relay;
 pub mod report;

@@ -2,18 +2,20 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::address::with_scope;
 use super::filter::FrameFilter;
 use super::interface::Interface;
 use super::lent::{Lend, Receives};
-use super::options::{ask_send_buffer, fragment_freely, set_option};
+use super::options::{ask_send_buffer, fragment_freely, send_buffer_short, set_option};
 
 /// Where an output sends and how.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EgressOptions {
     /// The destination: a group or a host.
     pub to: SocketAddr,
@@ -112,6 +114,16 @@ pub enum EgressError {
         /// The destination.
         to: SocketAddr,
     },
+    /// The process that opens sockets does not open this one.
+    #[error("no socket to send to {to} from {interface}: {reason}")]
+    Broker {
+        /// The destination.
+        to: SocketAddr,
+        /// The interface to leave by.
+        interface: String,
+        /// Why.
+        reason: String,
+    },
     /// Anything else.
     #[error("the output {to} on {interface} cannot be opened")]
     Other {
@@ -125,6 +137,26 @@ pub enum EgressError {
 }
 
 impl EgressError {
+    /// What an error of the kernel at one step means.
+    pub fn at(
+        interface: &Interface,
+        options: &EgressOptions,
+        step: EgressStep,
+        source: io::Error,
+    ) -> Self {
+        match (step, options.source, source.raw_os_error()) {
+            (EgressStep::Source, Some(from), Some(libc::EADDRNOTAVAIL)) => {
+                Self::SourceNotLocal { from, interface: interface.name.clone() }
+            }
+            (EgressStep::Source, Some(from), Some(libc::EAFNOSUPPORT | libc::EINVAL))
+                if from.is_ipv4() != options.to.is_ipv4() =>
+            {
+                Self::Families { from, to: options.to }
+            }
+            _ => Self::from_io(interface, options.to, source),
+        }
+    }
+
     fn from_io(interface: &Interface, to: SocketAddr, source: io::Error) -> Self {
         let interface = interface.name.clone();
         match source.raw_os_error() {
@@ -146,31 +178,30 @@ impl EgressSocket {
     /// # Errors
     /// What stands in the way, and what to do about it.
     pub fn open(interface: &Interface, options: &EgressOptions) -> Result<Self, EgressError> {
-        let to = options.to;
-        let fail = |source| EgressError::from_io(interface, to, source);
-        let mut socket = unbound(interface, options).map_err(fail)?;
-        if let Some(from) = options.source {
-            bind(&socket, interface, from, to)?;
-        }
-        let peer = with_scope(to, interface.index);
-        socket.connect(&peer.into()).map_err(fail)?;
+        let socket = open_ready(interface, options)
+            .map_err(|(step, error)| EgressError::at(interface, options, step, error))?;
+        Self::adopt(socket, interface, options)
+    }
+
+    /// Takes over what [`open_ready`] opened, here or in another process.
+    ///
+    /// # Errors
+    /// When it is no such socket.
+    pub fn adopt(
+        socket: OwnedFd,
+        interface: &Interface,
+        options: &EgressOptions,
+    ) -> Result<Self, EgressError> {
+        let fail = |source| EgressError::from_io(interface, options.to, source);
+        let socket = Socket::from(socket);
         let local = socket.local_addr().map_err(fail)?.as_socket();
-        let local = local.filter(|local| !local.ip().is_unspecified());
-        let Some(local) = local else {
-            return Err(EgressError::NoRoute { to, interface: interface.name.clone() });
-        };
-        if !peer.ip().is_multicast() {
-            // Connecting told that there is a route, and the address to send from.
-            socket = unbound(interface, options).map_err(fail)?;
-            bind(&socket, interface, local.ip(), to)?;
-        }
+        let local = local.ok_or_else(|| fail(io::ErrorKind::InvalidInput.into()))?;
         let send_buffer_short =
-            ask_send_buffer(&socket, options.send_buffer_bytes).map_err(fail)?;
-        let local = socket.local_addr().map_err(fail)?.as_socket().unwrap_or(local);
+            send_buffer_short(&socket, options.send_buffer_bytes).map_err(fail)?;
         Ok(Self {
             socket,
             local,
-            peer,
+            peer: with_scope(options.to, interface.index),
             interface_index: interface.index,
             mtu: interface.mtu,
             send_buffer_short,
@@ -223,6 +254,42 @@ impl EgressSocket {
     }
 }
 
+/// Opens the socket of an output. This is what needs privileges.
+///
+/// # Errors
+/// What the kernel said, and at which step.
+pub fn open_ready(
+    interface: &Interface,
+    options: &EgressOptions,
+) -> Result<OwnedFd, (EgressStep, io::Error)> {
+    let fail = |source| (EgressStep::Open, source);
+    let mut socket = unbound(interface, options).map_err(fail)?;
+    if let Some(from) = options.source {
+        bind(&socket, interface, from)?;
+    }
+    let peer = with_scope(options.to, interface.index);
+    socket.connect(&peer.into()).map_err(fail)?;
+    let local = socket.local_addr().map_err(fail)?.as_socket();
+    let local = local.filter(|local| !local.ip().is_unspecified());
+    let local = local.ok_or_else(|| fail(io::Error::from_raw_os_error(libc::ENETUNREACH)))?;
+    if !peer.ip().is_multicast() {
+        // Connecting told that there is a route, and the address to send from.
+        socket = unbound(interface, options).map_err(fail)?;
+        bind(&socket, interface, local.ip())?;
+    }
+    ask_send_buffer(&socket, options.send_buffer_bytes).map_err(fail)?;
+    Ok(socket.into())
+}
+
+/// What is done for an output's socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EgressStep {
+    /// Everything but its source.
+    Open,
+    /// Binding it to its source.
+    Source,
+}
+
 /// A socket that can leave by the interface only, with everything set but its addresses.
 fn unbound(interface: &Interface, options: &EgressOptions) -> io::Result<Socket> {
     let EgressOptions { to, ttl, dscp, .. } = *options;
@@ -268,18 +335,9 @@ fn bind(
     socket: &Socket,
     interface: &Interface,
     from: IpAddr,
-    to: SocketAddr,
-) -> Result<(), EgressError> {
-    if from.is_ipv4() != to.is_ipv4() {
-        return Err(EgressError::Families { from, to });
-    }
+) -> Result<(), (EgressStep, io::Error)> {
     let address = with_scope(SocketAddr::new(from, 0), interface.index);
-    socket.bind(&address.into()).map_err(|error| match error.raw_os_error() {
-        Some(libc::EADDRNOTAVAIL) => {
-            EgressError::SourceNotLocal { from, interface: interface.name.clone() }
-        }
-        _ => EgressError::from_io(interface, to, error),
-    })
+    socket.bind(&address.into()).map_err(|error| (EgressStep::Source, error))
 }
 
 impl AsRawFd for EgressSocket {

@@ -16,6 +16,7 @@ pub mod membership;
 mod netlink;
 mod options;
 pub mod packet_socket;
+pub mod passing;
 pub(crate) mod region;
 pub(crate) mod slots;
 pub mod socket;

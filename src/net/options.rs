@@ -83,6 +83,11 @@ pub(super) fn ask_receive_buffer(socket: &Socket, wanted: usize) -> io::Result<O
     if setsockopt(socket, sockopt::RcvBufForce, &wanted).is_err() {
         socket.set_recv_buffer_size(wanted)?;
     }
+    receive_buffer_short(socket, wanted)
+}
+
+/// What was granted of a receive buffer, in bytes, when that is less than was wanted.
+pub(super) fn receive_buffer_short(socket: &Socket, wanted: usize) -> io::Result<Option<usize>> {
     Ok(short(socket.recv_buffer_size()?, wanted))
 }
 
@@ -91,6 +96,11 @@ pub(super) fn ask_send_buffer(socket: &Socket, wanted: usize) -> io::Result<Opti
     if setsockopt(socket, sockopt::SndBufForce, &wanted).is_err() {
         socket.set_send_buffer_size(wanted)?;
     }
+    send_buffer_short(socket, wanted)
+}
+
+/// As [`receive_buffer_short`], for the send buffer.
+pub(super) fn send_buffer_short(socket: &Socket, wanted: usize) -> io::Result<Option<usize>> {
     Ok(short(socket.send_buffer_size()?, wanted))
 }
 

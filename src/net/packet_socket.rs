@@ -1,15 +1,16 @@
 //! Packet sockets: frames as they come in from an interface, before the IP stack (packet(7)).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 
 use super::filter::FrameFilter;
 use super::interface::Interface;
 use super::lent::{Lend, Receives};
-use super::options::{ask_receive_buffer, get_option, least, set_option};
+use super::options::{ask_receive_buffer, get_option, least, receive_buffer_short, set_option};
 
 /// One packet socket, bound to an interface and a member of that interface's fanout group.
 #[derive(Debug)]
@@ -89,6 +90,14 @@ pub enum PacketError {
         /// Which one.
         interface: String,
     },
+    /// The process that opens sockets does not open this one.
+    #[error("no packet socket on {interface}: {reason}")]
+    Broker {
+        /// Which one.
+        interface: String,
+        /// Why.
+        reason: String,
+    },
     /// Anything else.
     #[error("frames cannot be received from {interface}: {step} failed")]
     Other {
@@ -102,6 +111,11 @@ pub enum PacketError {
 }
 
 impl PacketError {
+    /// What an error of the kernel at one step means.
+    pub fn at(interface: &str, step: PacketStep, source: io::Error) -> Self {
+        Self::from_io(interface, step.name(), source)
+    }
+
     fn from_io(interface: &str, step: &'static str, source: io::Error) -> Self {
         let interface = interface.to_owned();
         match (source.raw_os_error(), step) {
@@ -133,30 +147,93 @@ pub fn open_group(
     if !interface.ethernet {
         return Err(PacketError::NotEthernet { interface: interface.name.clone() });
     }
-    let fail = |step| move |source| PacketError::from_io(&interface.name, step, source);
-    let mut group = PacketGroup { sockets: Vec::with_capacity(count), receive_buffer_short: None };
+    let sockets = open_silent(interface, count, receive_buffer_bytes)
+        .map_err(|(step, source)| PacketError::at(&interface.name, step, source))?;
+    adopt_group(interface, sockets, receive_buffer_bytes, filter)
+}
+
+/// Opens the sockets of a group, which receive nothing yet. This is what needs privileges.
+///
+/// # Errors
+/// What the kernel said, and at which step.
+pub fn open_silent(
+    interface: &Interface,
+    count: usize,
+    receive_buffer_bytes: usize,
+) -> Result<Vec<OwnedFd>, (PacketStep, io::Error)> {
+    let fail = |step| move |source| (step, source);
+    let mut sockets = Vec::with_capacity(count);
     let mut fanout = None;
     for _ in 0..count {
-        let socket = open(receive_buffer_bytes, &mut group.receive_buffer_short)
-            .map_err(fail("opening a packet socket"))?;
-        bind(&socket, interface.index).map_err(fail("binding to the interface"))?;
-        fanout = Some(join(&socket, fanout).map_err(fail(FANOUT))?);
+        let socket = open(receive_buffer_bytes).map_err(fail(PacketStep::Open))?;
+        bind(&socket, interface.index).map_err(fail(PacketStep::Bind))?;
+        fanout = Some(join(&socket, fanout).map_err(fail(PacketStep::Fanout))?);
+        sockets.push(socket.into());
+    }
+    Ok(sockets)
+}
+
+/// Makes a group of what [`open_silent`] opened, here or in another process, and lets frames in.
+///
+/// # Errors
+/// What stands in the way, and what to do about it.
+pub fn adopt_group(
+    interface: &Interface,
+    sockets: Vec<OwnedFd>,
+    receive_buffer_bytes: usize,
+    filter: &FrameFilter,
+) -> Result<PacketGroup, PacketError> {
+    if !interface.ethernet {
+        return Err(PacketError::NotEthernet { interface: interface.name.clone() });
+    }
+    let mut group =
+        PacketGroup { sockets: Vec::with_capacity(sockets.len()), receive_buffer_short: None };
+    for socket in sockets {
+        let socket = Socket::from(socket);
+        let short = receive_buffer_short(&socket, receive_buffer_bytes)
+            .map_err(|error| PacketError::at(&interface.name, PacketStep::Open, error))?;
+        group.receive_buffer_short = least(group.receive_buffer_short, short);
         let drops = AtomicU64::new(0);
         group.sockets.push(PacketSocket { socket, interface_index: interface.index, drops });
     }
     for socket in &group.sockets {
-        socket.replace_filter(filter).map_err(fail("attaching a filter"))?;
+        let attached = socket.replace_filter(filter);
+        attached.map_err(|error| PacketError::at(&interface.name, PacketStep::Filter, error))?;
     }
     Ok(group)
 }
 
+/// What is done for a packet socket, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PacketStep {
+    /// The socket itself and its options.
+    Open,
+    /// Binding it to its interface.
+    Bind,
+    /// Joining the fanout group.
+    Fanout,
+    /// Attaching the filter.
+    Filter,
+}
+
+impl PacketStep {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Open => "opening a packet socket",
+            Self::Bind => "binding to the interface",
+            Self::Fanout => FANOUT,
+            Self::Filter => "attaching a filter",
+        }
+    }
+}
+
 /// A socket that receives nothing yet: it has no protocol, and a filter that passes nothing.
-fn open(receive_buffer_bytes: usize, short: &mut Option<usize>) -> io::Result<Socket> {
+fn open(receive_buffer_bytes: usize) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), None)?;
     for option in [libc::PACKET_VNET_HDR, libc::PACKET_AUXDATA] {
         set_option(&socket, libc::SOL_PACKET, option, &1)?;
     }
-    *short = least(*short, ask_receive_buffer(&socket, receive_buffer_bytes)?);
+    ask_receive_buffer(&socket, receive_buffer_bytes)?;
     FrameFilter::nothing().attach(&socket)?;
     Ok(socket)
 }

@@ -127,7 +127,7 @@ fn parse_port(text: &str) -> Result<u16, EndpointError> {
 
 /// Refuses what the kernel refuses as a name (`dev_valid_name`), and control characters, which no
 /// terminal should meet.
-fn check_interface(name: &str) -> Result<(), EndpointError> {
+pub(crate) fn check_interface(name: &str) -> Result<(), EndpointError> {
     let is_refused = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':');
     if name.is_empty() {
         Err(EndpointError::NoInterface)

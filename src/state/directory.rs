@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown, lchown};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -88,6 +88,38 @@ pub enum StateError {
 }
 
 impl StateDirectory {
+    /// Gives a directory of root, and what a process of root kept in it, to the user and group
+    /// `owner`, whom this process will run as; makes it for them if only it is missing.
+    ///
+    /// What belongs to anybody else stays as it is, for [`Self::open`] to judge. Others must not
+    /// be able to write to it: they could have put links there.
+    ///
+    /// # Errors
+    /// When the system refuses, and when others can write to it.
+    pub fn hand_over(path: &Path, owner: (u32, u32)) -> Result<(), StateError> {
+        let fail = |verb| move |source| StateError::Io { path: path.to_owned(), verb, source };
+        match DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(fail("created")(error));
+            }
+            _ => {}
+        }
+        let metadata = fs::metadata(path).map_err(fail("opened"))?;
+        if metadata.uid() != geteuid().as_raw() || !metadata.is_dir() {
+            return Ok(());
+        }
+        check(path, &metadata, WRITABLE_BY_OTHERS, "write to it", DIRECTORY_MODE)?;
+        for name in KEPT {
+            let file = path.join(name);
+            let is_ours = |file: fs::Metadata| file.is_file() && file.uid() == metadata.uid();
+            if fs::symlink_metadata(&file).is_ok_and(is_ours) {
+                lchown(&file, Some(owner.0), Some(owner.1)).map_err(fail("handed over"))?;
+            }
+        }
+        // Through a link, as everything else here.
+        chown(path, Some(owner.0), Some(owner.1)).map_err(fail("handed over"))
+    }
+
     /// Checks and locks the directory; makes it, for its owner alone, if only it is missing.
     ///
     /// # Errors
@@ -111,7 +143,7 @@ impl StateDirectory {
 
     /// Where swarms are kept.
     pub fn swarms(&self) -> PathBuf {
-        self.path.join("swarms")
+        self.path.join(SWARMS)
     }
 
     /// Where a successor asks for the sockets.
@@ -129,7 +161,7 @@ impl StateDirectory {
     /// # Errors
     /// When there is one that somebody else can read or may have written, or that is no key.
     pub fn connection_key(&self) -> Result<[u8; KEY_BYTES], StateError> {
-        let path = self.path.join("connection.key");
+        let path = self.path.join(KEY);
         if let Some(file) = open_private(&path)? {
             return Ok(key_from_open_file(file, &path)?.key);
         }
@@ -185,7 +217,7 @@ fn check(
 }
 
 fn lock(directory: &Path) -> Result<Flock<File>, StateError> {
-    let path = directory.join("lock");
+    let path = directory.join(LOCK);
     let fail = |source| StateError::Io { path: path.clone(), verb: "opened", source };
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
@@ -197,6 +229,10 @@ fn lock(directory: &Path) -> Result<Flock<File>, StateError> {
     })
 }
 
+const SWARMS: &str = "swarms";
+const KEY: &str = "connection.key";
+const LOCK: &str = "lock";
+const KEPT: [&str; 3] = [SWARMS, KEY, LOCK];
 /// For what holds secrets, and for what is believed when it is read again.
 pub const PRIVATE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
@@ -205,7 +241,7 @@ const OPEN_TO_OTHERS: u32 = 0o077;
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -280,6 +316,36 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(refusal().contains("not a file"));
+    }
+
+    #[test]
+    fn a_directory_of_root_goes_to_the_user_with_what_is_kept_in_it() {
+        if !geteuid().is_root() {
+            let _ = writeln!(io::stderr(), "SKIPPED: only root can give files away");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        drop(StateDirectory::open(&path).unwrap());
+        fs::write(folder.path().join("foreign"), "").unwrap();
+        symlink(folder.path().join("foreign"), path.join("swarms")).unwrap();
+        fs::write(path.join("other"), "").unwrap();
+        let owner = |name: &str| fs::metadata(path.join(name)).unwrap().uid();
+        set_mode(&path, 0o770);
+        assert!(message(StateDirectory::hand_over(&path, (4711, 4712))).contains("chmod 700"));
+        set_mode(&path, 0o700);
+        StateDirectory::hand_over(&path, (4711, 4712)).unwrap();
+        assert_eq!(
+            (owner("."), owner("lock"), owner("swarms"), owner("other")),
+            (4711, 4711, 0, 0)
+        );
+        // Whoever has it may have put anything there.
+        fs::write(path.join("connection.key"), "").unwrap();
+        StateDirectory::hand_over(&path, (4711, 4712)).unwrap();
+        assert_eq!(owner("connection.key"), 0);
+        StateDirectory::hand_over(&folder.path().join("new"), (4711, 4712)).unwrap();
+        let new = fs::metadata(folder.path().join("new")).unwrap();
+        assert_eq!((new.uid(), new.gid(), new.mode() & 0o777), (4711, 4712, 0o700));
     }
 
     #[test]

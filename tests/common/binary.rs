@@ -148,9 +148,10 @@ impl Drop for Binary {
     }
 }
 
-/// A file in a directory of its own.
+/// A file in a directory of its own, which everybody may read: ringtide gives root up.
 pub fn file(name: &str, text: impl AsRef<[u8]>) -> (TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let path = directory.path().join(name);
     fs::write(&path, text).unwrap();
     (directory, path.to_str().unwrap().to_owned())

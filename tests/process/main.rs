@@ -5,6 +5,8 @@
 mod common;
 mod handover;
 mod logs;
+mod notify;
+mod privileges;
 mod reload;
 mod shutdown;
 mod start;

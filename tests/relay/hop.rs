@@ -34,6 +34,11 @@ impl Hop {
         hop
     }
 
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
     /// Where the tracker of the same process listens.
     pub(crate) fn tracker(&self) -> SocketAddr {
         self.0.serving()

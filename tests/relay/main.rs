@@ -14,6 +14,7 @@ mod line;
 mod links;
 mod marks;
 mod ports;
+mod privileges;
 mod reload;
 mod report;
 mod sizes;

@@ -63,6 +63,20 @@ const LAYERS: &[(&str, &[&str])] = &[
         "src/state/",
         &["uring", "epoll", "engine", "worker", "control", "process", "app", "tools", "relay"],
     ),
+    (
+        "src/privileges/",
+        &[
+            "uring", "epoll", "engine", "handler", "net", "worker", "config", "broker", "control",
+            "process", "app", "tools", "relay", "tracker",
+        ],
+    ),
+    (
+        "src/broker/",
+        &[
+            "uring", "epoll", "engine", "worker", "control", "process", "app", "tools", "relay",
+            "tracker",
+        ],
+    ),
     // The engines stand side by side.
     (
         "src/uring/",

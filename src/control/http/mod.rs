@@ -78,6 +78,29 @@ impl Remedy for ServerError {
     }
 }
 
+/// What the control thread serves on, opened but not served yet.
+pub struct Listeners {
+    control: Option<ControlListener>,
+    http: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Opens what the settings ask for. `None` when they ask for nothing. A directory that has to
+    /// be made for the control socket is given to `owner`, a user and a group, whom the process
+    /// will run as: it takes the socket away in the end.
+    ///
+    /// # Errors
+    /// When something that was asked for by name cannot be had.
+    pub fn open(
+        settings: &Settings,
+        owner: Option<(u32, u32)>,
+    ) -> Result<Option<Self>, ServerError> {
+        let control = open_control(settings, owner)?;
+        let http = settings.http.map(open_http).transpose()?;
+        Ok((control.is_some() || http.is_some()).then_some(Self { control, http }))
+    }
+}
+
 /// The control thread; stops when dropped.
 pub struct Server {
     stop: watch::Sender<bool>,
@@ -85,17 +108,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens what the settings ask for and serves it on a thread of its own. `None` when they ask
-    /// for nothing.
+    /// Serves on a thread of its own.
     ///
     /// # Errors
-    /// When something that was asked for by name cannot be had.
-    pub fn start(settings: &Settings, api: Api) -> Result<Option<Self>, ServerError> {
-        let control = open_control(settings)?;
-        let http = settings.http.map(open_http).transpose()?;
-        if control.is_none() && http.is_none() {
-            return Ok(None);
-        }
+    /// When the system gives no thread or no runtime.
+    pub fn start(listeners: Listeners, api: Api) -> Result<Self, ServerError> {
+        let Listeners { control, http } = listeners;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -108,7 +126,7 @@ impl Server {
         };
         let thread = std::thread::Builder::new().name("control".into()).spawn(serve);
         let thread = Some(thread.map_err(ServerError::Thread)?);
-        Ok(Some(Self { stop, thread }))
+        Ok(Self { stop, thread })
     }
 }
 
@@ -122,7 +140,10 @@ impl Drop for Server {
     }
 }
 
-fn open_control(settings: &Settings) -> Result<Option<ControlListener>, ServerError> {
+fn open_control(
+    settings: &Settings,
+    owner: Option<(u32, u32)>,
+) -> Result<Option<ControlListener>, ServerError> {
     let group = settings.control.group.as_deref();
     let (path, named): (PathBuf, bool) = match &settings.control.socket {
         ControlSocket::Off => return Ok(None),
@@ -132,7 +153,7 @@ fn open_control(settings: &Settings) -> Result<Option<ControlListener>, ServerEr
             None => return Ok(None),
         },
     };
-    match ControlListener::open(&path, group) {
+    match ControlListener::open(&path, group, owner) {
         Ok(listener) => {
             info!(socket = %path.display(), "control socket open");
             Ok(Some(listener))

@@ -65,12 +65,19 @@ pub(super) struct ControlListener {
 
 impl ControlListener {
     /// Makes the socket, and the last directory of its path. The socket of a process that is gone
-    /// is replaced.
-    pub(super) fn open(path: &Path, group: Option<&str>) -> Result<Self, SocketError> {
+    /// is replaced. A directory that is made goes to `owner`, a user and a group.
+    pub(super) fn open(
+        path: &Path,
+        group: Option<&str>,
+        owner: Option<(u32, u32)>,
+    ) -> Result<Self, SocketError> {
         let failed = |source| SocketError::Make { path: path.to_owned(), source };
         let group = group.map(group_id).transpose()?;
         if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
             DirBuilder::new().mode(DIRECTORY_MODE).create(directory).map_err(failed)?;
+            if let Some((user, group)) = owner {
+                chown(directory, Some(user), Some(group)).map_err(failed)?;
+            }
         }
         make_way(path)?;
         // Made under a name of its own, where nobody looks, until its permissions are right.
@@ -143,7 +150,7 @@ mod tests {
     fn a_socket_has_its_mode_and_goes_with_its_listener() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("new/control.sock");
-        let listener = ControlListener::open(&path, Some("root")).unwrap();
+        let listener = ControlListener::open(&path, Some("root"), None).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, SOCKET_MODE);
         UnixStream::connect(&path).unwrap();
         drop(listener);
@@ -156,19 +163,22 @@ mod tests {
         let path = directory.path().join("control.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        let first = ControlListener::open(&path, None).unwrap();
-        assert!(matches!(ControlListener::open(&path, None), Err(SocketError::InUse { .. })));
+        let first = ControlListener::open(&path, None, None).unwrap();
+        assert!(matches!(ControlListener::open(&path, None, None), Err(SocketError::InUse { .. })));
         UnixStream::connect(&path).unwrap();
         drop(first);
         fs::write(&path, "mine").unwrap();
-        assert!(matches!(ControlListener::open(&path, None), Err(SocketError::Occupied { .. })));
+        assert!(matches!(
+            ControlListener::open(&path, None, None),
+            Err(SocketError::Occupied { .. })
+        ));
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
     }
 
     #[test]
     fn an_unknown_group_is_named() {
         let path = Path::new("/nonexistent/control.sock");
-        let error = ControlListener::open(path, Some("no such group")).err().unwrap();
+        let error = ControlListener::open(path, Some("no such group"), None).err().unwrap();
         assert!(error.to_string().contains("no such group"));
     }
 }

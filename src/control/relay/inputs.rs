@@ -5,17 +5,16 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::RelayWorker;
+use super::Ground;
 use crate::handler::SocketId;
 use crate::net::filter::{Wanted, compile};
 use crate::net::interface::{Interface, LinkChange, LinkEvent};
-use crate::net::link_watch::LinkWatch;
 use crate::net::membership::{Membership, Memberships};
 use crate::net::packet_socket::{
-    PacketError, PacketSocket, open_group, segmentation_advice, supports_udp_segmentation,
+    PacketError, PacketSocket, segmentation_advice, supports_udp_segmentation,
 };
 use crate::relay::table::InputKey;
-use crate::relay::{Input, RelaySettings, Rule};
+use crate::relay::{Input, Rule};
 
 /// All interfaces that rules take from, by name.
 #[derive(Default)]
@@ -94,9 +93,7 @@ impl Inputs {
     pub(super) fn refresh<'a>(
         &mut self,
         rules: impl Iterator<Item = &'a Rule>,
-        watch: &LinkWatch,
-        settings: &RelaySettings,
-        workers: &[RelayWorker],
+        ground: &mut Ground<'_>,
         retired: &mut Vec<(usize, SocketId)>,
     ) -> Result<(), PacketError> {
         let mut needed: BTreeMap<String, Vec<Input>> = BTreeMap::new();
@@ -115,7 +112,7 @@ impl Inputs {
         for (name, inputs) in needed {
             let input = self.0.entry(name.clone()).or_default();
             input.inputs = inputs;
-            let refreshed = input.refresh(&name, watch.find(&name), settings, workers, retired);
+            let refreshed = input.refresh(&name, ground, retired);
             result = result.and(refreshed);
         }
         result
@@ -126,12 +123,10 @@ impl InputInterface {
     fn refresh(
         &mut self,
         name: &str,
-        interface: Option<&Interface>,
-        settings: &RelaySettings,
-        workers: &[RelayWorker],
+        ground: &mut Ground<'_>,
         retired: &mut Vec<(usize, SocketId)>,
     ) -> Result<(), PacketError> {
-        let Some(interface) = interface else {
+        let Some(interface) = ground.watch.find(name) else {
             self.close(retired);
             if !std::mem::replace(&mut self.told, true) {
                 warn!(interface = name, "there is no such interface yet; its rules wait for it");
@@ -145,7 +140,7 @@ impl InputInterface {
         self.index = interface.index;
         let wanted = self.wanted();
         if self.sockets.is_empty() {
-            match self.open(interface, &wanted, settings, workers) {
+            match self.open(interface, &wanted, ground) {
                 Ok(()) => {}
                 // It went away, or is down, since it was looked up: news of that will follow.
                 Err(error @ (PacketError::Missing { .. } | PacketError::Down { .. })) => {
@@ -171,11 +166,11 @@ impl InputInterface {
         &mut self,
         interface: &Interface,
         wanted: &[Wanted],
-        settings: &RelaySettings,
-        workers: &[RelayWorker],
+        ground: &mut Ground<'_>,
     ) -> Result<(), PacketError> {
-        let bytes = settings.receive_buffer_bytes;
-        let group = open_group(interface, workers.len(), bytes, &compile(wanted))?;
+        let bytes = ground.settings.receive_buffer_bytes;
+        let (opener, workers) = (&mut ground.opener, ground.workers);
+        let group = opener.open_group(interface, workers.len(), bytes, &compile(wanted))?;
         if let Some(granted) = group.receive_buffer_short {
             warn!(
                 interface = interface.name,

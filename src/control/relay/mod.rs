@@ -24,6 +24,7 @@ pub use view::{OutputView, RelayView, RuleView};
 
 use self::inputs::Inputs;
 use self::outputs::OutputEntry;
+use crate::broker::{Broker, Opener};
 use crate::engine::WorkerControl;
 use crate::handler::SocketId;
 use crate::net::lent::{Lend, SocketTable};
@@ -75,6 +76,7 @@ pub struct RelayControl {
     /// Frame buffers in use in each worker.
     frame_buffers: usize,
     watch: LinkWatch,
+    opener: Opener,
     inputs: Inputs,
     rules: Vec<RuleEntry>,
     generation: u64,
@@ -84,6 +86,14 @@ pub struct RelayControl {
     /// Sockets that the next table does not name any more: worker and ID.
     retired: Vec<(usize, SocketId)>,
     view: Arc<ArcSwap<RelayView>>,
+}
+
+/// What sockets are opened from.
+struct Ground<'a> {
+    watch: &'a LinkWatch,
+    settings: &'a RelaySettings,
+    workers: &'a [RelayWorker],
+    opener: &'a mut Opener,
 }
 
 /// Whether a table is published when nothing was opened or closed.
@@ -102,18 +112,24 @@ struct RuleEntry {
 }
 
 impl RelayControl {
-    /// Opens what the rules need and publishes the first table, before the workers run.
+    /// Opens what the rules need, through `opener`, and publishes the first table, before the
+    /// workers run.
     ///
     /// # Errors
     /// When packet sockets are not permitted or interfaces cannot be followed. An interface that
     /// does not exist yet is a warning.
-    pub fn new(settings: RelaySettings, workers: Vec<RelayWorker>) -> Result<Self, RelayError> {
+    pub fn new(
+        settings: RelaySettings,
+        workers: Vec<RelayWorker>,
+        opener: Opener,
+    ) -> Result<Self, RelayError> {
         let rules = settings.rules.clone();
         let mut control = Self {
             settings,
             frame_buffers: 0,
             workers,
             watch: LinkWatch::start().map_err(RelayError::Watch)?,
+            opener,
             inputs: Inputs::default(),
             rules: Vec::new(),
             generation: 0,
@@ -173,6 +189,11 @@ impl RelayControl {
         Ok(())
     }
 
+    /// How the socket broker ended, once, if it did.
+    pub fn broker_ended(&mut self) -> Option<String> {
+        self.opener.broker_mut().and_then(Broker::ended)
+    }
+
     /// Has as many frame buffers in use as the largest fan-out asks for, and never fewer than
     /// before: the kernel does not give back what it was lent.
     fn widen_pools(&mut self) {
@@ -226,15 +247,15 @@ impl RelayControl {
     fn refresh(&mut self, publish: Publish) -> Result<(), RelayError> {
         let before = self.sockets();
         let rules = self.rules.iter().map(|entry| &entry.rule);
-        let opened = self.inputs.refresh(
-            rules,
-            &self.watch,
-            &self.settings,
-            &self.workers,
-            &mut self.retired,
-        );
+        let mut ground = Ground {
+            watch: &self.watch,
+            settings: &self.settings,
+            workers: &self.workers,
+            opener: &mut self.opener,
+        };
+        let opened = self.inputs.refresh(rules, &mut ground, &mut self.retired);
         for entry in self.rules.iter_mut().flat_map(|entry| &mut entry.outputs) {
-            entry.refresh(&self.watch, &self.settings, &self.workers, &mut self.retired);
+            entry.refresh(&mut ground, &mut self.retired);
         }
         // A socket that was replaced has been retired.
         if publish == Publish::Always || !self.retired.is_empty() || before != self.sockets() {

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::RelayWorker;
+use super::Ground;
 use crate::handler::SocketId;
 use crate::net::egress::{EgressError, EgressOptions, EgressSocket};
 use crate::net::interface::Interface;
-use crate::net::link_watch::LinkWatch;
 use crate::relay::table::{OutputState, TableOutput};
-use crate::relay::{Dscp, Output, RelaySettings, Ttl};
+use crate::relay::{Dscp, Output, Ttl};
 
 /// An output and what belongs to it.
 pub(super) struct OutputEntry {
@@ -54,13 +53,11 @@ impl OutputEntry {
     /// Opens, opens anew or closes the sockets, as the interface asks for.
     pub(super) fn refresh(
         &mut self,
-        watch: &LinkWatch,
-        settings: &RelaySettings,
-        workers: &[RelayWorker],
+        ground: &mut Ground<'_>,
         retired: &mut Vec<(usize, SocketId)>,
     ) {
         let name = self.output.endpoint.interface.clone();
-        let interface = watch.find(&name).filter(|interface| interface.up);
+        let interface = ground.watch.find(&name).filter(|interface| interface.up);
         if self.made_for.as_ref() == interface && !(self.is_down() && interface.is_some()) {
             if interface.is_none() {
                 self.tell(format!("interface {name} is missing or down"));
@@ -71,7 +68,7 @@ impl OutputEntry {
         let Some(interface) = interface else {
             return self.tell(format!("interface {name} is missing or down"));
         };
-        match self.open(interface, settings, workers) {
+        match self.open(interface, ground) {
             Ok(()) => {
                 self.made_for = Some(interface.clone());
                 if self.told.take().is_some() {
@@ -85,22 +82,17 @@ impl OutputEntry {
         }
     }
 
-    fn open(
-        &mut self,
-        interface: &Interface,
-        settings: &RelaySettings,
-        workers: &[RelayWorker],
-    ) -> Result<(), EgressError> {
+    fn open(&mut self, interface: &Interface, ground: &mut Ground<'_>) -> Result<(), EgressError> {
         let fixed = |mark: Dscp| if let Dscp::Set(dscp) = mark { dscp } else { 0 };
         let options = EgressOptions {
             to: self.output.endpoint.address,
             source: self.output.source,
             ttl: if let Ttl::Set(ttl) = self.output.ttl { Some(ttl) } else { None },
             dscp: fixed(self.output.dscp),
-            send_buffer_bytes: settings.send_buffer_bytes,
+            send_buffer_bytes: ground.settings.send_buffer_bytes,
         };
-        for worker in workers {
-            let socket = Arc::new(EgressSocket::open(interface, &options)?);
+        for worker in ground.workers {
+            let socket = Arc::new(ground.opener.open_output(interface, &options)?);
             if let Some(id) = worker.lend(Arc::clone(&socket) as _) {
                 self.sockets.push((id, socket));
             }

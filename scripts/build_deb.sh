@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Builds the Debian package into target/debian/ and prints its path.
+set -euo pipefail
+# shellcheck source=scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+usage() {
+    cat <<'END'
+Usage: scripts/build_deb.sh
+
+Builds ringtide in release mode and packs it: the program, its systemd unit, the default
+configuration as a conffile, a sample for /etc/sysctl.d, and the manual pages and completions of
+the program. cargo-deb is installed into target/tools first, unless it is there.
+
+RINGTIDE_BINARY=FILE packs that program and builds nothing.
+END
+}
+
+main() {
+    case ${1:-} in
+        -h | --help) usage && exit 0 ;;
+        "") ;;
+        *) wrong "unexpected argument $1" ;;
+    esac
+    cd "$root"
+    require_cargo
+    provide_cargo_deb
+    if [[ -n ${RINGTIDE_BINARY:-} ]]; then
+        [[ -x $RINGTIDE_BINARY ]] || die "RINGTIDE_BINARY: there is no program $RINGTIDE_BINARY"
+        [[ $RINGTIDE_BINARY -ef target/release/ringtide ]] ||
+            install -D -m 755 "$RINGTIDE_BINARY" target/release/ringtide
+    else
+        cargo build --release --locked >&2
+    fi
+    local variant=()
+    generate
+    if generate_documents; then variant=(--variant documented); fi
+    target/tools/bin/cargo-deb deb --no-build --locked --quiet "${variant[@]}" \
+        --output "$package" >&2
+    echo "$root/$package"
+}
+
+provide_cargo_deb() {
+    [[ -x target/tools/bin/cargo-deb ]] &&
+        [[ $(target/tools/bin/cargo-deb --version) == *"$cargo_deb_version" ]] && return
+    cargo install cargo-deb --version "$cargo_deb_version" --locked --root target/tools >&2
+}
+
+# What the program and the scripts print themselves.
+generate() {
+    rm -rf target/package
+    mkdir -p target/package
+    target/release/ringtide config default >target/package/ringtide.toml
+    scripts/tune_kernel.sh --write-sysctl target/package/90-ringtide.conf >&2
+}
+
+# Manual pages and completions, by the program itself. False when it makes none.
+generate_documents() {
+    local program=target/release/ringtide shells=target/package/completions
+    mkdir -p target/package/man "$shells"
+    if ! "$program" man target/package/man >/dev/null 2>&1; then
+        echo "build_deb.sh: this program makes no manual pages and completions" >&2
+        return 1
+    fi
+    "$program" completions bash >"$shells/ringtide.bash"
+    "$program" completions zsh >"$shells/_ringtide"
+    "$program" completions fish >"$shells/ringtide.fish"
+}
+
+cargo_deb_version=3.8.0
+package=target/debian/ringtide.deb
+
+main "$@"

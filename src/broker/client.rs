@@ -1,0 +1,248 @@
+//! The serving process's side: starting the broker, asking it, and noticing when it is gone.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::COMMAND;
+use super::message::{OutputRequest, PacketRequest, Reply, Request};
+use crate::net::egress::{EgressError, EgressOptions, EgressSocket};
+use crate::net::filter::FrameFilter;
+use crate::net::interface::Interface;
+use crate::net::packet_socket::{PacketError, PacketGroup, adopt_group, open_group};
+use crate::net::passing::Channel;
+
+/// Why there is no broker.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// Its process cannot be started.
+    #[error("cannot start the socket broker; privileges.broker = false goes without")]
+    Start(#[source] io::Error),
+    /// It ended at once, or did not get ready in time; the log has its reason.
+    #[error("the socket broker does not get ready; the lines above say why")]
+    NotReady,
+}
+
+/// The broker as the serving process sees it.
+#[derive(Debug)]
+pub struct Broker {
+    /// `None` once the broker is gone.
+    channel: Option<Channel>,
+    child: Child,
+    /// Whether its end was told to whoever asks with [`Self::ended`].
+    told: bool,
+}
+
+/// Opens the relay's sockets: here, or through the broker.
+#[derive(Debug, Default)]
+pub struct Opener(Option<Broker>);
+
+impl Broker {
+    /// Starts it: this very program with this very command line behind [`COMMAND`]. To be called
+    /// before other threads start.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not answer.
+    pub fn start() -> Result<Self, BrokerError> {
+        let (ours, theirs) = Channel::pair().map_err(BrokerError::Start)?;
+        let child = Command::new(PROGRAM)
+            .arg0("ringtide")
+            .arg(COMMAND)
+            .args(std::env::args_os().skip(1))
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(BrokerError::Start)?;
+        ours.set_timeout(REPLY_WAIT).map_err(BrokerError::Start)?;
+        let mut broker = Self { channel: Some(ours), child, told: false };
+        match broker.reply() {
+            Ok((Reply::Ready, _)) => Ok(broker),
+            _ => Err(BrokerError::NotReady),
+        }
+    }
+
+    /// Its process ID.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, once, after it did.
+    pub fn ended(&mut self) -> Option<String> {
+        if self.told {
+            return None;
+        }
+        let status = self.child.try_wait().ok().flatten()?;
+        self.channel = None;
+        self.told = true;
+        Some(status.to_string())
+    }
+
+    /// Asks for sockets.
+    fn ask(&mut self, request: &Request) -> Result<Vec<OwnedFd>, Failure> {
+        let bytes =
+            serde_json::to_vec(request).map_err(|error| Failure::Gone(error.to_string()))?;
+        let sent = match &self.channel {
+            Some(channel) => channel.send(&bytes, &[]),
+            None => return Err(Failure::Gone("it ended".to_owned())),
+        };
+        if let Err(error) = sent {
+            self.channel = None;
+            return Err(Failure::Gone(error.to_string()));
+        }
+        let mut sockets = Vec::new();
+        loop {
+            match self.reply()? {
+                (Reply::Opened { left }, part) => {
+                    let some = !part.is_empty();
+                    sockets.extend(part);
+                    if left == 0 || !some {
+                        return Ok(sockets);
+                    }
+                }
+                (reply, _) => return Err(Failure::Refused(reply)),
+            }
+        }
+    }
+
+    /// Waits for one message. After one that does not come or cannot be read, nothing that comes
+    /// later could be told apart: the connection is given up.
+    fn reply(&mut self) -> Result<(Reply, Vec<OwnedFd>), Failure> {
+        let received = match &self.channel {
+            Some(channel) => channel.receive(),
+            None => Ok(None),
+        };
+        let failure = match received {
+            Ok(Some(message)) => match serde_json::from_slice(&message.bytes) {
+                Ok(reply) => return Ok((reply, message.descriptors)),
+                Err(error) => error.to_string(),
+            },
+            Ok(None) => "it ended".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.channel = None;
+        Err(Failure::Gone(failure))
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // It ends when the channel does.
+        self.channel = None;
+        let deadline = Instant::now() + END_WAIT;
+        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(END_STEP);
+        }
+    }
+}
+
+impl Opener {
+    /// Opens through `broker`.
+    pub fn through(broker: Broker) -> Self {
+        Self(Some(broker))
+    }
+
+    /// The broker, if there is one.
+    pub fn broker(&self) -> Option<&Broker> {
+        self.0.as_ref()
+    }
+
+    /// As [`Self::broker`], to look whether it ended.
+    pub fn broker_mut(&mut self) -> Option<&mut Broker> {
+        self.0.as_mut()
+    }
+
+    /// As [`open_group`].
+    ///
+    /// # Errors
+    /// As there, or why the broker does not open them.
+    pub fn open_group(
+        &mut self,
+        interface: &Interface,
+        count: usize,
+        receive_buffer_bytes: usize,
+        filter: &FrameFilter,
+    ) -> Result<PacketGroup, PacketError> {
+        let Some(broker) = &mut self.0 else {
+            return open_group(interface, count, receive_buffer_bytes, filter);
+        };
+        let name = interface.name.clone();
+        if !interface.ethernet {
+            return Err(PacketError::NotEthernet { interface: name });
+        }
+        let refused = |reason| PacketError::Broker { interface: name.clone(), reason };
+        let (index, interface_name) = (interface.index, name.clone());
+        let request =
+            PacketRequest { interface: interface_name, index, count, receive_buffer_bytes };
+        match broker.ask(&Request::Packets(request)) {
+            Ok(sockets) if sockets.len() == count => {
+                adopt_group(interface, sockets, receive_buffer_bytes, filter)
+            }
+            Ok(_) => Err(refused("the socket broker sent another number of sockets".to_owned())),
+            Err(Failure::Refused(Reply::Missing)) => Err(PacketError::Missing { interface: name }),
+            Err(Failure::Refused(Reply::Packets { step, errno })) => {
+                Err(PacketError::at(&interface.name, step, io::Error::from_raw_os_error(errno)))
+            }
+            Err(failure) => Err(refused(failure.reason())),
+        }
+    }
+
+    /// As [`EgressSocket::open`].
+    ///
+    /// # Errors
+    /// As there, or why the broker does not open it.
+    pub fn open_output(
+        &mut self,
+        interface: &Interface,
+        options: &EgressOptions,
+    ) -> Result<EgressSocket, EgressError> {
+        let Some(broker) = &mut self.0 else { return EgressSocket::open(interface, options) };
+        let name = interface.name.clone();
+        let (index, to) = (interface.index, options.to);
+        let request = OutputRequest { interface: name.clone(), index, options: *options };
+        let failure = match broker.ask(&Request::Output(request)) {
+            Ok(mut sockets) => match sockets.pop() {
+                Some(socket) => return EgressSocket::adopt(socket, interface, options),
+                None => Failure::Gone("it sent no socket".to_owned()),
+            },
+            Err(failure) => failure,
+        };
+        Err(match failure {
+            Failure::Refused(Reply::Missing) => EgressError::Missing { interface: name },
+            Failure::Refused(Reply::Output { step, errno }) => {
+                EgressError::at(interface, options, step, io::Error::from_raw_os_error(errno))
+            }
+            failure => EgressError::Broker { to, interface: name, reason: failure.reason() },
+        })
+    }
+}
+
+/// Why there is no socket.
+enum Failure {
+    /// The broker says so.
+    Refused(Reply),
+    /// Nobody answers.
+    Gone(String),
+}
+
+impl Failure {
+    fn reason(self) -> String {
+        match self {
+            Self::Refused(Reply::Denied { reason }) => reason,
+            Self::Refused(_) => "the socket broker answers something else".to_owned(),
+            Self::Gone(how) => format!(
+                "the socket broker is gone ({how}); what is open goes on, a restart of ringtide \
+                 starts it again"
+            ),
+        }
+    }
+}
+
+/// This program, also when its file was replaced meanwhile.
+const PROGRAM: &str = "/proc/self/exe";
+
+/// The broker has a handful of system calls to make for each socket.
+const REPLY_WAIT: Duration = Duration::from_secs(10);
+const END_WAIT: Duration = Duration::from_secs(1);
+const END_STEP: Duration = Duration::from_millis(2);
