@@ -9,6 +9,7 @@ use super::{AccessMode, ControlSocket, Settings, TrackerConfig, WorkerCount};
 use crate::control::rules::{NumberOrWord, OutputSpec, RuleSpec};
 use crate::engine::EngineChoice;
 use crate::logging::LogFormat;
+use crate::privileges::PrivilegeSettings;
 use crate::relay::RelaySettings;
 
 /// Everything in force, with its units. The path of the file itself is not part of it.
@@ -42,6 +43,7 @@ pub fn render(settings: &Settings) -> String {
         http["listen"] = value(address.to_string());
         root["http"] = Item::Table(http);
     }
+    root["privileges"] = Item::Table(privileges(&settings.privileges));
     root["state"] = Item::Table(state(settings));
     root["export"] = Item::Table(export(settings));
     if let Some(config) = &settings.tracker {
@@ -95,6 +97,21 @@ fn control(settings: &Settings) -> Table {
     if let Some(group) = &settings.control.group {
         table["group"] = value(group);
     }
+    table
+}
+
+fn privileges(settings: &PrivilegeSettings) -> Table {
+    let mut table = Table::new();
+    table["switch_user"] = value(settings.switch_user);
+    if let Some(user) = &settings.user {
+        table["user"] = value(user);
+    }
+    table["drop_capabilities"] = value(settings.drop_capabilities);
+    table["broker"] = value(settings.broker);
+    table["interfaces"] = list(settings.interfaces.iter());
+    table["no_new_privileges"] = value(settings.no_new_privileges);
+    table["seccomp"] = value(settings.seccomp);
+    table["landlock"] = value(settings.landlock);
     table
 }
 
@@ -231,6 +248,11 @@ mod tests {
             name = "sink"
             input = "[ff15::1]:1@a"
             "#,
+        );
+        reread(
+            "privileges = { switch_user = false, user = \"u\", drop_capabilities = false, \
+             broker = false, interfaces = [\"a\"], no_new_privileges = false, seccomp = false, \
+             landlock = false }",
         );
         reread("[control]\nsocket = \"off\"\n[relay]\n[tracker]");
     }

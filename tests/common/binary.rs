@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -155,6 +155,18 @@ pub fn file(name: &str, text: impl AsRef<[u8]>) -> (TempDir, String) {
     let path = directory.path().join(name);
     fs::write(&path, text).unwrap();
     (directory, path.to_str().unwrap().to_owned())
+}
+
+/// Gives a directory, and the files in it, to the user that `[privileges] user = "65534"` makes a
+/// process of root become. Otherwise they are that user's own already.
+pub fn give_away(directory: &std::path::Path) {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    for path in entries.chain([directory.to_owned()]) {
+        lchown(path, Some(65534), Some(65534)).unwrap();
+    }
 }
 
 /// `ringtide` under a user without privileges, and the directory of the copy that it may read.

@@ -11,7 +11,7 @@ mod running;
 mod started;
 mod wait;
 
-pub use binary::{Binary, RINGTIDE, file, ringtide_of_nobody, ringtide_refused, skip};
+pub use binary::{Binary, RINGTIDE, file, give_away, ringtide_of_nobody, ringtide_refused, skip};
 pub use client::{Announced, Ask, Client, hash};
 pub use engine::engine;
 pub use fleet::{Fleet, Fragile, PANIC, PANIC_HOLDING_THE_SHARD};

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::{Binary, RINGTIDE};
+use crate::common::{Binary, RINGTIDE, give_away};
 
 /// A running `ringtide run` with a file of its own.
 pub(crate) struct Controlled {
@@ -22,7 +22,7 @@ impl Controlled {
     pub(crate) fn start(more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let text = format!(
-            "workers = 1\n[control]\nsocket = \"control.sock\"\n[http]\n\
+            "workers = 1\n[privileges]\nuser = \"65534\"\n[control]\nsocket = \"control.sock\"\n[http]\n\
              listen = \"127.0.0.1:0\"\n[tracker]\nlisten = [\"127.0.0.1:0\"]\n{more}"
         );
         std::fs::write(directory.path().join("r.toml"), text).unwrap();
@@ -30,6 +30,7 @@ impl Controlled {
     }
 
     pub(crate) fn start_in(directory: TempDir) -> Self {
+        give_away(directory.path());
         let mut command = Command::new(RINGTIDE);
         command.args(["run", "--log-format", "json", "-c"]).arg(directory.path().join("r.toml"));
         let binary = Binary::spawn(command);

@@ -8,16 +8,16 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::common::{Ask, Binary, Client, RINGTIDE, eventually, hash};
+use crate::common::{Ask, Binary, Client, RINGTIDE, eventually, give_away, hash};
 
 /// A directory with a configuration file in it; relative paths start there.
 pub(crate) fn configured(text: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    // Who ringtide becomes must get through it.
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let tracker = "[tracker]\nlisten = [\"127.0.0.1:0\", \"[::1]:0\"]\n";
-    let text = format!("workers = 2\nreport_interval = \"0s\"\n{tracker}{text}");
+    let user = "[privileges]\nuser = \"65534\"\n";
+    let text = format!("workers = 2\nreport_interval = \"0s\"\n{user}{tracker}{text}");
     fs::write(directory.path().join("r.toml"), text).unwrap();
+    give_away(directory.path());
     directory
 }
 
