@@ -13,8 +13,20 @@ use crate::net::socket::{
 use crate::net::steering::{SteeringConstants, SteeringProgram};
 use crate::tracker::store::Shards;
 
+/// The groups of sockets, one for each address: those of another process, or new ones.
+pub(crate) fn adopt_or_bind(
+    tracker: &TrackerConfig,
+    shards: &Shards,
+    inherited: Option<Vec<OwnedFd>>,
+) -> Result<Vec<SocketGroup>, BindError> {
+    match inherited {
+        Some(sockets) => adopt(tracker, shards, sockets),
+        None => bind(tracker, shards),
+    }
+}
+
 /// Makes groups of another process's sockets: all of one worker, then all of the next.
-pub(crate) fn adopt(
+fn adopt(
     tracker: &TrackerConfig,
     shards: &Shards,
     sockets: Vec<OwnedFd>,
@@ -48,10 +60,7 @@ fn socket_setup(
 }
 
 /// Binds a group for each address, of one socket for each worker.
-pub(crate) fn bind(
-    tracker: &TrackerConfig,
-    shards: &Shards,
-) -> Result<Vec<SocketGroup>, BindError> {
+fn bind(tracker: &TrackerConfig, shards: &Shards) -> Result<Vec<SocketGroup>, BindError> {
     let (options, program) = socket_setup(tracker, shards);
     // Nobody asked for IPv6 by name where the addresses are the default ones.
     let optional = tracker.listen == TrackerConfig::default().listen;

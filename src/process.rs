@@ -16,7 +16,7 @@ use crate::control::report::Holdings;
 use crate::control::view::{TrackerView, View, WorkerView};
 use crate::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
 use crate::jobs::Jobs;
-use crate::listening::{adopt, bind, deal, warn_of_small_buffers};
+use crate::listening::{adopt_or_bind, deal, warn_of_small_buffers};
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::socket::{BindError, BoundSocket, SocketGroup};
 use crate::privileges::{Confinement, FutureUser, PrivilegeError};
@@ -142,38 +142,29 @@ impl Process {
         // Without a tracker there is nothing to listen on.
         let none = || TrackerConfig { listen: Vec::new(), ..TrackerConfig::default() };
         let tracker = &settings.tracker.clone().unwrap_or_else(none);
-        let policy = Policy {
-            settings: tracker.settings.clone(),
-            access: load_access(tracker.access.as_ref())?,
-        };
+        let access = load_access(tracker.access.as_ref())?;
+        let policy = Policy { settings: tracker.settings.clone(), access };
         let (state, inherited) = open_state(settings, cores.len(), user)?;
         let key = connection_key(tracker, state.as_ref(), user)?;
         let ids = ConnectionIds::new(key, tracker.settings.connection_lifetime_s);
         let secrets = Secrets::random().map_err(ProcessError::Secrets)?;
         let shards = Arc::new(Shards::new(cores.len(), &secrets));
-        let groups = match inherited {
-            Some(sockets) => adopt(tracker, &shards, sockets)?,
-            None => bind(tracker, &shards)?,
-        };
+        let groups = adopt_or_bind(tracker, &shards, inherited)?;
         // What clients send meanwhile waits in the sockets.
         let clock = Clock::start();
         let keeps = keeps(settings, state.as_ref());
         if let Some(path) = &keeps.swarms {
-            let load = || load_or_set_aside(path, &shards, &tracker.settings, clock.now());
-            user.act(load)?;
+            user.act(|| load_or_set_aside(path, &shards, &tracker.settings, clock.now()))?;
         }
         warn_of_small_buffers(&groups, tracker);
         let policy = SharedPolicy::new(policy);
-        let mut tracker_view = tracker_view(tracker, cores.len(), &groups, policy.clone());
-        let hands = deal(groups, cores.len());
-        tracker_view.sockets.extend(hands.iter().flatten().cloned());
+        let (tracker_view, hands) = deal_and_view(tracker, cores.len(), groups, policy.clone());
         let sizes = settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes);
         let engine = choose_engine(settings.engine, sizes);
         let plans = plan_workers(settings, engine, sizes, cores.iter().zip(hands))?;
         let tables: Vec<Arc<SharedTable>> = plans.iter().map(|_| Arc::default()).collect();
-        let relay =
-            settings.relay.as_ref().map(|relay| start_relay(relay, &plans, &tables, opener));
-        let relay = relay.transpose()?;
+        let start = |relay| start_relay(relay, &plans, &tables, opener);
+        let relay = settings.relay.as_ref().map(start).transpose()?;
         let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
         let view = View {
             clock,
@@ -185,25 +176,27 @@ impl Process {
             relay: relay.as_ref().map(RelayControl::view),
             draining: AtomicBool::new(false),
         };
-        let make_jobs = {
+        let parts = {
             let policy = policy.clone();
-            move |worker: usize| Jobs {
-                tracker: Tracker::new(TrackerParts {
-                    worker,
-                    shards: Arc::clone(&shards),
-                    policy: policy.clone(),
-                    ids: ids.clone(),
-                    counters: Arc::clone(&counters[worker]),
-                }),
-                relay: Relay::new(Arc::clone(&tables[worker])),
+            move |worker: usize| TrackerParts {
+                worker,
+                shards: Arc::clone(&shards),
+                policy: policy.clone(),
+                ids: ids.clone(),
+                counters: Arc::clone(&counters[worker]),
             }
+        };
+        let make_jobs = move |worker: usize| Jobs {
+            tracker: Tracker::new(parts(worker)),
+            relay: Relay::new(Arc::clone(&tables[worker])),
         };
         let confinement = give_up(broker)?;
         // From here on threads may start: they inherit what was given up.
         let offer = offer(settings, cores.len(), state.as_ref())?;
         let workers = Some(Workers::start(plans, clock, make_jobs)?);
-        let keeper = Keeper::start(keeps, Arc::clone(&view.shards), clock);
-        let keeper = Some(keeper.map_err(ProcessError::Keeper)?);
+        let keeper = Keeper::start(keeps, Arc::clone(&view.shards), clock)
+            .map_err(ProcessError::Keeper)
+            .map(Some)?;
         Ok(Self {
             workers,
             view: Arc::new(view),
@@ -337,6 +330,19 @@ fn worker_view(plan: &WorkerPlan) -> WorkerView {
         counters: Arc::clone(&plan.counters),
         control: Arc::clone(&plan.control),
     }
+}
+
+/// Deals the sockets out to the workers, and makes the tracker's view.
+fn deal_and_view(
+    tracker: &TrackerConfig,
+    workers: usize,
+    groups: Vec<SocketGroup>,
+    policy: SharedPolicy,
+) -> (TrackerView, Vec<Vec<Arc<BoundSocket>>>) {
+    let mut view = tracker_view(tracker, workers, &groups, policy);
+    let hands = deal(groups, workers);
+    view.sockets.extend(hands.iter().flatten().cloned());
+    (view, hands)
 }
 
 /// The tracker's view, without its sockets.

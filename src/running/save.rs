@@ -162,8 +162,16 @@ fn replace_file(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
 }
 
 fn unsaved(path: &Path, error: &io::Error) -> Problem {
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "what is in force stays so until the process ends; give the file and its directory to \
+             the user ringtide runs as before the next start, or write `ringtide ctl config show` \
+             to the file"
+        }
+        _ => "what is in force stays so until the process ends",
+    };
     let error = format!("cannot save {}: {error}", path.display());
-    Problem::failed(error, "what is in force stays so until the process ends")
+    Problem::failed(error, advice)
 }
 
 #[cfg(test)]

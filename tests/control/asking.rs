@@ -22,7 +22,8 @@ impl Controlled {
     pub(crate) fn start(more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let text = format!(
-            "workers = 1\n[privileges]\nuser = \"65534\"\n[control]\nsocket = \"control.sock\"\n[http]\n\
+            "workers = 1\n[privileges]\nuser = \"65534\"\n\
+             [control]\nsocket = \"control.sock\"\n[http]\n\
              listen = \"127.0.0.1:0\"\n[tracker]\nlisten = [\"127.0.0.1:0\"]\n{more}"
         );
         std::fs::write(directory.path().join("r.toml"), text).unwrap();

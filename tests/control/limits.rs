@@ -39,7 +39,8 @@ fn a_body_that_is_too_long_is_refused() {
     // The other side may have closed before all is written.
     let _ = writer.write_all(&[b' '; 2_000_000]);
     let mut answer = String::new();
-    (&stream).read_to_string(&mut answer).unwrap();
+    // What was left unread resets the stream; the answer comes first.
+    let _ = (&stream).read_to_string(&mut answer);
     assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("send less"), "{answer}");
     assert_eq!(process.ctl_text("health"), "healthy\n");
 }

@@ -236,3 +236,38 @@ fn the_broker_is_not_for_hands() {
     let help = Command::new(RINGTIDE).arg("--help").output().unwrap();
     assert!(!String::from_utf8_lossy(&help.stdout).contains("socket-broker"));
 }
+
+#[test]
+fn state_of_root_goes_to_the_user_and_what_cannot_be_written_is_told() {
+    if !is_root("state_of_root_goes_to_the_user_and_what_cannot_be_written_is_told") {
+        return;
+    }
+    let sections = format!(
+        "[privileges]\nuser = \"12345\"\n[state]\ndirectory = \"state\"\n[control]\n\
+         socket = \"run/control.sock\"\n[export]\nfile = \"list.csv\"\n{LISTEN}"
+    );
+    let (directory, mut binary) = configured(&sections);
+    binary.serving();
+    binary.event("user 12345 cannot write to");
+    let owner = |name: &str| fs::metadata(directory.path().join(name)).unwrap().uid();
+    assert_eq!((owner("."), owner("state"), owner("state/connection.key")), (0, 12345, 12345));
+    assert_eq!((owner("run"), owner("run/control.sock")), (12345, 0));
+    let ctl = |arguments: &str| {
+        let socket = directory.path().join("run/control.sock");
+        let mut command = Command::new(RINGTIDE);
+        command.arg("ctl").arg("--socket").arg(socket).args(arguments.split(' '));
+        command.output().unwrap()
+    };
+    let stats = ctl("--json stats");
+    let stats: serde_json::Value = serde_json::from_slice(&stats.stdout).unwrap();
+    assert!(stats["process"]["open_files"].as_u64().unwrap() > 5, "{stats}");
+    assert!(stats["process"]["rss_bytes"].as_u64().unwrap() > 1 << 20, "{stats}");
+    assert!(ctl("log-level debug").status.success());
+    let save = ctl("config save");
+    let refusal = String::from_utf8(save.stderr).unwrap();
+    assert!(!save.status.success() && refusal.contains("the user ringtide runs as"), "{refusal}");
+    binary.signal(Signal::SIGTERM);
+    assert_eq!(binary.exit().code(), Some(0), "{:?}", binary.lines());
+    assert!(fs::read_dir(directory.path().join("run")).unwrap().next().is_none());
+    assert_eq!(owner("state/swarms"), 12345);
+}
