@@ -176,16 +176,7 @@ impl Process {
             relay: relay.as_ref().map(RelayControl::view),
             draining: AtomicBool::new(false),
         };
-        let parts = {
-            let policy = policy.clone();
-            move |worker: usize| TrackerParts {
-                worker,
-                shards: Arc::clone(&shards),
-                policy: policy.clone(),
-                ids: ids.clone(),
-                counters: Arc::clone(&counters[worker]),
-            }
-        };
+        let parts = tracker_parts(shards, policy.clone(), ids, counters);
         let make_jobs = move |worker: usize| Jobs {
             tracker: Tracker::new(parts(worker)),
             relay: Relay::new(Arc::clone(&tables[worker])),
@@ -329,6 +320,22 @@ fn worker_view(plan: &WorkerPlan) -> WorkerView {
         core: plan.core,
         counters: Arc::clone(&plan.counters),
         control: Arc::clone(&plan.control),
+    }
+}
+
+/// What the tracker of each worker is made of, by the worker's index.
+fn tracker_parts(
+    shards: Arc<Shards>,
+    policy: SharedPolicy,
+    ids: ConnectionIds,
+    counters: Vec<Arc<Counters>>,
+) -> impl Fn(usize) -> TrackerParts {
+    move |worker| TrackerParts {
+        worker,
+        shards: Arc::clone(&shards),
+        policy: policy.clone(),
+        ids: ids.clone(),
+        counters: Arc::clone(&counters[worker]),
     }
 }
 
