@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringtide::handler::{Handler, Now, Packet, ReceivePool, ReplyPath, Sent, SocketId};
-use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
+use ringtide::telemetry::{Counter, Counters, Snapshot};
+use ringtide::tracker::TrackerSettings;
 use ringtide::tracker::access_list::{AccessList, AccessMode};
 use ringtide::tracker::connection_id::{ConnectionId, ConnectionIds};
 use ringtide::tracker::handler::{Tracker, TrackerParts};
 use ringtide::tracker::policy::{Policy, SharedPolicy};
 use ringtide::tracker::store::{Secrets, Shards};
-use ringtide::tracker::{InfoHash, TrackerSettings};
 
 use super::input::{Input, bit};
 use super::transmit::Slots;
@@ -25,7 +25,7 @@ const PACKETS_MAX: usize = 256;
 /// As an engine's receive buffers.
 const PAYLOAD_BYTES_MAX: usize = 2048;
 const START_S: u64 = 1_700_000_000;
-const LIFETIME_S: u32 = 120;
+pub const LIFETIME_S: u32 = 120;
 const KEY: [u8; 16] = *b"sixteen bytes of";
 /// The one on the list, and the one that the seeds ask for.
 const LISTED: &str = "6161616161616161616161616161616161616141\n";
@@ -43,6 +43,11 @@ const SOURCES: [&str; 8] = [
 ];
 
 pub fn run(data: &[u8]) {
+    world_after(data);
+}
+
+/// What an input leaves behind.
+pub fn world_after(data: &[u8]) -> World {
     let mut input = Input::new(data);
     let mut world = World::new(input.byte());
     for _ in 0..PACKETS_MAX {
@@ -52,6 +57,7 @@ pub fn run(data: &[u8]) {
         world.step(&mut input);
     }
     world.check_totals();
+    world
 }
 
 /// A datagram's connection ID, which stands in its first 8 bytes.
@@ -68,6 +74,13 @@ pub enum Id {
 pub struct Reflected {
     pub received: u64,
     pub sent: u64,
+}
+
+impl Reflected {
+    /// Bytes out per byte in.
+    pub fn ratio(&self) -> f64 {
+        self.sent as f64 / (self.received as f64).max(1.0)
+    }
 }
 
 /// A tracker with two shards, one receive buffer and one send slot.
@@ -149,11 +162,6 @@ impl World {
 
     pub fn wait(&mut self, seconds: u64) {
         self.now = self.now.after(Duration::from_secs(seconds));
-    }
-
-    /// The ID that a client at this address would be given now.
-    pub fn issue(&self, address: IpAddr) -> ConnectionId {
-        self.ids.issue(self.now, address)
     }
 
     /// Writes the chosen connection ID where it belongs.
@@ -257,16 +265,12 @@ impl World {
         assert!(self.reflected.sent <= self.reflected.received);
     }
 
-    pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.counters.snapshot().dropped(reason)
+    pub fn counted(&self) -> Snapshot {
+        self.counters.snapshot()
     }
 
     pub fn peers(&self) -> usize {
         self.shards.gauges().map(|gauges| gauges.peers()).sum()
-    }
-
-    pub fn owner(&self, info_hash: &InfoHash) -> usize {
-        self.shards.owner(info_hash)
     }
 }
 
