@@ -99,12 +99,12 @@ check_dependencies() {
     if [[ $(cargo deny --version 2>/dev/null) != "cargo-deny $cargo_deny_version" ]] &&
         ! timeout "$cargo_deny_install_s" cargo install --quiet --debug --locked \
             --version "$cargo_deny_version" --root target/tools cargo-deny; then
-        warn "cargo-deny $cargo_deny_version cannot be installed: licences, duplicates and sources" \
-            "of the dependencies are NOT CHECKED."
+        warn "cargo-deny $cargo_deny_version cannot be installed: licences, duplicates and" \
+            "sources of the dependencies are NOT CHECKED."
         return
     fi
     cargo deny check licenses bans sources
-    echo "Advisories are not checked here: 'cargo deny check advisories' does so, with the internet."
+    echo "Advisories are left to 'cargo deny check advisories', which needs the internet."
 }
 
 # All that runs a worker, on the other engine.

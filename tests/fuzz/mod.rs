@@ -13,8 +13,11 @@ pub mod swarm_file;
 pub mod tracker;
 pub mod transmit;
 
+/// Panics when the input makes something go wrong.
+pub type Target = fn(&[u8]);
+
 /// The targets by their names.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("tracker", tracker::run),
     ("connection_id", connection_id::run),
     ("access_list", access_list::run),
