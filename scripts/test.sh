@@ -16,6 +16,7 @@ main() {
     step "Debian packages" provide_packages
     step "shell scripts" check_scripts
     step "format" cargo fmt --check
+    step "dependencies" check_dependencies
     step "lints" cargo clippy --locked --all-targets -- -D warnings
     step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
     step "tests" cargo test --locked
@@ -96,6 +97,21 @@ check_scripts() {
     echo "${#scripts[@]} scripts"
 }
 
+# Licences, duplicates and sources. Advisories need a database from the internet, and are left to
+# 'cargo deny check advisories'.
+check_dependencies() {
+    PATH=$root/target/tools/bin:$PATH
+    if [[ $(cargo deny --version 2>/dev/null) != "cargo-deny $cargo_deny_version" ]] &&
+        ! timeout "$cargo_deny_install_s" cargo install --quiet --debug --locked \
+            --version "$cargo_deny_version" --root target/tools cargo-deny; then
+        warn "cargo-deny $cargo_deny_version cannot be installed: licences, duplicates and" \
+            "sources of the dependencies are NOT CHECKED."
+        return
+    fi
+    cargo deny check licenses bans sources
+    echo "Advisories are left to 'cargo deny check advisories', which needs the internet."
+}
+
 # All that runs a worker, on the other engine.
 test_on_epoll() {
     local suites=(loop load_test tracker workers storm process relay relay_net)
@@ -117,6 +133,8 @@ check_packaging() {
     RINGTIDE_BINARY=$root/target/release/ringtide "$root/scripts/test_packaging.sh"
 }
 
+# What deny.toml was written for, and how long building it may take: a minute or two as a rule.
+readonly cargo_deny_version=0.20.2 cargo_deny_install_s=240
 warnings=()
 steps_passed=0
 step="start"

@@ -50,10 +50,11 @@ impl SteeringProgram {
             op(RET_K, 0),
             op(LD_WORD, TRANSACTION_OFFSET),
             op(MUL, constants.multipliers[0]),
-            op(TAX, 0),
         ]);
+        // Some clients count transactions in the first bytes.
+        code.extend(fold());
         code.extend(choose(constants, workers));
-        Self(BpfProgram::new(code).expect("some 45 instructions are not too many"))
+        Self(BpfProgram::new(code).expect("some 60 instructions are not too many"))
     }
 
     /// Attaches the program to the group that `socket` belongs to.
@@ -66,32 +67,32 @@ impl SteeringProgram {
 fn hash(constants: SteeringConstants, workers: u32) -> Vec<libc::sock_filter> {
     let mut code = vec![op(LDX_IMM, constants.addend)];
     for (word, multiplier) in constants.multipliers[..5].iter().enumerate() {
-        // A = word * multiplier + X; X = A
+        // A = (word + X) * multiplier, folded; X = A
         code.push(op(LD_WORD, (HASH_OFFSET + 4 * word) as u32));
-        code.push(op(MUL, *multiplier));
         code.push(op(ADD_X, 0));
+        code.push(op(MUL, *multiplier));
+        code.extend(fold());
         code.push(op(TAX, 0));
     }
     code.extend(choose(constants, workers));
     code
 }
 
-/// The instructions that return the index of a socket for what is in A and in X alike. The high
-/// half is folded into the low one first: some clients count transactions in the first bytes.
-fn choose(constants: SteeringConstants, workers: u32) -> [libc::sock_filter; 6] {
-    [
-        op(RSH, 16),
-        op(XOR_X, 0),
-        op(MUL, constants.multipliers[5]),
-        op(RSH, 8),
-        op(MOD, workers),
-        op(RET_A, 0),
-    ]
+/// The instructions that fold the high half of A into the low one.
+fn fold() -> [libc::sock_filter; 3] {
+    [op(TAX, 0), op(RSH, 16), op(XOR_X, 0)]
 }
 
-/// Where the branch for packets without a hash begins: after 5 instructions that tell and 27
+/// The instructions that return the index of a socket for what is in A.
+fn choose(constants: SteeringConstants, workers: u32) -> [libc::sock_filter; 6] {
+    let [move_to_x, shift, xor] = fold();
+    let multiply = op(MUL, constants.multipliers[5]);
+    [multiply, move_to_x, shift, xor, op(MOD, workers), op(RET_A, 0)]
+}
+
+/// Where the branch for packets without a hash begins: after 5 instructions that tell and 42
 /// that hash.
-const SHORT_AT: u8 = 5 + 27;
+const SHORT_AT: u8 = 5 + 42;
 
 const ACTION_ANNOUNCE: u32 = 1;
 const ACTION_SCRAPE: u32 = 2;

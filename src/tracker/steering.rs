@@ -45,18 +45,24 @@ impl Steering {
     /// The index of the shard that owns `hash`, of `shards` in all.
     ///
     /// With `a` as the accumulator and `w0..w4` as the hash's big-endian words:
-    /// `a = addend + sum(wi * mi)`, `a ^= a >> 16`, `a *= m5`, `a >>= 8`, `a %= shards`.
+    /// `a = addend`, for each word `a = (a + wi) * mi` and `a ^= a >> 16`, then `a *= m5`,
+    /// `a ^= a >> 16`, `a %= shards`. The fold after each word carries differences in high bits,
+    /// which a product leaves where they are, to all others.
     pub fn owner(&self, hash: &InfoHash, shards: usize) -> usize {
         let mut accumulator = self.addend;
         for (bytes, multiplier) in hash.0.as_chunks::<4>().0.iter().zip(self.multipliers) {
             let word = u32::from_be_bytes(*bytes);
-            accumulator = accumulator.wrapping_add(word.wrapping_mul(multiplier));
+            accumulator = fold(accumulator.wrapping_add(word).wrapping_mul(multiplier));
         }
-        accumulator ^= accumulator >> 16;
-        accumulator = accumulator.wrapping_mul(self.multipliers[5]);
-        accumulator >>= 8;
+        accumulator = fold(accumulator.wrapping_mul(self.multipliers[5]));
         accumulator as usize % shards.max(1)
     }
+}
+
+/// The high half folded into the low one.
+#[inline]
+fn fold(word: u32) -> u32 {
+    word ^ word >> 16
 }
 
 /// Secret constants stay out of logs.
@@ -97,8 +103,9 @@ mod tests {
         let mut hash = [0; 20];
         hash[..4].copy_from_slice(&[0x01, 0x00, 0x00, 0x00]);
         hash[19] = 2;
-        // 7 + 3 * 0x01000000 + 2 = 0x03000009; ^ 0x0300 = 0x03000309; >> 8 = 0x030003.
-        assert_eq!(steering.owner(&InfoHash(hash), 1000), 0x03_0003 % 1000);
+        // (7 + 0x01000000) * 3 = 0x03000015; ^ 0x0300 = 0x03000315. Three zero words fold back and
+        // forth to 0x03000015; + 2 = 0x03000017; ^ 0x0300 = 0x03000317; ^ 0x0300 = 0x03000017.
+        assert_eq!(steering.owner(&InfoHash(hash), 1000), 0x0300_0017 % 1000);
         assert_eq!(steering.owner(&InfoHash(hash), 1), 0);
     }
 

@@ -78,8 +78,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 }
 
 fn unread(rejection: BytesRejection) -> Refusal {
-    Refusal::new(rejection.status(), rejection.body_text(), "send less at a time")
+    Refusal::new(rejection.status(), rejection.body_text(), SEND_LESS)
 }
+
+/// What to do about a body that is too long.
+pub(super) const SEND_LESS: &str = "send less at a time";
 
 /// Where everything is described.
 const DESCRIPTION: &str = "contrib/openapi.json describes every request";

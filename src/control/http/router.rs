@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, http};
 
-use super::answer::Refusal;
+use super::answer::{Refusal, SEND_LESS};
 use super::{Api, access, change, dashboard, metrics, read, torrents};
 
 /// Everything, for the control socket.
@@ -60,7 +60,20 @@ fn bounded(router: Router) -> Router {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error, advice)
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(not_too_long))
         .layer(from_fn(in_time))
+}
+
+/// Turns away what says itself that it is too long, before any of it is sent; what does not say
+/// so is cut off while it is read.
+async fn not_too_long(request: Request, next: Next) -> Response {
+    let length = request.headers().get(http::header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
+        let error = format!("the body is longer than {BODY_BYTES_MAX} bytes");
+        return Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error, SEND_LESS).into_response();
+    }
+    next.run(request).await
 }
 
 async fn in_time(request: Request, next: Next) -> Response {

@@ -1,0 +1,111 @@
+//! A transmit side with a bounded number of slots that checks what it is given.
+
+use std::collections::VecDeque;
+
+use ringtide::handler::{
+    FORWARD_PARTS_MAX, Forward, Forwarded, Handler, Now, Part, REPLY_BYTES_MAX, ReplyPath, Sent,
+    Transmit, TransmitFull,
+};
+use ringtide::relay::coalesce::BATCH_BYTES_MAX;
+use ringtide::relay::count_datagrams;
+
+/// The longest payload of a datagram that IP can carry, over IPv6 without options.
+const PAYLOAD_BYTES_MAX: usize = 65_527;
+
+/// Sends that are kept, as an engine keeps them, until they are said to have ended.
+#[derive(Default)]
+pub struct Slots {
+    pub free: usize,
+    pub replies: Vec<Sent>,
+    pub flights: VecDeque<Flight>,
+    /// Sends that found no slot.
+    pub refused: usize,
+}
+
+/// A forward on its way; it holds its receive buffers.
+pub struct Flight {
+    pub tag: u32,
+    pub parts: Vec<Part>,
+    pub segment_bytes: Option<u16>,
+    pub ttl: Option<u8>,
+    pub tos: Option<u8>,
+}
+
+impl Slots {
+    pub fn new(free: usize) -> Self {
+        Self { free, ..Self::default() }
+    }
+
+    /// Ends the oldest forward with this error, or well.
+    pub fn end_one<H: Handler>(&mut self, handler: &mut H, now: Now, error: Option<i32>) {
+        let Some(Flight { tag, parts, segment_bytes, ttl, tos }) = self.flights.pop_front() else {
+            return;
+        };
+        self.free += 1;
+        let bytes = parts.iter().map(|part| part.bytes().len()).sum();
+        let result = error.map_or(Ok(bytes), Err);
+        let forwarded = Forwarded { tag, result, parts: &parts, segment_bytes, ttl, tos };
+        handler.on_forwarded(now, &forwarded, self);
+    }
+
+    /// Ends all forwards well, those included that come of it.
+    pub fn end_all<H: Handler>(&mut self, handler: &mut H, now: Now) {
+        while !self.flights.is_empty() {
+            self.end_one(handler, now, None);
+        }
+    }
+
+    fn take_slot(&mut self) -> Result<(), TransmitFull> {
+        let Some(free) = self.free.checked_sub(1) else {
+            self.refused += 1;
+            return Err(TransmitFull);
+        };
+        self.free = free;
+        Ok(())
+    }
+}
+
+impl Transmit for Slots {
+    fn reply(
+        &mut self,
+        path: ReplyPath,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), TransmitFull> {
+        self.take_slot()?;
+        let mut bytes = vec![STALE; REPLY_BYTES_MAX];
+        let length = write(&mut bytes);
+        assert!(length <= REPLY_BYTES_MAX, "a reply of {length} bytes");
+        bytes.truncate(length);
+        self.replies.push(Sent { path, bytes });
+        Ok(())
+    }
+
+    fn send_segments(
+        &mut self,
+        _: ReplyPath,
+        _: u16,
+        _: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), TransmitFull> {
+        unreachable!("neither the tracker nor the relay writes segments")
+    }
+
+    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {
+        let Forward { parts, segment_bytes, ttl, tos, tag, .. } = forward;
+        let bytes = parts.iter().map(|part| part.bytes().len()).sum();
+        assert!((1..=FORWARD_PARTS_MAX).contains(&parts.len()), "{} parts", parts.len());
+        match segment_bytes {
+            None => assert!(bytes <= PAYLOAD_BYTES_MAX, "a datagram of {bytes} bytes"),
+            Some(size) => {
+                assert!(size > 0 && bytes <= BATCH_BYTES_MAX, "{bytes} bytes cut at {size}");
+                let datagrams = count_datagrams(bytes, segment_bytes);
+                assert!(datagrams <= FORWARD_PARTS_MAX, "{datagrams} datagrams in a send");
+            }
+        }
+        self.take_slot()?;
+        self.flights.push_back(Flight { tag, parts: parts.to_vec(), segment_bytes, ttl, tos });
+        Ok(())
+    }
+}
+
+/// What a slot holds before a reply is written: the rest of another, as far as anybody knows.
+const STALE: u8 = 0xa5;
