@@ -98,13 +98,7 @@ impl StateDirectory {
     /// When the system refuses, and when others can write to it.
     pub fn hand_over(path: &Path, owner: (u32, u32)) -> Result<(), StateError> {
         let fail = |verb| move |source| StateError::Io { path: path.to_owned(), verb, source };
-        match DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(fail("created")(error));
-            }
-            _ => {}
-        }
-        let metadata = fs::metadata(path).map_err(fail("opened"))?;
+        let metadata = made(path)?;
         if metadata.uid() != geteuid().as_raw() || !metadata.is_dir() {
             return Ok(());
         }
@@ -126,14 +120,7 @@ impl StateDirectory {
     /// When it belongs to another user, when others can write to it, and when another process
     /// uses it.
     pub fn open(path: &Path) -> Result<Self, StateError> {
-        let fail = |verb| move |source| StateError::Io { path: path.to_owned(), verb, source };
-        match DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(fail("created")(error));
-            }
-            _ => {}
-        }
-        let metadata = fs::metadata(path).map_err(fail("opened"))?;
+        let metadata = made(path)?;
         if !metadata.is_dir() {
             return Err(StateError::Kind { path: path.to_owned(), wanted: "directory" });
         }
@@ -196,6 +183,15 @@ pub fn open_private(path: &Path) -> Result<Option<File>, StateError> {
     }
     check(path, &metadata, OPEN_TO_OTHERS, "read or write it", PRIVATE_MODE)?;
     Ok(Some(file))
+}
+
+/// What a directory is like, which is made for its owner alone if only it is missing.
+fn made(path: &Path) -> Result<fs::Metadata, StateError> {
+    let fail = |verb| move |source| StateError::Io { path: path.to_owned(), verb, source };
+    match DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(fail("created")(error)),
+        _ => fs::metadata(path).map_err(fail("opened")),
+    }
 }
 
 fn check(

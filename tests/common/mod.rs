@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used)]
 
 mod binary;
+mod browser;
 mod client;
 mod engine;
 mod fleet;
@@ -12,6 +13,7 @@ mod started;
 mod wait;
 
 pub use binary::{Binary, RINGTIDE, file, give_away, ringtide_of_nobody, ringtide_refused, skip};
+pub use browser::{browse, browser};
 pub use client::{Announced, Ask, Client, hash};
 pub use engine::engine;
 pub use fleet::{Fleet, Fragile, PANIC, PANIC_HOLDING_THE_SHARD};

@@ -6,7 +6,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::common::{Binary, Namespace, RINGTIDE};
+use crate::common::{Binary, Namespace, RINGTIDE, file};
 
 /// A relay inside a namespace.
 pub(crate) struct Hop(Binary);
@@ -19,6 +19,16 @@ impl Hop {
 
     pub(crate) fn relay_with(space: &Namespace, workers: usize, flags: &str) -> Self {
         Self::start(space, &format!("relay --workers {workers} {flags}"))
+    }
+
+    /// `ringtide run` with a file of this text. The directory goes with its guard.
+    pub(crate) fn with_file(
+        space: &Namespace,
+        text: impl AsRef<str>,
+    ) -> (tempfile::TempDir, String, Self) {
+        let (directory, path) = file("r.toml", text.as_ref());
+        let hop = Self::configured(space, &path);
+        (directory, path, hop)
     }
 
     /// `ringtide run` with a configuration file.

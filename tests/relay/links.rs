@@ -45,15 +45,6 @@ fn flows_again(from: &UdpSocket, to: &UdpSocket) {
     pass(from, &[to], &payloads(200, 1400), None);
 }
 
-/// Ends everything; the flow of rule 1 lost nothing.
-fn finish(hop: Hop, steady: Steady) -> Summary {
-    steady.flow();
-    let (packets, bytes) = steady.end();
-    let summary = hop.stop();
-    summary.assert_passed("rule-1", packets, bytes);
-    summary
-}
-
 #[test]
 fn an_input_interface_made_anew_is_taken_from_again() {
     if switched_off() {
@@ -70,7 +61,7 @@ fn an_input_interface_made_anew_is_taken_from_again() {
         second_input(&line);
     }
     flows_again(&sender(line.source(), "right2", IN), &to);
-    let summary = finish(hop, steady);
+    let summary = steady.finish(hop, "rule-1");
     let input = summary.input("rule-2");
     let output = summary.outputs("rule-2").remove(0);
     assert_eq!((input.packets, output.drops.as_str()), (output.packets, "0"));
@@ -93,7 +84,7 @@ fn an_output_interface_made_anew_is_sent_to_again() {
         second_output(&line);
     }
     flows_again(&from, &receiver(line.sink(), "left2", OUT));
-    assert_accounted(&finish(hop, steady));
+    assert_accounted(&steady.finish(hop, "rule-1"));
 }
 
 #[test]
@@ -116,7 +107,7 @@ fn an_output_interface_that_was_down_is_sent_to_again() {
         hop.nth_event("the output is back", round);
     }
     flows_again(&from, &to);
-    let summary = finish(hop, steady);
+    let summary = steady.finish(hop, "rule-1");
     assert!(assert_accounted(&summary) >= 150);
 }
 
@@ -147,7 +138,7 @@ fn interfaces_that_do_not_exist_at_the_start_are_waited_for() {
     second_output(&line);
     let from = sender(line.source(), "right2", IN);
     flows_again(&from, &receiver(line.sink(), "left2", OUT));
-    assert_accounted(&finish(hop, steady));
+    assert_accounted(&steady.finish(hop, "rule-1"));
 }
 
 const IN: &str = "239.1.1.2:5001";

@@ -27,12 +27,6 @@ fn broker_of(hop: &Hop) -> u32 {
     event["message"].as_str().unwrap().rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-fn configured(line: &Line, text: &str) -> (tempfile::TempDir, String, Hop) {
-    let (directory, path) = file("r.toml", text);
-    let hop = Hop::configured(line.hop(1), &path);
-    (directory, path, hop)
-}
-
 #[test]
 fn the_relay_has_nothing_and_the_broker_two_capabilities() {
     if switched_off() {
@@ -72,7 +66,7 @@ fn a_killed_broker_is_told_and_what_is_open_goes_on() {
     }
     let line = Line::new(1);
     let head = "workers = 1\n[relay]\n";
-    let (_directory, path, hop) = configured(&line, &format!("{head}{}", rule(1)));
+    let (_directory, path, hop) = Hop::with_file(line.hop(1), format!("{head}{}", rule(1)));
     let steady = Steady::start(ends(&line, 1));
     kill(Pid::from_raw(broker_of(&hop) as i32), Signal::SIGKILL).unwrap();
     let event = hop.event("the socket broker ended");
@@ -87,9 +81,7 @@ fn a_killed_broker_is_told_and_what_is_open_goes_on() {
     assert!(message.contains("no packet socket on left2: the socket broker is gone"), "{message}");
     let event = hop.event("the output is down: no socket to send to 239.2.2.2:5002 from right");
     assert_eq!(event["level"], "WARN");
-    steady.flow();
-    let (packets, bytes) = steady.end();
-    hop.stop().assert_passed("r1", packets, bytes);
+    steady.finish(hop, "r1");
 }
 
 #[test]
@@ -99,7 +91,7 @@ fn without_a_broker_what_was_open_goes_on_and_the_rest_says_why() {
     }
     let line = Line::new(1);
     let head = "workers = 1\n[privileges]\nbroker = false\n[relay]\n";
-    let (_directory, path, hop) = configured(&line, &format!("{head}{}", rule(1)));
+    let (_directory, path, hop) = Hop::with_file(line.hop(1), format!("{head}{}", rule(1)));
     let steady = Steady::start(ends(&line, 1));
     assert!(hop.event("privileges: ")["message"].as_str().unwrap().ends_with("broker none"));
     connect((line.source(), "right2"), (line.hop(1), "left2"), 7);
@@ -109,9 +101,7 @@ fn without_a_broker_what_was_open_goes_on_and_the_rest_says_why() {
     let event = hop.event("not all rules could be put in force");
     let message = event["message"].as_str().unwrap();
     assert!(message.contains("no permission to receive frames from left2"), "{message}");
-    steady.flow();
-    let (packets, bytes) = steady.end();
-    hop.stop().assert_passed("r1", packets, bytes);
+    steady.finish(hop, "r1");
 }
 
 /// A broker whose relay is this test.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::common::{file, switched_off};
+use crate::common::switched_off;
 use crate::hop::Hop;
 use crate::line::Line;
 use crate::ports::{assert_empty, pass, payloads};
@@ -19,8 +19,7 @@ fn rules_come_and_go_and_other_flows_lose_nothing() {
         return;
     }
     let line = Line::new(1);
-    let (_directory, path) = file("r.toml", rules(&[1]));
-    let hop = Hop::configured(line.hop(1), &path);
+    let (_directory, path, hop) = Hop::with_file(line.hop(1), rules(&[1]));
     let steady = Steady::start(ends(&line, 1));
     let (from, to) = ends(&line, 2);
     for round in 1..=5 {
@@ -38,8 +37,7 @@ fn rules_come_and_go_and_other_flows_lose_nothing() {
         steady.flow();
         assert_empty(&to);
     }
-    let (packets, bytes) = steady.end();
-    hop.stop().assert_passed("r1", packets, bytes);
+    steady.finish(hop, "r1");
 }
 
 #[test]
@@ -50,8 +48,7 @@ fn an_output_comes_and_goes_and_the_others_lose_nothing() {
     let line = Line::new(1);
     let more = rule(1).replace("outputs = [", "outputs = [{ to = \"239.9.9.9:5002@right\" }, ");
     let more = format!("workers = 1\n{more}");
-    let (_directory, path) = file("r.toml", rules(&[1]));
-    let hop = Hop::configured(line.hop(1), &path);
+    let (_directory, path, hop) = Hop::with_file(line.hop(1), rules(&[1]));
     let steady = Steady::start(ends(&line, 1));
     for round in 0..10 {
         steady.flow();
@@ -59,9 +56,7 @@ fn an_output_comes_and_goes_and_the_others_lose_nothing() {
         hop.reload();
         hop.nth_event("configuration reloaded", round + 1);
     }
-    steady.flow();
-    let (packets, bytes) = steady.end();
-    hop.stop().assert_passed("r1", packets, bytes);
+    steady.finish(hop, "r1");
 }
 
 #[test]
@@ -70,8 +65,7 @@ fn a_bad_file_changes_nothing_and_is_named() {
         return;
     }
     let line = Line::new(1);
-    let (_directory, path) = file("r.toml", rules(&[1]));
-    let hop = Hop::configured(line.hop(1), &path);
+    let (_directory, path, hop) = Hop::with_file(line.hop(1), rules(&[1]));
     let steady = Steady::start(ends(&line, 1));
     for (nth, text, reason) in
         [(1, "workers = 1\n[relay]\noffload = \"of\"\n", ":3:"), (2, "workers = \n", ":1:")]
@@ -86,9 +80,7 @@ fn a_bad_file_changes_nothing_and_is_named() {
     fs::remove_file(&path).unwrap();
     hop.reload();
     hop.nth_event("reload failed, everything in force stays", 3);
-    steady.flow();
-    let (packets, bytes) = steady.end();
-    hop.stop().assert_passed("r1", packets, bytes);
+    steady.finish(hop, "r1");
 }
 
 #[test]
@@ -97,8 +89,7 @@ fn what_needs_a_restart_is_named_and_the_rest_is_put_in_force() {
         return;
     }
     let line = Line::new(1);
-    let (_directory, path) = file("r.toml", rules(&[1]));
-    let hop = Hop::configured(line.hop(1), &path);
+    let (_directory, path, hop) = Hop::with_file(line.hop(1), rules(&[1]));
     let changed = rules(&[2]).replace("workers = 1", "workers = 2");
     fs::write(&path, changed.replace("[relay]", "[relay]\noffload = \"off\"")).unwrap();
     hop.reload();
@@ -127,8 +118,7 @@ fn a_wider_fan_out_takes_more_frame_buffers_into_use() {
             to.join(", ")
         )
     };
-    let (_directory, path) = file("r.toml", wide(1));
-    let hop = Hop::configured(line.hop(1), &path);
+    let (_directory, path, hop) = Hop::with_file(line.hop(1), wide(1));
     let steady = Steady::start(ends(&line, 1));
     // It never goes back to fewer.
     for (reload, outputs) in [20, 1, 40, 9].into_iter().enumerate() {
@@ -141,8 +131,7 @@ fn a_wider_fan_out_takes_more_frame_buffers_into_use() {
     let told: Vec<_> =
         told.iter().map(|event| (&event["before"], &event["frame_buffers"])).collect();
     assert_eq!(told, [(&256.into(), &512.into()), (&512.into(), &1024.into())]);
-    let (packets, bytes) = steady.end();
-    hop.stop().assert_passed("r1", packets, bytes);
+    steady.finish(hop, "r1");
 }
 
 /// Without names of their own, rules are called by position, and a rule in front moves the others.
@@ -157,8 +146,7 @@ fn a_rule_that_only_moves_loses_nothing_and_keeps_its_figures() {
         let lines = text.lines().filter(|line| !line.starts_with("name"));
         lines.collect::<Vec<_>>().join("\n")
     };
-    let (_directory, path) = file("r.toml", unnamed(&[1]));
-    let hop = Hop::configured(line.hop(1), &path);
+    let (_directory, path, hop) = Hop::with_file(line.hop(1), unnamed(&[1]));
     let steady = Steady::start(ends(&line, 1));
     for (nth, numbers) in [(1, [2, 1]), (2, [1, 2]), (3, [2, 1])] {
         steady.flow();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use crate::common::eventually;
+use crate::hop::{Hop, Summary};
 use crate::line::Line;
 use crate::ports::{assert_empty, pass, payloads, receiver, sender};
 
@@ -53,6 +54,16 @@ impl Steady {
             assert!(!self.thread.is_finished(), "the flow lost something");
             (self.passed.load(Ordering::Relaxed) > before + 10 * ROUND).then_some(())
         });
+    }
+
+    /// Lets it flow on, and ends it and the relay, whose rule of this name lost nothing of it.
+    #[track_caller]
+    pub(crate) fn finish(self, hop: Hop, rule: &str) -> Summary {
+        self.flow();
+        let (packets, bytes) = self.end();
+        let summary = hop.stop();
+        summary.assert_passed(rule, packets, bytes);
+        summary
     }
 
     /// Ends it; returns datagrams and bytes.
