@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use tracing::{error, warn};
+
 use crate::broker::{Broker, BrokerError, Opener};
 use crate::clock::Clock;
 use crate::config::{AccessConfig, Settings, TrackerConfig};
@@ -24,8 +26,8 @@ use crate::relay::RelaySettings;
 use crate::relay::handler::Relay;
 use crate::relay::table::SharedTable;
 use crate::restart::{connection_key, keeps, offer, open_state};
-use crate::state::handover::{HandedOver, Offer};
-use crate::state::keeper::Keeper;
+use crate::state::handover::{HandedOver, Offer, Presence};
+use crate::state::keeper::{Keeper, Keeps};
 use crate::state::swarms::load_or_set_aside;
 use crate::state::{StateDirectory, StateError};
 use crate::telemetry::{Counters, Snapshot};
@@ -97,6 +99,9 @@ pub struct Process {
     confinement: Confinement,
     /// `None` once stopped, and where nobody can take over.
     offer: Option<Offer>,
+    /// Starts the workers, also when they were stopped for a successor that did not come.
+    start: StartWorkers,
+    keeps: Keeps,
     /// Locked until everything is saved.
     _state: Option<StateDirectory>,
     /// The last to go: a successor starts then.
@@ -181,11 +186,12 @@ impl Process {
             tracker: Tracker::new(parts(worker)),
             relay: Relay::new(Arc::clone(&tables[worker])),
         };
+        let start = start_workers(plans, clock, make_jobs);
         let confinement = give_up(broker)?;
         // From here on threads may start: they inherit what was given up.
         let offer = offer(settings, cores.len(), state.as_ref())?;
-        let workers = Some(Workers::start(plans, clock, make_jobs)?);
-        let keeper = Keeper::start(keeps, Arc::clone(&view.shards), clock)
+        let workers = Some(start()?);
+        let keeper = Keeper::start(keeps.clone(), Arc::clone(&view.shards), clock)
             .map_err(ProcessError::Keeper)
             .map(Some)?;
         Ok(Self {
@@ -197,6 +203,8 @@ impl Process {
             engine,
             confinement,
             offer,
+            start,
+            keeps,
             _state: state,
             handed_over: None,
         })
@@ -294,17 +302,87 @@ impl Process {
     /// Stops the workers in good order and saves the swarms. What the workers counted and held
     /// stays readable.
     pub fn stop(&mut self) {
+        self.stop_and_save();
+        // One that asks only now is told, or sees the end and starts by itself.
+        if let Some(offer) = self.offer.take() {
+            if let Err(error) = offer.hand_over(self.sockets()) {
+                warn!("the sockets cannot be handed over: {error}");
+            }
+            self.handed_over = offer.finish();
+        }
+    }
+
+    fn stop_and_save(&mut self) {
         if let Some(workers) = self.workers.take() {
             workers.stop();
         }
         if let Some(keeper) = self.keeper.take() {
             keeper.finish();
         }
-        if let Some(offer) = self.offer.take() {
-            self.handed_over = offer
-                .finish(self.view.tracker.as_ref().map_or(&[], |tracker| &tracker.sockets[..]));
+    }
+
+    /// If another process asked to take over: stops the workers, saves the swarms and hands the
+    /// sockets over. Returns whether this process goes on after all, because the other one went
+    /// away before it had them.
+    pub fn hand_over(&mut self) -> bool {
+        let Some(presence) = self.offer.as_ref().and_then(Offer::successor) else { return false };
+        if presence == Presence::Gone {
+            return self.go_on();
+        }
+        self.stop_and_save();
+        let taken = self.offer.as_ref().map(|offer| offer.hand_over(self.sockets()));
+        match self.offer.take_if(|_| matches!(taken, Some(Ok(())))) {
+            Some(offer) => {
+                self.handed_over = offer.finish();
+                false
+            }
+            None => self.go_on(),
         }
     }
+
+    /// The sockets of all workers that listen.
+    fn sockets(&self) -> &[Arc<BoundSocket>] {
+        self.view.tracker.as_ref().map_or(&[], |tracker| &tracker.sockets)
+    }
+
+    /// Serves again after a successor went away. Returns whether it does.
+    fn go_on(&mut self) -> bool {
+        warn!("the process that was to take over is gone; this one goes on");
+        match self.offer.take().map(Offer::renew).transpose() {
+            Ok(offer) => self.offer = offer,
+            Err(error) => error!("no other process can take over any more: {error}"),
+        }
+        if self.workers.is_some() {
+            return true;
+        }
+        self.view.workers.iter().for_each(|worker| worker.control.resume());
+        let keeper =
+            Keeper::start(self.keeps.clone(), Arc::clone(&self.view.shards), self.view.clock);
+        match keeper {
+            Ok(keeper) => self.keeper = Some(keeper),
+            Err(error) => error!("swarms are not saved and torrents not exported: {error}"),
+        }
+        match (self.start)() {
+            Ok(workers) => self.workers = Some(workers),
+            Err(error) => error!("the workers cannot be started again: {error}"),
+        }
+        self.workers.is_some()
+    }
+}
+
+/// Starts all workers, as often as it is called.
+type StartWorkers = Box<dyn Fn() -> Result<Workers, StartError> + Send + Sync>;
+
+fn start_workers(
+    plans: Vec<WorkerPlan>,
+    clock: Clock,
+    make_jobs: impl Fn(usize) -> Jobs + Send + Sync + 'static,
+) -> StartWorkers {
+    let make_jobs = Arc::new(make_jobs);
+    Box::new(move || {
+        let make_jobs = Arc::clone(&make_jobs);
+        Workers::start(plans.clone(), clock, move |worker| make_jobs(worker))
+    })
 }
 
 /// The list that is configured; an empty one that serves everything when none is.

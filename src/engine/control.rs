@@ -36,6 +36,11 @@ impl WorkerControl {
         self.wake();
     }
 
+    /// Takes a stop back, before a worker that stopped is started again.
+    pub fn resume(&self) {
+        self.stop.store(false, Ordering::Release);
+    }
+
     /// Ends the worker's wait, whatever it waits for.
     pub fn wake(&self) {
         // A write fails only when the counter would overflow; then the worker wakes anyway.

@@ -7,6 +7,7 @@ mod change;
 mod dashboard;
 mod metrics;
 mod read;
+mod room;
 mod router;
 mod serve;
 mod socket;
