@@ -114,7 +114,7 @@ check_dependencies() {
 
 # All that runs a worker, on the other engine.
 test_on_epoll() {
-    local suites=(loop load_test tracker workers storm process relay relay_net)
+    local suites=(loop load_test tracker workers storm process relay relay_net faults_live)
     suites+=(real_clients pipeline)
     RINGTIDE_TEST_ENGINE=epoll cargo test --locked "${suites[@]/#/--test=}"
 }
