@@ -171,12 +171,13 @@ fn a_gigabyte_of_head_or_body() {
         let request = "PATCH /api/v1/access HTTP/1.1\r\nhost: a\r\n";
         let announced = format!("{request}content-length: 1000000000\r\n\r\n");
         let chunked = format!("{request}transfer-encoding: chunked\r\n\r\n");
-        for (head, piece) in [
-            ("GET / HTTP/1.1\r\nx: ", &letters[..]),
+        let requests: [(&str, &[u8]); 4] = [
+            ("GET / HTTP/1.1\r\nx: ", &letters),
             (&announced, &letters),
             (&chunked, &chunk),
             ("", &letters),
-        ] {
+        ];
+        for (head, piece) in requests {
             let poured = pour(door.open(process), head, piece);
             assert!(poured < GIGABYTE, "{head}: all of it was taken");
         }
