@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::asking::Controlled;
-use crate::common::{connect, eventually, give_away};
+use crate::common::{connect, eventually};
 use crate::line::Line;
 use crate::ports::{receive, receiver};
 use crate::pulse::Pulse;
