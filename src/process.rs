@@ -33,7 +33,7 @@ use crate::tracker::access_list::{AccessList, AccessListError};
 use crate::tracker::connection_id::ConnectionIds;
 use crate::tracker::connection_key::{KeyFileError, RandomKeyError};
 use crate::tracker::handler::{Tracker, TrackerParts};
-use crate::tracker::policy::{Policy, SharedPolicy};
+use crate::tracker::policy::{InForce, Policy, SharedPolicy};
 use crate::tracker::store::{Secrets, Shards};
 use crate::worker::{StartError, Workers, choose_engine};
 
@@ -157,7 +157,7 @@ impl Process {
             user.act(|| load_or_set_aside(path, &shards, &tracker.settings, clock.now()))?;
         }
         warn_of_small_buffers(&groups, tracker);
-        let policy = SharedPolicy::new(policy);
+        let policy = SharedPolicy::new(policy, limits_key()?);
         let (tracker_view, hands) = deal_and_view(tracker, cores.len(), groups, policy.clone());
         let sizes = settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes);
         let engine = choose_engine(settings.engine, sizes);
@@ -266,7 +266,7 @@ impl Process {
     }
 
     /// The limits, intervals and access list in force.
-    pub fn policy(&self) -> Arc<Policy> {
+    pub fn policy(&self) -> Arc<InForce> {
         self.policy.current()
     }
 
@@ -313,6 +313,12 @@ pub(crate) fn load_access(access: Option<&AccessConfig>) -> Result<AccessList, A
         None => Ok(AccessList::default()),
         Some(AccessConfig { mode, file }) => AccessList::load(file, *mode),
     }
+}
+
+/// The secret that places sources in the tables of limits.
+fn limits_key() -> Result<[u64; 2], ProcessError> {
+    let word = || getrandom::u64().map_err(ProcessError::Secrets);
+    Ok([word()?, word()?])
 }
 
 fn worker_view(plan: &WorkerPlan) -> WorkerView {

@@ -17,7 +17,7 @@ use super::relay::read_relay;
 use super::{AccessMode, ConfigError, ExportConfig, Problem, Settings, StateConfig, TrackerConfig};
 use crate::engine::EngineChoice;
 use crate::logging::{LogFilter, LogFormat};
-use crate::tracker::TrackerSettings;
+use crate::tracker::{SourceLimitSettings, TrackerSettings};
 
 /// Reads and validates a configuration file.
 pub fn load(path: &Path) -> Result<Settings, ConfigError> {
@@ -94,6 +94,7 @@ fn read_tracker(file: &mut Reader<'_>) -> (TrackerConfig, bool) {
     read_sockets(file, &mut tracker);
     read_timing(file, &mut tracker.settings);
     read_amounts(file, &mut tracker.settings);
+    read_source_limits(file, &mut tracker.settings.source_limits);
     let access_file_unused = read_access(file, &mut tracker);
     (tracker, access_file_unused)
 }
@@ -185,6 +186,16 @@ fn read_amounts(file: &mut Reader<'_>, tracker: &mut TrackerSettings) {
     set(&mut tracker.answer_bad_connection_ids, answer);
 }
 
+fn read_source_limits(file: &mut Reader<'_>, limits: &mut SourceLimitSettings) {
+    let mut read = |key, limit, target: &mut u32| set(target, file.quantity(key, limit));
+    let SourceLimitSettings { connects, announces, table_sources } = limits;
+    read("tracker.connects_per_source", &limit::PER_SOURCE, &mut connects.per_s);
+    read("tracker.connects_per_source_burst", &limit::PER_SOURCE_BURST, &mut connects.burst);
+    read("tracker.announces_per_source", &limit::PER_SOURCE, &mut announces.per_s);
+    read("tracker.announces_per_source_burst", &limit::PER_SOURCE_BURST, &mut announces.burst);
+    read("tracker.source_limit_table", &limit::SOURCE_LIMIT_TABLE, table_sources);
+}
+
 /// Returns whether there is an access file that an explicit "off" leaves unread.
 fn read_access(file: &mut Reader<'_>, tracker: &mut TrackerConfig) -> bool {
     let mode = file.choice("tracker.access_mode", &AccessMode::NAMES);
@@ -230,6 +241,7 @@ mod tests {
     use super::*;
     use crate::config::{AccessConfig, LISTEN_MAX, WorkerCount};
     use crate::engine::Engine;
+    use crate::tracker::RateLimit;
     use proptest::prelude::*;
     use std::path::PathBuf;
 
@@ -276,6 +288,11 @@ mod tests {
             peers_max = 2_000
             peers_per_torrent_max = 50
             answer_bad_connection_ids = true
+            connects_per_source = 1
+            connects_per_source_burst = 2
+            announces_per_source = 3
+            announces_per_source_burst = 4
+            source_limit_table = 5_000
             access_mode = "deny"
             access_file = "lists/deny.txt"
             receive_buffer = "64KiB"
@@ -324,9 +341,14 @@ mod tests {
             peers_max: 2_000,
             peers_per_torrent_max: 50,
             answer_bad_connection_ids: true,
+            source_limits: SourceLimitSettings {
+                connects: RateLimit { per_s: 1, burst: 2 },
+                announces: RateLimit { per_s: 3, burst: 4 },
+                table_sources: 5000,
+            },
         };
         assert_eq!(tracker.settings, expected);
-        assert_eq!(settings.warnings.len(), 2, "of saves and cores: {:?}", settings.warnings);
+        assert_eq!(settings.warnings.len(), 3, "saves, connects, cores: {:?}", settings.warnings);
     }
 
     #[test]

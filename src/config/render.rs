@@ -139,6 +139,7 @@ fn export(settings: &Settings) -> Table {
 fn tracker(config: &TrackerConfig) -> Table {
     let mut table = Table::new();
     let settings = &config.settings;
+    let limits = &settings.source_limits;
     let seconds =
         |seconds: u32| value(format_duration(std::time::Duration::from_secs(seconds.into())));
     let number = |number: u64| value(i64::try_from(number).unwrap_or(i64::MAX));
@@ -156,6 +157,11 @@ fn tracker(config: &TrackerConfig) -> Table {
         ("peers_max", number(settings.peers_max)),
         ("peers_per_torrent_max", number(settings.peers_per_torrent_max.into())),
         ("answer_bad_connection_ids", value(settings.answer_bad_connection_ids)),
+        ("connects_per_source", number(limits.connects.per_s.into())),
+        ("connects_per_source_burst", number(limits.connects.burst.into())),
+        ("announces_per_source", number(limits.announces.per_s.into())),
+        ("announces_per_source_burst", number(limits.announces.burst.into())),
+        ("source_limit_table", number(limits.table_sources.into())),
         ("receive_buffer", size(config.receive_buffer_bytes)),
         ("send_buffer", size(config.send_buffer_bytes)),
         ("steering", value(config.steering)),
@@ -232,6 +238,8 @@ mod tests {
             announce_interval = "20s"
             connection_key_file = "/k"
             peers_max = 2_000
+            announces_per_source = 50
+            source_limit_table = 2_000
             access_mode = "deny"
             access_file = "/a \"b\""
             receive_buffer = "5KiB"

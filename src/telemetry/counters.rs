@@ -81,6 +81,8 @@ counted! {
             "Announces answered without storing the peer: the cap on peers is reached.";
         UnstoredSwarmCap = "unstored_swarm_cap",
             "Announces answered without storing the peer: the torrent's own cap is reached.";
+        SourcesForgotten = "sources_forgotten",
+            "Sources whose use of a limit was forgotten to make room for another source.";
     }
 }
 
@@ -93,6 +95,10 @@ counted! {
         UnknownAction = "unknown_action", "An action that the protocol does not define.";
         BadConnectionId = "bad_connection_id",
             "A connection ID that is forged, expired, or was given to another address.";
+        ConnectsOverLimit = "connects_over_limit",
+            "A connect request over what connects_per_source leaves its source.";
+        AnnouncesOverLimit = "announces_over_limit",
+            "An announce or a scrape over what announces_per_source leaves its source.";
         ScrapeWithoutHash = "scrape_without_hash", "A scrape that asks for no torrent.";
         BadSource = "bad_source", "A source that cannot be answered, such as port 0.";
         SendSlotsFull = "send_slots_full", "All transmit slots of the worker were in flight.";

@@ -10,6 +10,7 @@ use super::request::{Announce, Connect, Request, Scrape};
 use super::response::{
     AnnounceHeader, Family, ScrapeEntry, ScrapeWriter, peers_max, write_connect, write_error,
 };
+use super::source_limits::Verdict;
 use super::store::{self, Announced, Ipv4, Ipv6, Limits, Outcome, Shard, Shards};
 use super::wire::{ANNOUNCE_HEADER_BYTES, TransactionId};
 use crate::handler::{Handler, Now, Packet, ReplyPath, Transmit};
@@ -47,6 +48,10 @@ impl Tracker {
 
     fn connect<T: Transmit>(&mut self, now: Now, client: &Client, request: Connect, tx: &mut T) {
         self.counters.count(client.either(Counter::ConnectsIpv4, Counter::ConnectsIpv6));
+        let verdict = self.policy.load().limits.connect(now, client.address);
+        if !self.is_within_limit(verdict, DropReason::ConnectsOverLimit) {
+            return;
+        }
         let id = self.ids.issue(now, client.address);
         let sent = tx.reply(client.path, |out| write_connect(out, request.transaction, id));
         self.count_response(sent.is_ok(), Counter::ConnectResponses);
@@ -63,6 +68,10 @@ impl Tracker {
             return;
         }
         self.counters.count(client.either(Counter::AnnouncesIpv4, Counter::AnnouncesIpv6));
+        let verdict = self.policy.load().limits.announce(now, client.address);
+        if !self.is_within_limit(verdict, DropReason::AnnouncesOverLimit) {
+            return;
+        }
         let policy = self.policy.load();
         let info_hash = request.info_hash();
         if !policy.access.permits(&info_hash) {
@@ -94,6 +103,10 @@ impl Tracker {
             return;
         }
         self.counters.count(client.either(Counter::ScrapesIpv4, Counter::ScrapesIpv6));
+        let verdict = self.policy.load().limits.announce(now, client.address);
+        if !self.is_within_limit(verdict, DropReason::AnnouncesOverLimit) {
+            return;
+        }
         if request.count() == 1
             && let Some(only) = request.hashes().next()
         {
@@ -137,6 +150,16 @@ impl Tracker {
         false
     }
 
+    /// Whether the source may have its answer. If not, the request is counted as dropped.
+    fn is_within_limit(&self, verdict: Verdict, over: DropReason) -> bool {
+        match verdict {
+            Verdict::Accepted => return true,
+            Verdict::AcceptedInPlaceOfAnother => self.counters.count(Counter::SourcesForgotten),
+            Verdict::Refused => self.counters.dropped(over),
+        }
+        verdict != Verdict::Refused
+    }
+
     fn error<T: Transmit>(
         &mut self,
         client: &Client,
@@ -175,7 +198,11 @@ impl Handler for Tracker {
     }
 
     fn on_tick<T: Transmit>(&mut self, now: Now, _: &mut T) {
-        let timeout_s = self.policy.load().settings.peer_timeout_s;
+        let policy = self.policy.load();
+        let timeout_s = policy.settings.peer_timeout_s;
+        if self.worker == 0 {
+            policy.limits.sweep(now);
+        }
         let expired = self.shards.lock(self.worker).expire_due(now, timeout_s);
         self.counters.add(Counter::PeersExpired, expired.peers as u64);
     }

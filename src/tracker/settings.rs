@@ -1,5 +1,7 @@
 //! The tracker's limits and intervals, already validated.
 
+use super::source_limits::SourceLimitSettings;
+
 /// What an operator can set about the tracker's answers and its memory.
 ///
 /// Durations are whole seconds: nothing in the protocol is finer.
@@ -31,6 +33,8 @@ pub struct TrackerSettings {
     /// Whether a wrong connection ID gets an error response. Off by default: the source may be
     /// forged, and an answer to it is reflection.
     pub answer_bad_connection_ids: bool,
+    /// How much one source may ask for. Without limits by default.
+    pub source_limits: SourceLimitSettings,
 }
 
 impl TrackerSettings {
@@ -57,6 +61,7 @@ impl Default for TrackerSettings {
             peers_max: 50_000_000,
             peers_per_torrent_max: 1_000_000,
             answer_bad_connection_ids: false,
+            source_limits: SourceLimitSettings::default(),
         }
     }
 }

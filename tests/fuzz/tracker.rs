@@ -125,7 +125,7 @@ impl World {
         let tracker = Tracker::new(TrackerParts {
             worker: 0,
             shards: Arc::clone(&shards),
-            policy: SharedPolicy::new(Policy { settings: settings.clone(), access }),
+            policy: SharedPolicy::new(Policy { settings: settings.clone(), access }, [7; 2]),
             ids: ids.clone(),
             counters: Arc::clone(&counters),
         });

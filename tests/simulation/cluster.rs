@@ -45,7 +45,7 @@ impl Cluster {
         let mut seed = [0; Secrets::SEED_BYTES];
         rng.fill(&mut seed);
         let shards = Arc::new(Shards::new(scenario.workers, &Secrets::from_seed(&seed)));
-        let policy = SharedPolicy::new(scenario.rules.policy());
+        let policy = SharedPolicy::new(scenario.rules.policy(), [7; 2]);
         let mut key = [0; 16];
         rng.fill(&mut key);
         let ids = ConnectionIds::new(key, scenario.rules.settings.connection_lifetime_s);
