@@ -182,7 +182,7 @@ impl Cluster {
 
     pub(crate) fn replace_rules(&mut self, rules: Rules) {
         self.policy.replace(rules.policy());
-        self.model.rules = rules;
+        self.model.replace_rules(rules);
     }
 
     /// The tracker is empty, every buffer is at home and every datagram accounted for.
