@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use tracing::info;
+
 use crate::broker::{Broker, BrokerError, Opener};
 use crate::clock::Clock;
 use crate::config::{AccessConfig, Settings, TrackerConfig};
@@ -14,7 +16,7 @@ use crate::control::http::ServerError;
 use crate::control::relay::{RelayControl, RelayError, RelayWorker};
 use crate::control::report::Holdings;
 use crate::control::view::{TrackerView, View, WorkerView};
-use crate::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
+use crate::engine::{Engine, LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
 use crate::jobs::Jobs;
 use crate::listening::{adopt_or_bind, deal, warn_of_small_buffers};
 use crate::net::lent::{Lend, SocketTable};
@@ -35,7 +37,7 @@ use crate::tracker::connection_key::{KeyFileError, RandomKeyError};
 use crate::tracker::handler::{Tracker, TrackerParts};
 use crate::tracker::policy::{InForce, Policy, SharedPolicy};
 use crate::tracker::store::{Secrets, Shards};
-use crate::worker::{StartError, Workers, choose_engine};
+use crate::worker::{StartError, Workers};
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +95,6 @@ pub struct Process {
     relay: Option<RelayControl>,
     /// `None` once stopped.
     keeper: Option<Keeper>,
-    engine: Engine,
     confinement: Confinement,
     /// `None` once stopped, and where nobody can take over.
     offer: Option<Offer>,
@@ -160,23 +161,13 @@ impl Process {
         let policy = SharedPolicy::new(policy, limits_key()?);
         let (tracker_view, hands) = deal_and_view(tracker, cores.len(), groups, policy.clone());
         let sizes = settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes);
-        let engine = choose_engine(settings.engine, sizes);
-        let plans = plan_workers(settings, engine, sizes, cores.iter().zip(hands))?;
+        let plans = plan_workers(settings, sizes, cores.iter().zip(hands))?;
         let tables: Vec<Arc<SharedTable>> = plans.iter().map(|_| Arc::default()).collect();
         let start = |relay| start_relay(relay, &plans, &tables, opener);
         let relay = settings.relay.as_ref().map(start).transpose()?;
         let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
-        let view = View {
-            clock,
-            started: Instant::now(),
-            engine: engine.name(),
-            workers: plans.iter().map(worker_view).collect(),
-            shards: Arc::clone(&shards),
-            tracker: settings.tracker.is_some().then_some(tracker_view),
-            relay: relay.as_ref().map(RelayControl::view),
-            draining: AtomicBool::new(false),
-        };
-        let parts = tracker_parts(shards, policy.clone(), ids, counters);
+        let views = plans.iter().map(worker_view).collect();
+        let parts = tracker_parts(Arc::clone(&shards), policy.clone(), ids, counters);
         let make_jobs = move |worker: usize| Jobs {
             tracker: Tracker::new(parts(worker)),
             relay: Relay::new(Arc::clone(&tables[worker])),
@@ -184,17 +175,29 @@ impl Process {
         let confinement = give_up(broker)?;
         // From here on threads may start: they inherit what was given up.
         let offer = offer(settings, cores.len(), state.as_ref())?;
-        let workers = Some(Workers::start(plans, clock, make_jobs)?);
+        // The engine is chosen by what is permitted from here on, as restarted workers find it.
+        let workers = Workers::start_by_choice(settings.engine, plans, clock, make_jobs)?;
+        tell_of_features(&workers, settings.io_uring_without);
+        let view = View {
+            clock,
+            started: Instant::now(),
+            engine: workers.engine(),
+            features: workers.features(),
+            workers: views,
+            shards,
+            tracker: settings.tracker.is_some().then_some(tracker_view),
+            relay: relay.as_ref().map(RelayControl::view),
+            draining: AtomicBool::new(false),
+        };
         let keeper = Keeper::start(keeps, Arc::clone(&view.shards), clock)
             .map_err(ProcessError::Keeper)
             .map(Some)?;
         Ok(Self {
-            workers,
+            workers: Some(workers),
             view: Arc::new(view),
             policy,
             relay,
             keeper,
-            engine,
             confinement,
             offer,
             _state: state,
@@ -219,7 +222,7 @@ impl Process {
 
     /// What drives the workers' loops.
     pub fn engine(&self) -> Engine {
-        self.engine
+        self.view.engine
     }
 
     /// When each worker's loop last ticked, in seconds since the Unix epoch.
@@ -321,6 +324,19 @@ fn limits_key() -> Result<[u64; 2], ProcessError> {
     Ok([word()?, word()?])
 }
 
+/// Says once what the workers' rings do without.
+fn tell_of_features(workers: &Workers, switched_off: RingFeatures) {
+    let missing = workers.missing();
+    let unknown = missing.but(switched_off);
+    if unknown != RingFeatures::NONE {
+        info!("this kernel's io_uring is used without {unknown}: later ones have it");
+    }
+    let off = missing.but(unknown);
+    if off != RingFeatures::NONE {
+        info!("io_uring is used without {off}, as io_uring_without says");
+    }
+}
+
 fn worker_view(plan: &WorkerPlan) -> WorkerView {
     WorkerView {
         core: plan.core,
@@ -418,7 +434,6 @@ const RELAY_SEND_SLOTS: u16 = 4096;
 
 fn plan_workers<'a>(
     settings: &Settings,
-    engine: Engine,
     sizes: LoopSizes,
     workers: impl Iterator<Item = (&'a usize, Vec<Arc<BoundSocket>>)>,
 ) -> Result<Vec<WorkerPlan>, ProcessError> {
@@ -432,7 +447,9 @@ fn plan_workers<'a>(
             table: Arc::new(SocketTable::new(lent)),
             counters: Arc::new(Counters::default()),
             control: Arc::new(control),
-            engine,
+            // Chosen when the workers start.
+            engine: Engine::Epoll,
+            features: RingFeatures::ALL.but(settings.io_uring_without),
             sizes,
         })
     };

@@ -160,8 +160,8 @@ fn live(now: &TrackerSettings, wanted: TrackerSettings) -> TrackerSettings {
     TrackerSettings { connection_lifetime_s: now.connection_lifetime_s, ..wanted }
 }
 
-/// What differs and cannot change while running, by its keys. The engine is left out: what is in
-/// force may come from the command line.
+/// What differs and cannot change while running, by its keys. The engine and what it does without
+/// are left out: what is in force may come from the command line.
 fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
     let mut changes = vec![
         ("workers", settings.workers != wanted.workers),

@@ -15,7 +15,7 @@ use super::reader::Known;
 use super::reader::Reader;
 use super::relay::read_relay;
 use super::{AccessMode, ConfigError, ExportConfig, Problem, Settings, StateConfig, TrackerConfig};
-use crate::engine::EngineChoice;
+use crate::engine::{EngineChoice, RingFeature, RingFeatures};
 use crate::logging::{LogFilter, LogFormat};
 use crate::tracker::{SourceLimitSettings, TrackerSettings};
 
@@ -103,6 +103,8 @@ fn read_process(file: &mut Reader<'_>, settings: &mut Settings) {
     let workers = file.quantity("workers", &limit::WORKERS);
     set(&mut settings.workers, workers.map(Into::into));
     set(&mut settings.engine, file.choice("engine", &EngineChoice::NAMES));
+    let without = file.strings("io_uring_without", str::parse::<RingFeature>);
+    set(&mut settings.io_uring_without, without.map(RingFeatures::from_iter));
     set(&mut settings.cores, file.quantities("cores", &limit::CORE));
     if let Err(message) = check_cores(settings.workers, &settings.cores) {
         file.problem("cores", &message);
@@ -270,6 +272,7 @@ mod tests {
             r#"
             workers = 1
             engine = "epoll"
+            io_uring_without = ["defer_taskrun", "send_to"]
             cores = [2, 0x3]
             report_interval = "0s"
             shutdown_timeout = "500ms"
@@ -310,6 +313,8 @@ mod tests {
         );
         assert_eq!(settings.workers, WorkerCount::from(1));
         assert_eq!(settings.engine, EngineChoice::Only(Engine::Epoll));
+        let without = RingFeatures::NONE.with(RingFeature::DeferTaskrun);
+        assert_eq!(settings.io_uring_without, without.with(RingFeature::SendTo));
         assert_eq!(settings.cores, [2, 3]);
         assert_eq!(settings.report_interval, None);
         assert_eq!(settings.shutdown_timeout, Duration::from_millis(500));

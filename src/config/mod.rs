@@ -34,7 +34,7 @@ pub use render::render;
 pub(crate) use render::rule_table;
 pub use workers::{CoreError, WorkerCount, parse_core_list};
 
-use crate::engine::EngineChoice;
+use crate::engine::{EngineChoice, RingFeatures};
 use crate::logging::{LogFilter, LogFormat};
 use crate::privileges::PrivilegeSettings;
 use crate::relay::RelaySettings;
@@ -50,6 +50,8 @@ pub struct Settings {
     pub workers: WorkerCount,
     /// What drives their loops.
     pub engine: EngineChoice,
+    /// What of io_uring they do without, though the kernel may have it.
+    pub io_uring_without: RingFeatures,
     /// The cores to pin them to, in order; empty means all cores this process may use.
     pub cores: Vec<usize>,
     /// How often a line of figures is logged; `None` is never. Whole seconds, up to a day.

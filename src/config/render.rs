@@ -7,7 +7,7 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Val
 use super::units::{format_duration, format_size};
 use super::{AccessMode, ControlSocket, Settings, TrackerConfig, WorkerCount};
 use crate::control::rules::{NumberOrWord, OutputSpec, RuleSpec};
-use crate::engine::EngineChoice;
+use crate::engine::{EngineChoice, RingFeature};
 use crate::logging::LogFormat;
 use crate::privileges::PrivilegeSettings;
 use crate::relay::RelaySettings;
@@ -24,6 +24,8 @@ pub fn render(settings: &Settings) -> String {
     let is_engine = |(_, engine): &&(&str, EngineChoice)| *engine == settings.engine;
     let engine = EngineChoice::NAMES.iter().find(is_engine);
     root["engine"] = value(engine.map_or("auto", |(name, _)| *name));
+    let without = settings.io_uring_without.iter().map(RingFeature::name);
+    root["io_uring_without"] = list(without);
     root["cores"] = list(settings.cores.iter().map(|core| *core as i64));
     let interval = settings.report_interval.unwrap_or_default();
     root["report_interval"] = value(format_duration(interval));
@@ -225,6 +227,7 @@ mod tests {
             r#"
             workers = 2
             engine = "epoll"
+            io_uring_without = ["send_to", "defer_taskrun"]
             cores = [1, 3]
             report_interval = "0s"
             shutdown_timeout = "1500ms"

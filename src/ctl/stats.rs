@@ -32,8 +32,12 @@ fn process_line(stats: &Stats, before: Before<'_>) -> String {
         None => format!("{:.1} s CPU", process.cpu_s),
     };
     let draining = if process.draining { ", about to stop" } else { "" };
+    let features = match &process.io_uring_features[..] {
+        [] => String::new(),
+        features => format!(" ({})", features.join(", ")),
+    };
     format!(
-        "ringtide {} on {}, pid {}, up {uptime}, {cpu}, {} resident{draining}\n",
+        "ringtide {} on {}{features}, pid {}, up {uptime}, {cpu}, {} resident{draining}\n",
         process.version,
         process.engine,
         process.pid,

@@ -10,14 +10,16 @@ use std::time::Duration;
 use io_uring::{IoUring, cqueue, opcode, types};
 
 use super::arrival::{RECEIVE_HEADER_BYTES, unwrap_datagram, unwrap_frame};
+use super::open::open;
 use super::receive::BufferRing;
-use super::ring::{self, Queues, RingError, push};
+use super::ring::{Queues, RingError, push};
 use super::sockets::{Groups, Sockets};
 use super::token::Token;
 use super::transmit::RingTransmit;
 use crate::clock::Clock;
 use crate::engine::{
-    self, Engine, FRAME_BYTES_MAX, LoopSizes, Turns, WorkerControl, WorkerPlan, count_sent, ended,
+    self, Engine, FRAME_BYTES_MAX, LoopSizes, RingFeatures, Turns, WorkerControl, WorkerPlan,
+    count_sent, ended,
 };
 use crate::handler::{Buffer, Handler, Now, ReceivePool};
 use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
@@ -39,20 +41,25 @@ impl LoopSizes {
 }
 
 /// A worker's ring, not yet running. Belongs to the thread that opened it.
-pub struct Ring(IoUring);
+pub struct Ring {
+    ring: IoUring,
+    features: RingFeatures,
+}
 
 impl Ring {
     /// Opens a ring for `plan`, with a completion queue that never overflows.
     pub fn open(plan: &WorkerPlan) -> Result<Self, RingError> {
         let completions_max = plan.sizes.completions_max();
         let ring = Self::open_with(plan, completions_max.next_power_of_two())?;
-        assert!(ring.0.params().cq_entries() >= completions_max, "the sum of all that can wait");
+        assert!(ring.ring.params().cq_entries() >= completions_max, "the sum of all that can wait");
         Ok(ring)
     }
 
     /// As [`Self::open`], with a completion queue that may be smaller than the sum.
     pub(super) fn open_with(plan: &WorkerPlan, completion_entries: u32) -> Result<Self, RingError> {
-        ring::open(plan.sizes.submission_entries, completion_entries).map(Self)
+        let entries = plan.sizes.submission_entries;
+        let (ring, features) = open(entries, completion_entries, plan.features)?;
+        Ok(Self { ring, features })
     }
 }
 
@@ -60,7 +67,7 @@ impl Ring {
 ///
 /// # Errors
 /// What stands in the way, and what to do about it.
-pub fn probe(sizes: LoopSizes) -> Result<(), RingError> {
+pub fn probe(sizes: LoopSizes, features: RingFeatures) -> Result<(), RingError> {
     let plan = WorkerPlan {
         index: 0,
         core: None,
@@ -68,6 +75,7 @@ pub fn probe(sizes: LoopSizes) -> Result<(), RingError> {
         counters: Arc::default(),
         control: Arc::new(WorkerControl::new(Duration::ZERO).map_err(RingError::explain)?),
         engine: Engine::IoUring,
+        features,
         sizes,
     };
     let mut ring = Ring::open(&plan)?;
@@ -112,7 +120,7 @@ macro_rules! transmit {
             slots: &mut $slots,
             submissions: &mut $queues.submissions,
             submitter: &$queues.submitter,
-            send_to: $queues.send_to,
+            features: $queues.features,
             counters: &$counters,
         }
     };
@@ -121,7 +129,7 @@ macro_rules! transmit {
 impl<'r> EventLoop<'r> {
     /// Registers the table of sockets and the receive buffers with the ring.
     pub fn new(ring: &'r mut Ring, plan: WorkerPlan, clock: Clock) -> Result<Self, RingError> {
-        let queues = Queues::of(&mut ring.0);
+        let queues = Queues::of(&mut ring.ring, ring.features);
         let wake_file = u32::from(plan.sizes.sockets);
         queues.submitter.register_files_sparse(wake_file + 1).map_err(RingError::explain)?;
         queues
@@ -153,6 +161,11 @@ impl<'r> EventLoop<'r> {
             handling_frame: false,
             stopping: false,
         })
+    }
+
+    /// What its ring has.
+    pub fn features(&self) -> RingFeatures {
+        self.queues.features
     }
 
     /// Serves packets until the control asks to stop, then ends what is in flight.

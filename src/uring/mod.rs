@@ -6,6 +6,7 @@
 
 mod arrival;
 mod event_loop;
+mod open;
 mod receive;
 mod ring;
 mod shutdown;

@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::engine::testing::{
     EchoUntil, ForwardTwice, Numbers, PanicInReply, ask_in_turn, assert_accounted, plan,
 };
-use crate::engine::{Engine, LoopSizes};
+use crate::engine::{Engine, LoopSizes, RingFeatures};
 use crate::telemetry::{Counter, Counters, DropReason};
 
 /// Sends `count` datagrams ahead of time, then runs a loop until it has echoed all of them.
@@ -107,5 +107,5 @@ fn a_lone_request_takes_one_turn() {
 
 #[test]
 fn a_probe_finds_a_ring_here() {
-    super::probe(LoopSizes::TRACKER).unwrap();
+    super::probe(LoopSizes::TRACKER, RingFeatures::ALL).unwrap();
 }
