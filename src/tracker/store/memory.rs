@@ -86,21 +86,32 @@ impl<F: Family> Torrents<F> {
     /// Finds a torrent that can be spared for one of `newcomer` and takes it out of the index, but
     /// not out of the slab. Returns its number and how many peers it had.
     ///
-    /// Each call looks at the next [`EVICTION_VISITS_MAX`] places only, and chooses the one that
-    /// [`Torrent::spare_rank`] ranks highest.
+    /// Each call goes on where the last one ended and looks at [`EVICTION_VISITS`] places, or at
+    /// [`EVICTION_VISITS_MAX`] until one has a torrent that only a flood or a single newcomer
+    /// announced. Others are given up only after [`BARREN_CALLS_MAX`] calls found none of those,
+    /// so that torrents that lie together by chance do not suffer for it.
     pub(super) fn evict(&mut self, newcomer: &F::Record) -> Option<(u32, usize)> {
-        let mut best = None;
-        for _ in 0..EVICTION_VISITS_MAX {
-            let number = self.slab.skip_vacant(self.hand);
+        let mut best: Option<(SpareRank, u32)> = None;
+        for visits in 0..EVICTION_VISITS_MAX {
+            if visits >= EVICTION_VISITS && best.is_some_and(|(rank, _)| rank.is_first_choice()) {
+                break;
+            }
+            let number = self.slab.skip_vacant(self.hand.number);
             if number >= self.slab.numbers() {
-                self.hand = 0;
+                self.hand.number = 0;
                 continue;
             }
-            self.hand = number + 1;
+            self.hand.number = number + 1;
             let rank = self.slab.get(number).and_then(|torrent| torrent.spare_rank(newcomer));
             best = best.max(rank.map(|rank| (rank, number)));
         }
-        let (_, number) = best?;
+        let (rank, number) = best?;
+        if rank.is_first_choice() {
+            self.hand.barren_calls = 0;
+        } else if self.hand.barren_calls < BARREN_CALLS_MAX {
+            self.hand.barren_calls += 1;
+            return None;
+        }
         let torrent = self.slab.get(number)?;
         let peers = torrent.swarm.len();
         self.peers -= peers;
@@ -115,6 +126,15 @@ impl<F: Family> Torrents<F> {
         Slab::<Torrent<F::Record>>::CHUNK_BYTES + CHUNK_ENTRIES as usize * NUMBER_BYTES_MAX;
 }
 
+/// The search for torrents to give up.
+#[derive(Debug, Default)]
+pub(super) struct Hand {
+    /// The number to look at next.
+    number: u32,
+    /// Calls in a row that found no first choice.
+    barren_calls: u32,
+}
+
 /// How readily a torrent is given up: the greatest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SpareRank {
@@ -126,6 +146,13 @@ pub(super) struct SpareRank {
     of_one_source: bool,
     /// Seconds since the last announce.
     age_s: u16,
+}
+
+impl SpareRank {
+    /// One peer, or several of one source, that never came back.
+    fn is_first_choice(self) -> bool {
+        self.unconfirmed && self.of_one_source
+    }
 }
 
 impl<R: Record> Torrent<R> {
@@ -160,8 +187,12 @@ pub(super) const fn allocated_bytes(bytes: usize) -> usize {
     }
 }
 
-/// Places that one announce looks at for a torrent to give up.
-pub const EVICTION_VISITS_MAX: usize = 16;
+/// Places that one announce looks at for a torrent to give up: as many as make a good choice.
+const EVICTION_VISITS: usize = 16;
+/// The most places that one announce looks at, where torrents are hard to spare.
+pub const EVICTION_VISITS_MAX: usize = 64;
+/// Calls that may find nothing but torrents that are hard to spare, until one of these goes.
+const BARREN_CALLS_MAX: u32 = 16;
 /// The part of a share that is kept for torrents of each family: one in so many bytes.
 const TORRENTS_SHARE: usize = 8;
 /// The part that is kept for peers of both.
@@ -173,3 +204,6 @@ const SWARM_GROWTH_BYTES_MAX: usize = 128 << 10;
 const SHARE_RESERVED_BYTES: usize = 1 << 20;
 /// The smallest share: with less, its parts would not hold a chunk of the slab each.
 pub const SHARE_BYTES_MIN: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests;

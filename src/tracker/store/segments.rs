@@ -154,9 +154,8 @@ impl<R: Record> Segments<R> {
                 continue;
             }
             let region = at.regions.reverse_bits().checked_shr(u32::BITS - at.bits).unwrap_or(0);
-            let (slots, peers) = self.change(at.table as usize, |table| {
-                table.expire(region, at.bits, &is_expired)
-            });
+            let (slots, peers) =
+                self.change(at.table as usize, |table| table.expire(region, at.bits, &is_expired));
             at.regions += 1;
             visited += slots + 1;
             removed += peers;

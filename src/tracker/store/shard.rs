@@ -172,6 +172,7 @@ impl Secrets {
 pub struct Shards {
     cells: Box<[Cell]>,
     steering: Steering,
+    memory_bytes_max: usize,
 }
 
 /// A shard with its lock and gauges, on cache lines of its own.
@@ -195,7 +196,14 @@ impl Shards {
             shard: Mutex::new(Shard::new(secrets.index_key, seeds.u64(..), share_bytes)),
             gauges: Gauges::default(),
         };
-        Self { cells: (0..count.max(1)).map(cell).collect(), steering: secrets.steering }
+        let cells: Box<[Cell]> = (0..count.max(1)).map(cell).collect();
+        let memory_bytes_max = share_bytes.saturating_mul(cells.len());
+        Self { cells, steering: secrets.steering, memory_bytes_max }
+    }
+
+    /// What all shards together may take for torrents and peers.
+    pub fn memory_bytes_max(&self) -> usize {
+        self.memory_bytes_max
     }
 
     /// How many shards there are.

@@ -4,7 +4,7 @@ use fastrand::Rng;
 
 use super::expiry::Cursor;
 use super::index::{Digest, Index, Named};
-use super::memory::MemoryShare;
+use super::memory::{Hand, MemoryShare};
 use super::peer::{Family, Record, State};
 use super::sample::Reply;
 use super::slab::Slab;
@@ -24,8 +24,7 @@ pub struct Torrents<F: Family> {
     pub(super) peers: usize,
     /// Bytes allocated by swarms.
     pub(super) peers_bytes: usize,
-    /// The number from which on to look for a torrent to give up.
-    pub(super) hand: u32,
+    pub(super) hand: Hand,
     pub(super) sweep: Cursor,
 }
 
@@ -180,7 +179,7 @@ impl<F: Family> Torrents<F> {
             index: Index::new(key),
             peers: 0,
             peers_bytes: 0,
-            hand: 0,
+            hand: Hand::default(),
             sweep: Cursor::default(),
         }
     }
@@ -402,4 +401,4 @@ const SWARM_PEERS_MAX: usize = 1 << 30;
 const CONFIRMED: u32 = 1 << 31;
 /// A peer that announces again confirms its torrent if that comes so many seconds later: whoever
 /// floods the tracker has to keep all it invents for as long.
-const CONFIRMED_AFTER_S: u16 = 60;
+pub(super) const CONFIRMED_AFTER_S: u16 = 60;
