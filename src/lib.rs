@@ -21,6 +21,7 @@ pub mod handler;
 pub mod jobs;
 mod listening;
 pub mod logging;
+pub mod memory_limit;
 #[allow(unsafe_code)]
 pub mod net;
 pub mod privileges;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::broker::{Broker, BrokerError, Opener};
 use crate::clock::Clock;
+use crate::config::units::format_size;
 use crate::config::{AccessConfig, Settings, TrackerConfig};
 use crate::confinement;
 use crate::control::http::ServerError;
@@ -19,6 +20,7 @@ use crate::control::view::{TrackerView, View, WorkerView};
 use crate::engine::{Engine, LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
 use crate::jobs::Jobs;
 use crate::listening::{adopt_or_bind, deal, warn_of_small_buffers};
+use crate::memory_limit;
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::socket::{BindError, BoundSocket, SocketGroup};
 use crate::privileges::{Confinement, FutureUser, PrivilegeError};
@@ -36,7 +38,7 @@ use crate::tracker::connection_id::ConnectionIds;
 use crate::tracker::connection_key::{KeyFileError, RandomKeyError};
 use crate::tracker::handler::{Tracker, TrackerParts};
 use crate::tracker::policy::{InForce, Policy, SharedPolicy};
-use crate::tracker::store::{Secrets, Shards};
+use crate::tracker::store::{SHARE_BYTES_MIN, Secrets, Shards};
 use crate::worker::{StartError, Workers};
 
 /// Why the process could not start.
@@ -149,7 +151,8 @@ impl Process {
         let key = connection_key(tracker, state.as_ref(), user)?;
         let ids = ConnectionIds::new(key, tracker.settings.connection_lifetime_s);
         let secrets = Secrets::random().map_err(ProcessError::Secrets)?;
-        let shards = Arc::new(Shards::new(cores.len(), &secrets));
+        let memory_bytes = memory_bytes(settings, cores.len());
+        let shards = Arc::new(Shards::with_memory(cores.len(), &secrets, memory_bytes));
         let groups = adopt_or_bind(tracker, &shards, inherited)?;
         // What clients send meanwhile waits in the sockets.
         let clock = Clock::start();
@@ -309,6 +312,32 @@ impl Process {
         }
     }
 }
+
+/// The most memory that swarms may take.
+fn memory_bytes(settings: &Settings, workers: usize) -> usize {
+    let Some(tracker) = &settings.tracker else { return 0 };
+    let automatic = memory_limit::automatic().map(|bytes| bytes as usize);
+    let least = workers * SHARE_BYTES_MIN;
+    let Some(bytes) = tracker.memory_limit_bytes else {
+        let bytes = automatic.unwrap_or(MEMORY_BYTES_UNKNOWN).max(least);
+        info!("swarms may take {}", format_size(bytes as u64 >> 20 << 20));
+        return bytes;
+    };
+    if bytes < least {
+        let least = format_size(least as u64);
+        warn!("memory_limit is too low for {workers} workers: swarms may take {least}");
+    }
+    if automatic.is_some_and(|half| bytes / 2 > half) {
+        warn!(
+            "memory_limit is more than the machine, its control groups or resource limits allow \
+             this process: the kernel may kill it first"
+        );
+    }
+    bytes
+}
+
+/// What swarms may take where nobody tells how much there is.
+const MEMORY_BYTES_UNKNOWN: usize = 1 << 30;
 
 /// The list that is configured; an empty one that serves everything when none is.
 pub(crate) fn load_access(access: Option<&AccessConfig>) -> Result<AccessList, AccessListError> {

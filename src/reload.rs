@@ -190,7 +190,7 @@ fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
     changes.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }
 
-fn fixed_tracker_changes(now: &TrackerConfig, then: &TrackerConfig) -> [(&'static str, bool); 6] {
+fn fixed_tracker_changes(now: &TrackerConfig, then: &TrackerConfig) -> [(&'static str, bool); 7] {
     let lifetime = |tracker: &TrackerConfig| tracker.settings.connection_lifetime_s;
     [
         ("tracker.listen", now.listen != then.listen),
@@ -199,6 +199,7 @@ fn fixed_tracker_changes(now: &TrackerConfig, then: &TrackerConfig) -> [(&'stati
         ("tracker.receive_buffer", now.receive_buffer_bytes != then.receive_buffer_bytes),
         ("tracker.send_buffer", now.send_buffer_bytes != then.send_buffer_bytes),
         ("tracker.steering", now.steering != then.steering),
+        ("tracker.memory_limit", now.memory_limit_bytes != then.memory_limit_bytes),
     ]
 }
 
@@ -227,6 +228,7 @@ mod tests {
             ("receive_buffer", "\"4MiB\""),
             ("send_buffer", "\"8MiB\""),
             ("steering", "false"),
+            ("memory_limit", "\"1GiB\""),
         ] {
             let file = format!("[tracker]\n{key} = {value}");
             assert_eq!(changes("", &file), [format!("tracker.{key}")]);

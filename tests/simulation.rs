@@ -34,8 +34,12 @@ const FIXED_SEEDS: std::ops::Range<u64> = 1..61;
 /// Runs that differ each time.
 const FRESH_SEEDS: usize = 4;
 
-/// Counted by an engine, which the simulation stands in for.
-const ENGINE_COUNTERS: [Counter; 12] = [
+/// Counted by an engine, which the simulation stands in for, or where memory is short: with
+/// millions of torrents, which `tests/hostile/flood.rs` has.
+const ENGINE_COUNTERS: [Counter; 15] = [
+    Counter::TorrentsEvicted,
+    Counter::PeersEvicted,
+    Counter::UnstoredMemoryLimit,
     Counter::FramesLostToPanic,
     Counter::FramesLostToShutdown,
     Counter::PacketsReceived,

@@ -65,6 +65,7 @@ impl Default for TrackerConfig {
             ],
             connection_key_file: None,
             access: None,
+            memory_limit_bytes: None,
             receive_buffer_bytes: 8 << 20,
             send_buffer_bytes: 4 << 20,
             steering: true,

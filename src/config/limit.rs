@@ -224,6 +224,12 @@ pub(crate) const SCRAPE_HASHES_MAX: Limit<u16> = Limit {
     because: "the reply must fit one unfragmented datagram",
 };
 
+pub(crate) const MEMORY_LIMIT: Limit<Bytes> = Limit {
+    min: Bytes(16 << 20),
+    max: Bytes(1 << 44),
+    because: "with less the storage cannot be divided, and no machine has more",
+};
+
 pub(crate) const TORRENTS_MAX: Limit<u64> = Limit {
     min: 1,
     max: 1_000_000_000,

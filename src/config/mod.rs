@@ -137,6 +137,8 @@ pub struct TrackerConfig {
     pub connection_key_file: Option<PathBuf>,
     /// The access list; `None` serves every torrent.
     pub access: Option<AccessConfig>,
+    /// The most memory that swarms may take, in bytes; `None` is what the machine suggests.
+    pub memory_limit_bytes: Option<usize>,
     /// `SO_RCVBUF` of each socket, in bytes.
     pub receive_buffer_bytes: usize,
     /// `SO_SNDBUF` of each socket, in bytes.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value, value};
 
+use super::file::AUTO;
 use super::units::{format_duration, format_size};
 use super::{AccessMode, ControlSocket, Settings, TrackerConfig, WorkerCount};
 use crate::control::rules::{NumberOrWord, OutputSpec, RuleSpec};
@@ -11,6 +12,7 @@ use crate::engine::{EngineChoice, RingFeature};
 use crate::logging::LogFormat;
 use crate::privileges::PrivilegeSettings;
 use crate::relay::RelaySettings;
+use crate::tracker::TrackerSettings;
 
 /// Everything in force, with its units. The path of the file itself is not part of it.
 pub fn render(settings: &Settings) -> String {
@@ -145,6 +147,7 @@ fn tracker(config: &TrackerConfig) -> Table {
     let seconds =
         |seconds: u32| value(format_duration(std::time::Duration::from_secs(seconds.into())));
     let number = |number: u64| value(i64::try_from(number).unwrap_or(i64::MAX));
+    let cap = |cap: u64| if cap == TrackerSettings::NO_CAP { value(AUTO) } else { number(cap) };
     let size = |bytes: usize| value(format_size(bytes as u64));
     table["listen"] = list(config.listen.iter().map(ToString::to_string));
     for (key, item) in [
@@ -155,8 +158,9 @@ fn tracker(config: &TrackerConfig) -> Table {
         ("numwant_default", number(settings.numwant_default.into())),
         ("numwant_max", number(settings.numwant_max.into())),
         ("scrape_hashes_max", number(settings.scrape_hashes_max.into())),
-        ("torrents_max", number(settings.torrents_max)),
-        ("peers_max", number(settings.peers_max)),
+        ("memory_limit", config.memory_limit_bytes.map_or_else(|| value(AUTO), size)),
+        ("torrents_max", cap(settings.torrents_max)),
+        ("peers_max", cap(settings.peers_max)),
         ("peers_per_torrent_max", number(settings.peers_per_torrent_max.into())),
         ("answer_bad_connection_ids", value(settings.answer_bad_connection_ids)),
         ("connects_per_source", number(limits.connects.per_s.into())),
@@ -240,6 +244,7 @@ mod tests {
             listen = ["127.0.0.1:0"]
             announce_interval = "20s"
             connection_key_file = "/k"
+            memory_limit = "3GiB"
             peers_max = 2_000
             announces_per_source = 50
             source_limit_table = 2_000

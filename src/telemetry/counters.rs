@@ -70,6 +70,9 @@ counted! {
             "Announces and single-hash scrapes that arrived at another worker.";
         Completed = "completed", "Downloads reported complete.";
         PeersExpired = "peers_expired", "Peers removed because they stopped announcing.";
+        TorrentsEvicted = "torrents_evicted",
+            "Torrents given up for new ones, because the memory limit is reached.";
+        PeersEvicted = "peers_evicted", "Peers that went with torrents given up.";
         BadConnectionIdsAnswered = "bad_connection_ids_answered",
             "Wrong connection IDs answered with an error, where the operator wants that.";
         AnnouncesDenied = "announces_denied", "Announces refused by the access list.";
@@ -83,6 +86,8 @@ counted! {
             "Announces answered without storing the peer: the torrent's own cap is reached.";
         SourcesForgotten = "sources_forgotten",
             "Sources whose use of a limit was forgotten to make room for another source.";
+        UnstoredMemoryLimit = "unstored_memory_limit",
+            "Announces answered without storing the peer: the memory limit is reached.";
     }
 }
 

@@ -228,16 +228,19 @@ impl Client {
 
     /// Announces to the shard that owns the torrent, and writes the peers for the reply.
     fn announce_to(&self, shards: &Shards, question: &Question<'_>, out: &mut [u8]) -> Announced {
-        let limits = Limits::per_shard(&question.policy.settings, shards.len());
+        let caps = Limits::per_shard(&question.policy.settings, shards.len());
         let port = question.request.port();
         let mut shard = shards.lock(question.owner);
-        let Shard { ipv4, ipv6, rng, .. } = &mut *shard;
         match self.address {
             IpAddr::V4(address) => {
+                let limits = shard.limits_ipv4(caps);
+                let Shard { ipv4, rng, .. } = &mut *shard;
                 let peer = SocketAddrV4::new(address, port);
                 ipv4.announce(&question.about::<Ipv4>(peer, Family::Ipv4), &limits, rng, out)
             }
             IpAddr::V6(address) => {
+                let limits = shard.limits_ipv6(caps);
+                let Shard { ipv6, rng, .. } = &mut *shard;
                 let peer = SocketAddrV6::new(address, port, 0, 0);
                 ipv6.announce(&question.about::<Ipv6>(peer, Family::Ipv6), &limits, rng, out)
             }
@@ -311,6 +314,10 @@ fn count_arrival(counters: &Counters, at_owner: bool) {
 fn count_outcome(counters: &Counters, answer: &Announced) {
     if answer.completed {
         counters.count(Counter::Completed);
+    }
+    if answer.evicted > 0 {
+        counters.count(Counter::TorrentsEvicted);
+        counters.add(Counter::PeersEvicted, answer.evicted as u64);
     }
     if let Outcome::Unstored(reason) = answer.outcome {
         counters.count(reason);

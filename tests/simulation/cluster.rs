@@ -210,7 +210,7 @@ impl Cluster {
         let mut shard = self.shards.lock(self.model.owner(&key.1));
         let mut out = vec![0; 18 * (shard.ipv4.peers() + shard.ipv6.peers())];
         let rng = &mut Rng::with_seed(0);
-        let limits = Limits { torrents: 0, peers: 0, peers_per_torrent: 0 };
+        let limits = Limits { torrents: 0, peers: 0, peers_per_torrent: 0, ..Limits::NONE };
         let (now, info_hash) = (at(0), &key.1);
         let (seeder, event, numwant) = (false, Event::None, usize::MAX);
         let answer = match key.0 {

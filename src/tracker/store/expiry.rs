@@ -68,10 +68,14 @@ impl<F: Family> Torrents<F> {
             };
             let position = &mut self.sweep.position;
             let is_expired = |state: super::State| state.expired(now, timeout_s);
+            let before = torrent.swarm.heap_bytes();
             let (visited, removed) =
                 torrent.swarm.expire(position, budget - visits + 1, is_expired);
             visits += visited;
-            self.peers -= removed;
+            if removed > 0 {
+                self.peers -= removed;
+                self.peers_bytes = self.peers_bytes - before + torrent.swarm.heap_bytes();
+            }
             expired.peers += removed;
             if torrent.swarm.len() == 0 {
                 let digest = self.index.digest(torrent.info_hash());

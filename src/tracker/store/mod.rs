@@ -7,6 +7,7 @@
 
 mod expiry;
 mod index;
+mod memory;
 mod peer;
 mod sample;
 mod segments;
@@ -18,6 +19,7 @@ mod torrents;
 mod walk;
 
 pub use expiry::{EXPIRY_VISITS_MAX, Expired, Pace};
+pub use memory::{EVICTION_VISITS_MAX, MemoryShare, SHARE_BYTES_MIN, Usage, share_bytes};
 pub use peer::{Family, Ipv4, Ipv4Record, Ipv6, Ipv6Record, Record, State};
 pub use shard::{Gauges, Secrets, Shard, ShardGuard, Shards};
 pub use torrents::{Announce, Announced, Limits, Outcome, ScrapeCounts, Torrents};

@@ -11,6 +11,7 @@
 
 use fastrand::Rng;
 
+use super::memory::allocated_bytes;
 use super::peer::{Record, State};
 
 /// A set of peers in ascending order of their hashes.
@@ -59,6 +60,12 @@ impl<R: Record> PeerTable<R> {
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.len as usize
+    }
+
+    /// Bytes allocated for slots.
+    #[inline]
+    pub(super) fn bytes(&self) -> usize {
+        allocated_bytes(self.slots.capacity() * size_of::<R>())
     }
 
     /// All slots, empty ones included.
