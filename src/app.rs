@@ -12,10 +12,10 @@ use crate::clock::Clock;
 use crate::config::{CoreError, Settings};
 use crate::control::http::{Api, Listeners, Server, ServerError};
 use crate::control::notify::ServiceManager;
-use crate::control::relay::{RelayControl, RelayReporter};
+use crate::control::relay::{RelayControl, RelayError, RelayReporter};
 use crate::control::report::Report;
 use crate::control::{Errands, Event, Operate, Signals, errands};
-use crate::error::Remedy;
+use crate::error::{Remedy, causes};
 use crate::logging::{LogControl, RateLimited};
 use crate::net::files::raise_file_limit;
 use crate::process::{Process, ProcessError};
@@ -138,6 +138,7 @@ fn watch(
     mut manager: ServiceManager,
 ) -> Result<(), RunError> {
     let mut reporter = Reporter::default();
+    let mut trouble = Trouble::default();
     loop {
         let interval = running.settings.report_interval;
         let due = interval.map(|interval| interval.saturating_sub(reporter.age()));
@@ -161,10 +162,13 @@ fn watch(
                 }
                 running.process.relay_mut().map_or(Ok(()), RelayControl::follow_links)
             }
-            Event::Timeout => running.process.relay_mut().map_or(Ok(()), RelayControl::retry),
+            Event::Timeout => {
+                let retried = running.process.relay_mut().map_or(Ok(()), RelayControl::retry);
+                retried.inspect(|()| trouble.is_over())
+            }
         };
         if let Err(error) = followed {
-            error!("the relay could not follow a change: {error}");
+            trouble.tell(&error);
         }
         if running.stops_in().is_some_and(|wait| wait.is_zero()) {
             return Ok(());
@@ -180,6 +184,25 @@ fn watch(
         if settings.report_interval.is_some_and(|interval| reporter.age() >= interval) {
             reporter.report(settings, process);
         }
+    }
+}
+
+/// What keeps the relay from following a change, said once however often it is tried again.
+#[derive(Default)]
+struct Trouble(Option<String>);
+
+impl Trouble {
+    fn tell(&mut self, error: &RelayError) {
+        let chain: Vec<_> = causes(Some(error)).map(ToString::to_string).collect();
+        let reason = chain.join(": ");
+        if self.0.as_ref() != Some(&reason) {
+            error!("the relay could not follow a change: {reason}");
+            self.0 = Some(reason);
+        }
+    }
+
+    fn is_over(&mut self) {
+        self.0 = None;
     }
 }
 
