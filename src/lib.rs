@@ -17,6 +17,8 @@ pub mod engine;
 #[allow(unsafe_code)]
 pub mod epoll;
 pub mod error;
+#[cfg(test)]
+mod fault_tests;
 pub mod handler;
 pub mod jobs;
 mod listening;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use io_uring::{IoUring, cqueue, opcode, types};
 
 use super::arrival::{RECEIVE_HEADER_BYTES, unwrap_datagram, unwrap_frame};
+use super::faults::told;
 use super::open::open;
 use super::receive::BufferRing;
 use super::ring::{Queues, RingError, push};
@@ -18,8 +19,8 @@ use super::token::Token;
 use super::transmit::RingTransmit;
 use crate::clock::Clock;
 use crate::engine::{
-    self, Engine, FRAME_BYTES_MAX, LoopSizes, RingFeatures, Turns, WorkerControl, WorkerPlan,
-    count_sent, ended,
+    self, Engine, FRAME_BYTES_MAX, Failures, LoopSizes, RingFeatures, Turns, WorkerControl,
+    WorkerPlan, count_sent, ended,
 };
 use crate::handler::{Buffer, Handler, Now, ReceivePool};
 use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
@@ -81,7 +82,7 @@ pub fn probe(sizes: LoopSizes, features: RingFeatures) -> Result<(), RingError> 
     let mut ring = Ring::open(&plan)?;
     let mut event_loop = EventLoop::new(&mut ring, plan, Clock::start())?;
     // Each of the three system calls may be forbidden by itself.
-    event_loop.queues.submit().map_err(RingError::explain)
+    event_loop.queues.submit().map(drop).map_err(RingError::explain)
 }
 
 /// One worker's io_uring loop. Built, run and dropped on the worker's own thread.
@@ -92,6 +93,11 @@ pub struct EventLoop<'r> {
     pub(super) plan: WorkerPlan,
     clock: Clock,
     wake_armed: bool,
+    /// The wake-up read failed; it starts again at the next tick, which looks at everything that
+    /// others wake a worker for.
+    wake_rests: bool,
+    receive_failures: Failures,
+    send_failures: Failures,
     /// Set while a handler has a packet, so that a panic can be accounted for.
     pub(super) handling: bool,
     /// The same for a frame.
@@ -157,6 +163,9 @@ impl<'r> EventLoop<'r> {
             plan,
             clock,
             wake_armed: false,
+            wake_rests: false,
+            receive_failures: Failures::of("receives"),
+            send_failures: Failures::of("sends"),
             handling: false,
             handling_frame: false,
             stopping: false,
@@ -179,37 +188,36 @@ impl<'r> EventLoop<'r> {
     /// the next wait, so this is bounded by its size.
     fn reap(&mut self, handler: &mut impl Handler, now: Now) {
         while let Some(completion) = self.queues.completions.next() {
-            match Token::decode(completion.user_data()) {
-                Some(Token::Receive(socket)) => self.received(socket, &completion, handler, now),
-                Some(Token::Send(slot)) => self.sent(slot, completion.result(), handler, now),
-                Some(Token::Wake) => self.wake_armed = false,
+            let (user_data, result) = told(&completion);
+            match Token::decode(user_data) {
+                Some(Token::Receive(socket)) => {
+                    self.received(socket, (result, completion.flags()), handler, now);
+                }
+                Some(Token::Send(slot)) => self.sent(slot, result, handler, now),
+                Some(Token::Wake) => (self.wake_armed, self.wake_rests) = (false, result < 0),
                 Some(Token::Cancel) => self.queues.cancels_pending -= 1,
                 None => debug_assert!(false, "a completion that nobody submitted"),
             }
         }
     }
 
-    /// Handles one completion of a receive.
+    /// Handles one completion of a receive: its result and its flags.
     fn received(
         &mut self,
         socket: u16,
-        completion: &cqueue::Entry,
+        (result, flags): (i32, u32),
         handler: &mut impl Handler,
         now: Now,
     ) {
         let pools = &mut *self.pools;
         let receives = pools.sockets.receives(socket);
         // Noted before the handler runs: should it panic, the drain knows what is outstanding.
-        if !cqueue::more(completion.flags())
-            && !pools.sockets.ended(socket, completion.result())
-            && !self.stopping
-        {
+        if !cqueue::more(flags) && !pools.sockets.ended(socket, result) && !self.stopping {
             self.plan.counters.count(Counter::ReceiveErrors);
+            self.receive_failures.note(result);
         }
-        if let (Some(id), Some(group)) =
-            (cqueue::buffer_select(completion.flags()), pools.groups.of(receives))
-        {
-            let length = usize::try_from(completion.result()).unwrap_or(0);
+        if let (Some(id), Some(group)) = (cqueue::buffer_select(flags), pools.groups.of(receives)) {
+            let length = usize::try_from(result).unwrap_or(0);
             // SAFETY: the completion names a buffer of this group and how much of it the kernel
             // wrote; it is ours from here on.
             let buffer = unsafe { group.pool().claim(id, length) };
@@ -252,6 +260,7 @@ impl<'r> EventLoop<'r> {
 
     /// Takes a slot back, and tells the handler when it held a forward.
     fn sent(&mut self, slot: u16, result: i32, handler: &mut impl Handler, now: Now) {
+        self.send_failures.note(result);
         let Some(forward) = self.pools.slots.take_forward(slot) else {
             self.pools.slots.release(slot);
             return count_sent(&self.plan.counters, result);
@@ -266,7 +275,7 @@ impl<'r> EventLoop<'r> {
     fn rearm(&mut self) -> io::Result<()> {
         let pools = &mut *self.pools;
         let queues = &mut self.queues;
-        if !self.wake_armed {
+        if !self.wake_armed && !self.wake_rests {
             let wake_file = u32::from(self.plan.sizes.sockets);
             let value = (&raw mut *pools.wake_value).cast();
             let read = opcode::Read::new(types::Fixed(wake_file), value, size_of::<u64>() as u32)
@@ -289,8 +298,9 @@ impl<'r> EventLoop<'r> {
                 frames.widen(self.plan.table.frame_buffers());
             }
             // What is queued means the sockets as they were.
-            queues.submit()?;
-            pools.sockets.catch_up(queues)?;
+            if queues.submit()? {
+                pools.sockets.catch_up(queues)?;
+            }
         }
         let started = pools.sockets.rearm(queues, &mut pools.groups);
         self.plan.counters.add(Counter::ReceiveRearms, started);
@@ -366,6 +376,10 @@ impl Turns for EventLoop<'_> {
 
     fn tick(&mut self, handler: &mut impl Handler, now: Now) -> io::Result<()> {
         self.pools.sockets.wake_resting();
+        self.pools.sockets.cancel_again(&mut self.queues);
+        self.wake_rests = false;
+        self.receive_failures.tell(self.plan.index, now);
+        self.send_failures.tell(self.plan.index, now);
         handler.on_tick(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
         handler.on_flush(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
         Ok(())

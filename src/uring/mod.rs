@@ -6,13 +6,14 @@
 
 mod arrival;
 mod event_loop;
+mod faults;
 mod open;
 mod receive;
 mod ring;
 mod shutdown;
 mod sockets;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod token;
 mod transmit;
 

@@ -8,7 +8,9 @@ use io_uring::squeue::Entry;
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter};
 
+use super::faults::refused;
 use super::token::Token;
+use crate::engine::faults::{Operation, refusal};
 use crate::engine::{RingFeature, RingFeatures};
 use crate::net::region::MapError;
 
@@ -44,12 +46,13 @@ impl<'r> Queues<'r> {
         pushed
     }
 
-    /// Submits everything, without waiting.
-    pub(super) fn submit(&mut self) -> io::Result<()> {
+    /// Submits without waiting. False when the kernel does not take everything just now.
+    pub(super) fn submit(&mut self) -> io::Result<bool> {
         self.submissions.sync();
-        let submitted = self.submitter.submit();
+        let submitted = self.submitter.submit().map(drop);
         self.submissions.sync();
-        submitted.map(drop)
+        or_later(submitted)?;
+        Ok(self.submissions.is_empty())
     }
 
     /// Submits everything and waits for `want` completions, at most for `wait`.
@@ -59,18 +62,26 @@ impl<'r> Queues<'r> {
         self.completions.sync();
         let timespec = Timespec::from(wait);
         let arguments = SubmitArgs::new().timespec(&timespec);
-        let entered = self.submitter.submit_with_args(want, &arguments);
+        let entered = match refusal(Operation::Wait) {
+            None => self.submitter.submit_with_args(want, &arguments).map(drop),
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+        };
         self.submissions.sync();
         self.completions.sync();
-        match entered {
-            Ok(_) => Ok(()),
-            // ETIME: the wait is over. EINTR: a signal for somebody else. EBUSY and EAGAIN: the
-            // kernel wants completions reaped, or memory freed, before it takes more.
-            Err(error) => match error.raw_os_error() {
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                _ => Err(error),
-            },
-        }
+        or_later(entered)
+    }
+}
+
+/// What a call ended with, unless it only has to be made again. ETIME: the wait is over. EINTR: a
+/// signal for somebody else. EBUSY and EAGAIN: the kernel wants completions reaped, or memory
+/// freed, before it takes more.
+fn or_later(entered: io::Result<()>) -> io::Result<()> {
+    match entered {
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+            _ => Err(error),
+        },
+        entered => entered,
     }
 }
 
@@ -92,7 +103,9 @@ pub(super) unsafe fn push(
     submitter: &Submitter<'_>,
     entry: &Entry,
 ) -> bool {
-    // SAFETY: the caller vouches for the entry.
+    let refused = refused(entry);
+    let entry = refused.as_ref().unwrap_or(entry);
+    // SAFETY: the caller vouches for the entry; one that stands in for it points nowhere.
     if unsafe { submissions.push(entry) }.is_ok() {
         return true;
     }

@@ -44,6 +44,8 @@ pub(super) struct Sockets {
     seen: u64,
     /// Slots that differ from the table because their receive has yet to end.
     unsettled: usize,
+    /// Whether the kernel took a cancellation not even for submission.
+    postponed: bool,
     /// Slots whose receive is [`Receive::Ended`].
     ended: usize,
 }
@@ -76,7 +78,7 @@ impl Sockets {
     pub(super) fn new(table: Arc<SocketTable>, sockets_max: u16) -> Self {
         let header = Box::new(header(ADDRESS_BYTES, CONTROL_BYTES));
         let slots = Vec::with_capacity(usize::from(sockets_max));
-        Self { table, slots, header, seen: 0, unsettled: 0, ended: 0 }
+        Self { table, slots, header, seen: 0, unsettled: 0, postponed: false, ended: 0 }
     }
 
     /// Whether the table has changed, or a change waits for a receive that has ended since.
@@ -95,13 +97,13 @@ impl Sockets {
     pub(super) fn catch_up(&mut self, queues: &mut Queues<'_>) -> io::Result<()> {
         let table = Arc::clone(&self.table);
         let version = table.with_wanted(|wanted, version| {
-            self.unsettled = 0;
+            (self.unsettled, self.postponed) = (0, false);
             for id in 0..wanted.len().max(self.slots.len()) {
                 self.settle(id, wanted.get(id).and_then(Option::as_ref), queues)?;
             }
             Ok::<_, io::Error>(version)
         })?;
-        self.seen = version;
+        self.seen = if self.postponed { 0 } else { version };
         if self.unsettled == 0 {
             table.set_applied(version);
         }
@@ -135,7 +137,10 @@ impl Sockets {
         if slot.receive == Receive::Armed {
             let token = Token::Receive(id as u16).encode();
             if !queues.cancel(opcode::AsyncCancel::new(token).build()) {
-                return Err(io::ErrorKind::ResourceBusy.into());
+                // The next turn asks again.
+                self.postponed = true;
+                self.unsettled += 1;
+                return Ok(());
             }
             slot.receive = Receive::Closing;
         }
@@ -192,6 +197,14 @@ impl Sockets {
         }
     }
 
+    /// Cancels once more what should have ended by now: a cancellation may fail.
+    pub(super) fn cancel_again(&self, queues: &mut Queues<'_>) {
+        // One at a time for each receive: the completion queue has room for no more.
+        if self.unsettled > 0 && queues.cancels_pending == 0 {
+            self.cancel(Receive::Closing, queues);
+        }
+    }
+
     /// Starts the receives that ended and have buffers to fill. Returns how many.
     pub(super) fn rearm(&mut self, queues: &mut Queues<'_>, groups: &mut Groups) -> u64 {
         let mut started = 0;
@@ -229,8 +242,13 @@ impl Sockets {
 
     /// Asks the kernel to end all receives.
     pub(super) fn cancel_receives(&self, queues: &mut Queues<'_>) {
+        self.cancel(Receive::Armed, queues);
+    }
+
+    /// Asks the kernel to end the receives that stand so.
+    fn cancel(&self, stand: Receive, queues: &mut Queues<'_>) {
         for (id, slot) in self.slots.iter().enumerate() {
-            if slot.receive == Receive::Armed {
+            if slot.receive == stand {
                 let token = Token::Receive(id as u16).encode();
                 queues.cancel(opcode::AsyncCancel::new(token).build());
             }

@@ -8,8 +8,20 @@ use crate::clock::Clock;
 use crate::engine::testing::{
     EchoUntil, ForwardTwice, Numbers, PanicInReply, ask_in_turn, assert_accounted, plan,
 };
-use crate::engine::{Engine, LoopSizes, RingFeatures};
+use crate::engine::{Engine, LoopSizes, RingFeatures, WorkerPlan};
+use crate::handler::Handler;
 use crate::telemetry::{Counter, Counters, DropReason};
+
+/// Runs a loop to its end. Returns what it left taken: buffers of either kind, slots, operations.
+pub(crate) fn run_to_end(plan: WorkerPlan, handler: &mut impl Handler) -> [usize; 4] {
+    let mut ring = Ring::open(&plan).unwrap();
+    let mut event_loop = EventLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    event_loop.run(handler).unwrap();
+    let pools = &event_loop.pools;
+    let frames = pools.groups.frames.as_ref().map_or(0, |frames| frames.pool().held());
+    let datagrams = pools.groups.datagrams.pool().held();
+    [datagrams, frames, pools.slots.in_flight(), event_loop.outstanding()]
+}
 
 /// Sends `count` datagrams ahead of time, then runs a loop until it has echoed all of them.
 fn run_over(sizes: LoopSizes, completion_entries: u32, count: u32) -> (Arc<Counters>, usize) {
