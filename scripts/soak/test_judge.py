@@ -43,8 +43,6 @@ def good():
         log.append(line("relay in summary", rule=flow.name, packets=12000, drops="0"))
         log.extend(line("relay out summary", rule=flow.name, output=output, packets=12000,
                         drops="0") for output in flow.outputs)
-    rest = {"pools": {"0": WORKER["pools"], "1": WORKER["pools"]}, "holdings": HOLDINGS,
-            "processes": {"main": {"descriptors": 40, "threads": 6}}}
     return copy.deepcopy({
         "meta": {"command": "scripts/soak.sh", "seed": 1, "processor": "made up", "cores": 2,
                  "kernel": "6.18"},
@@ -57,7 +55,13 @@ def good():
                   "series": [{"t": 1, "p50_us": 50, "p99_us": 80}]},
         "hostile": {"bad_magic": 100}, "sent_by_clients": 10, "socket_drops": 0,
         "interface_drops": {"hop feed": 0}, "expected_errors": 0, "exit_codes": [0],
-        "load_start": 0.0, "load_end": 180.0, "at_start": rest, "at_end": rest, "log": log})
+        "load_start": 0.0, "load_end": 180.0, "at_start": rest(), "at_end": rest(), "log": log})
+
+
+def rest():
+    pools = {place: dict(WORKER["pools"]) for place in ("0", "1")}
+    return {"pools": pools, "holdings": HOLDINGS,
+            "processes": {"main": {"descriptors": 40, "threads": 6}}}
 
 
 def summary(record):
