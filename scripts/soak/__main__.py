@@ -1,4 +1,6 @@
-"""Drives one soak: python3 -m soak NAME DIRECTORY PROGRAM OUTPUT MINUTES SEED ENGINE WORKERS COMMAND
+"""Drives one soak.
+
+python3 -m soak NAME DIRECTORY PROGRAM OUTPUT MINUTES SEED ENGINE WORKERS COMMAND_LINE
 
 Runs in the relay's namespace of a laboratory that soak.sh made. Exit code 0 when all checks passed,
 1 when one failed, 143 after SIGTERM.

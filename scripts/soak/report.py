@@ -168,7 +168,8 @@ def summary(record):
 def text(record, checks):
     rows = [(check["name"], outcome(check)[1], check["detail"]) for check in checks]
     failed = sum(not check["passed"] for check in checks)
-    end = f"FAILED: {failed} of {len(checks)} checks" if failed else f"all {len(checks)} checks passed"
+    end = (f"FAILED: {failed} of {len(checks)} checks" if failed
+           else f"all {len(checks)} checks passed")
     return "\n".join([
         figures.table(("figure", ""), list(summary(record)), (0, 1)), "",
         figures.table(("check", "", ""), rows, (0, 1, 2)), "",
