@@ -25,6 +25,10 @@ SEGMENTS_MAX = 64
 # Samples may fail while one process takes over from another, and for this long around it.
 TAKEOVER_S_MAX = 5.0
 SHOWN_MAX = 5
+# A worker that waits for its core for this share of a time has been kept from it by other programs;
+# from this many seconds on, that explains its silence and what clients gave up meanwhile.
+STARVED_SHARE = 0.8
+STARVED_S_MIN = 3.0
 # Warnings that disturbances cause. Everything else is a finding.
 EXPECTED_WARNINGS = (
     r"the output is down: ",
@@ -218,11 +222,15 @@ def requests_arrive(record):
 
 
 def requests_answered(record):
-    """Every request is answered rightly, but those whose loss was counted."""
-    unanswered, wrong = record["probe"]["unanswered"], {}
+    """Every request is answered rightly, but those whose loss was counted, and those that timed out
+    because the machine left a worker no time."""
+    unanswered, late, wrong = record["probe"]["unanswered"], 0, {}
     for load in record["loads"]:
+        is_starved = within(starved(record), load["start"], load["end"])
         for reason, count in load["failures"].items():
-            if reason == "timeout":
+            if reason == "timeout" and is_starved:
+                late += count
+            elif reason == "timeout":
                 unanswered += count
             else:
                 wrong[reason] = wrong.get(reason, 0) + count
@@ -235,7 +243,8 @@ def requests_answered(record):
     if unanswered > counted:
         problems.append(f"{unanswered} unanswered, {counted} counted as dropped")
     answered = sum(load["succeeded"] for load in record["loads"])
-    return problems, f"{answered:,} answered rightly, {unanswered} unanswered, {counted} dropped"
+    told = f"{answered:,} answered rightly, {unanswered} unanswered, {counted} counted as dropped"
+    return problems, told + (f"; {late} timed out while a worker got no core" if late else "")
 
 
 def hostile_dropped(record):
@@ -334,10 +343,11 @@ def rest(record):
 
 def health(record):
     """No worker fell silent, restarted, or had its completion queue overflow."""
-    problems, balance = [], []
+    problems, balance, windows = [], [], starved(record)
     for sample in record["samples"]:
         problems.extend(f"a worker was silent at {sample['t']:.0f} s"
-                        for worker in sample["workers"] if not worker["healthy"])
+                        for worker in sample["workers"]
+                        if not worker["healthy"] and not within(windows, sample["t"], sample["t"]))
     for line in lines(record, "summary"):
         problems.extend(f"process {line['process']}: {name} {line[name]}"
                         for name in ("worker_restarts", "queue_overflows") if line[name])
@@ -345,7 +355,31 @@ def health(record):
         balance.append(sum(worker["counters"][f"announces_{family}"]
                            for family in ("ipv4", "ipv6")))
     share = 100 * max(balance) / max(sum(balance), 1)
-    return problems, f"the busiest of {len(balance)} workers had {share:.0f} % of the announces"
+    told = f"the busiest of {len(balance)} workers had {share:.0f} % of the announces"
+    seconds = sum(end - start for start, end in windows)
+    return problems, told + (f"; one got no core for {seconds:.0f} s" if windows else "")
+
+
+def starved(record):
+    """The stretches in which a worker waited for its core, because of other programs."""
+    windows = []
+    for before, after in zip(record["samples"], record["samples"][1:]):
+        seconds = after["t"] - before["t"]
+        waited = max((times["waited_s"] - before["scheduled"][name]["waited_s"]
+                      for name, times in after["scheduled"].items()
+                      if name.startswith("worker") and name in before["scheduled"]), default=0)
+        if before["pid"] != after["pid"] or waited < STARVED_SHARE * seconds:
+            continue
+        if windows and windows[-1][1] == before["t"]:
+            windows[-1][1] = after["t"]
+        else:
+            windows.append([before["t"], after["t"]])
+    return [(start, end) for start, end in windows if end - start >= STARVED_S_MIN]
+
+
+def within(windows, start, end):
+    """Whether one of the windows overlaps a stretch of time."""
+    return any(begins <= end and ends >= start for begins, ends in windows)
 
 
 def log(record):

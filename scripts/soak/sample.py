@@ -51,7 +51,8 @@ def take(tested):
     broker = tested.broker()
     if broker:
         processes["broker"] = process(broker)
-    taken = {"pid": pid, "processes": processes, "kernel": kernel_drops(), **reduced(stats)}
+    taken = {"pid": pid, "processes": processes, "kernel": kernel_drops(),
+             "scheduled": scheduled(pid), **reduced(stats)}
     if any(worker["heartbeat_age_s"] >= SILENT_S for worker in stats["workers"]):
         taken["stacks"] = stacks(pid)
     return taken
@@ -67,6 +68,16 @@ def stacks(pid):
         except OSError as error:
             found[task.name] = {"error": str(error)}
     return found
+
+
+def scheduled(pid):
+    """Seconds that each thread ran, and that it could have run but had no core, so far."""
+    times = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        ran_ns, waited_ns, _ = (task / "schedstat").read_text().split()
+        name = (task / "comm").read_text().strip()
+        times[name] = {"ran_s": int(ran_ns) / 1e9, "waited_s": int(waited_ns) / 1e9}
+    return times
 
 
 def reduced(stats):

@@ -18,7 +18,10 @@ def sample(at):
     processes = {name: {"pid": 1, "rss_bytes": 50_000_000 + 1000 * (at % 7), "descriptors": 40,
                         "threads": 6} for name in ("main", "broker")}
     counters = {"unstored_torrent_cap": 7, "peers_expired": 9}
+    scheduled = {"worker-0": {"ran_s": 0.1 * at, "waited_s": 0.2 * at},
+                 "control": {"ran_s": 0.0, "waited_s": 0.9 * at}}
     return {"t": at, "pid": 1, "processes": processes, "workers": [WORKER, WORKER],
+            "scheduled": scheduled,
             "tracker": {"holdings": HOLDINGS, "counters": counters},
             "relay": {"kernel_drops": 0, "rules": []}}
 
@@ -50,7 +53,7 @@ def good():
         "events": [{"kind": "flapin made anew", "t": 100.0, "end": 101.0, "ok": True,
                     "touches": ["flapin"], "detail": ""}],
         "rounds": [account(flow) for flow in flows.OF_THE_FILE],
-        "loads": [{"sent": 990, "succeeded": 990, "failures": {}}],
+        "loads": [{"start": 0.0, "end": 20.0, "sent": 990, "succeeded": 990, "failures": {}}],
         "probe": {"asked": 10, "unanswered": 0, "wrong": 0,
                   "series": [{"t": 1, "p50_us": 50, "p99_us": 80}]},
         "hostile": {"bad_magic": 100}, "sent_by_clients": 10, "socket_drops": 0,
@@ -205,11 +208,21 @@ class Judge(unittest.TestCase):
 
     def test_a_silent_worker_fails(self):
         record = good()
-        record["samples"][9]["workers"][1]["healthy"] = False
+        record["samples"][9]["workers"] = [WORKER, {**WORKER, "healthy": False}]
         self.assert_fails("workers stay healthy", record)
         record = good()
         summary(record)["queue_overflows"] = 1
         self.assert_fails("workers stay healthy", record)
+
+    def test_a_worker_without_a_core_is_no_fault_of_the_program(self):
+        record = good()
+        record["samples"][9]["workers"] = [{**WORKER, "healthy": False}, WORKER]
+        record["loads"][0]["failures"] = {"timeout": 5}
+        self.assert_fails("requests are answered", record, "workers stay healthy")
+        for one in record["samples"]:
+            one["scheduled"]["worker-0"]["waited_s"] += min(4, max(0, one["t"] - 6))
+        self.assertEqual(judge.starved(record), [(6, 10)])
+        self.assertEqual(self.failed(record), [])
 
     def test_a_line_that_nobody_expects_fails(self):
         for level in ("WARN", "ERROR"):
