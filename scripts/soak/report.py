@@ -4,8 +4,9 @@ from statistics import median
 
 import figures
 
-from . import judge
 from .plots import escape, plot
+from .record import lines, named
+from .relay_checks import arrivals, relay_kernel_drops
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>ringtide: soak</title>
@@ -121,7 +122,7 @@ def counted(sample):
 
 def losses(record):
     series = {}
-    for flow, output, account, missing, _ in judge.arrivals(record):
+    for flow, output, account, missing, _ in arrivals(record):
         series.setdefault(flow.name, []).append((account["start"], missing))
     return {name: sorted(points) for name, points in series.items()}
 
@@ -138,8 +139,8 @@ def summary(record):
     """What the load came to."""
     loads, probe = record["loads"], record["probe"]["series"]
     drops = {}
-    for line in judge.lines(record, "summary"):
-        for reason, count in judge.named(line["drops"]).items():
+    for line in lines(record, "summary"):
+        for reason, count in named(line["drops"]).items():
             drops[reason] = drops.get(reason, 0) + count
     seconds = record["load_end"] - record["load_start"]
     yield "load", f"{seconds:.0f} s"
@@ -153,12 +154,12 @@ def summary(record):
         f"{median(point['p50_us'] for point in probe):,.0f} us, "
         f"{median(point['p99_us'] for point in probe):,.0f} us")
     yield "datagrams sent to the relay", f"{sum(one['sent'] for one in record['rounds']):,}"
-    arrivals = list(judge.arrivals(record))
-    for name, chosen in (("untouched", [one for one in arrivals if one[4] == 0]),
-                         ("touched", [one for one in arrivals if one[4] > 0])):
+    arrived = list(arrivals(record))
+    for name, chosen in (("untouched", [one for one in arrived if one[4] == 0]),
+                         ("touched", [one for one in arrived if one[4] > 0])):
         yield f"lost of {name} flows", (f"{sum(one[3] for one in chosen):,} of "
                                         f"{sum(one[2]['sent'] for one in chosen):,}")
-    yield "dropped by the kernel for the relay", f"{judge.relay_kernel_drops(record):,}"
+    yield "dropped by the kernel for the relay", f"{relay_kernel_drops(record):,}"
     kinds = {}
     for event in record["events"]:
         kinds[event["kind"]] = kinds.get(event["kind"], 0) + 1

@@ -3,7 +3,8 @@
 import copy
 import unittest
 
-from . import flows, judge, plots, report
+from . import flows, judge, plots, relay_checks, report
+from .record import starved
 
 SECONDS = 200
 WORKER = {"counters": {"announces_ipv4": 10, "announces_ipv6": 5, "packets_received": 20,
@@ -136,7 +137,7 @@ class Judge(unittest.TestCase):
         record = good()
         for one in record["samples"]:
             one["relay"]["kernel_drops"] = 5 if one["t"] < 50 else 2
-        self.assertEqual(judge.relay_kernel_drops(record), 7)
+        self.assertEqual(relay_checks.relay_kernel_drops(record), 7)
 
     def test_the_other_output_of_a_fan_must_not_lose(self):
         record = good()
@@ -221,7 +222,7 @@ class Judge(unittest.TestCase):
         self.assert_fails("requests are answered", record, "workers stay healthy")
         for one in record["samples"]:
             one["scheduled"]["worker-0"]["waited_s"] += min(4, max(0, one["t"] - 6))
-        self.assertEqual(judge.starved(record), [(6, 10)])
+        self.assertEqual(starved(record), [(6, 10)])
         self.assertEqual(self.failed(record), [])
 
     def test_a_line_that_nobody_expects_fails(self):
