@@ -15,8 +15,8 @@ from .lab import stop
 ROUND_S = 12
 # Two, so that flows of one rule are told apart.
 FLOWS_OF_A_SENDER = 2
-# Longer than a receiver may be kept from its processor on a busy machine.
-IDLE_S = 6
+# Longer than the relay or a receiver may get no core on a busy machine.
+IDLE_S = 20
 READY_S = 60
 # The relay's interfaces, and those at the far ends of their cables.
 FAR_ENDS = {"feed": "feed", "flapin": "fin", "out": "out", "flapout": "fout"}

@@ -22,6 +22,8 @@ EXPECTED_WARNINGS = (
     r"not all groups could be joined again",
     r"a group cannot be joined",
 )
+# Where a worker got no core for some seconds.
+STARVED_WARNINGS = (r"a worker takes long to ",)
 EXPECTED_ERRORS = (r"reload failed, everything in force stays: ",)
 
 
@@ -136,8 +138,9 @@ def health(record):
 def log(record):
     """Nothing is in the log above level info but what disturbances explain."""
     problems, expected, errors = [], 0, 0
+    warnings = EXPECTED_WARNINGS + (STARVED_WARNINGS if starved(record) else ())
     for line in record["log"]:
-        if line["level"] == "WARN" and matches(EXPECTED_WARNINGS, line):
+        if line["level"] == "WARN" and matches(warnings, line):
             expected += 1
         elif line["level"] == "ERROR" and matches(EXPECTED_ERRORS, line):
             errors += 1

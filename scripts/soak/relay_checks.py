@@ -1,12 +1,15 @@
 """What is checked of the relay: every datagram that a generator sent arrived or was counted."""
 
+import math
+
 from . import flows
 from .record import lines, named
 
 # From the moment an interface is back until its flows are, on a machine that others keep busy.
 RECOVERY_S_MAX = 5.0
-# Datagrams in one super-packet, which the kernel drops as one and counts once.
+# What a super-packet of the generator holds at the most.
 SEGMENTS_MAX = 64
+SUPER_PACKET_BYTES_MAX = 65_000
 
 
 def windows_of(record, interfaces):
@@ -41,32 +44,37 @@ def arrivals(record):
 
 def untouched_flows(record):
     """Nothing is lost while all interfaces of a flow are there, but what was counted."""
-    lost, datagrams, problems = {}, 0, []
+    lost, frames, datagrams, problems = {}, 0, 0, []
     for flow, output, account, missing, touched in arrivals(record):
         if touched == 0:
             datagrams += account["sent"]
             key = flow.name, output["to"]
             lost[key] = lost.get(key, 0) + missing
+            frames += math.ceil(missing / segments(flow))
     counted = counted_drops(record)
-    if sum(lost.values()) > counted:
+    if frames > counted:
         problems = [f"{name} to {to}: {missing} lost" for (name, to), missing in lost.items()
                     if missing]
-        problems.append(f"at most {counted} are explained by counted drops")
+        problems.append(f"in {frames} frames or more, and {counted} drops were counted")
     return problems, (f"{sum(lost.values())} of {datagrams:,} datagrams lost, "
-                      f"at most {counted} counted as dropped")
+                      f"{counted} drops counted")
+
+
+def segments(flow):
+    """The most datagrams in one frame, which the kernel drops as one and counts once."""
+    return min(SEGMENTS_MAX, SUPER_PACKET_BYTES_MAX // flow.size) if flow.super_packets else 1
 
 
 def counted_drops(record):
-    """The most datagrams that drops account for that were counted, outside of what was touched:
-    by the relay, by the kernel for its packet sockets, on cables, at receivers."""
-    kernel = relay_kernel_drops(record) + sum(record["interface_drops"].values())
-    kernel += sum(output["kernel_drops"] for account in record["rounds"]
-                  for output in account["outputs"])
-    relay = 0
+    """Drops that were counted, those for the absence of an interface left out: by the relay, by the
+    kernel for its packet sockets, on cables, at receivers."""
+    drops = relay_kernel_drops(record) + sum(record["interface_drops"].values())
+    drops += sum(output["kernel_drops"] for account in record["rounds"]
+                 for output in account["outputs"])
     for line in lines(record, "relay in summary") + lines(record, "relay out summary"):
-        relay += sum(count for reason, count in named(line["drops"]).items()
+        drops += sum(count for reason, count in named(line["drops"]).items()
                      if reason not in ("output_down", "shutdown"))
-    return kernel * SEGMENTS_MAX + relay
+    return drops
 
 
 def relay_kernel_drops(record):
@@ -89,7 +97,7 @@ def touched_flows(record):
         lost += missing
         datagrams += account["sent"]
         rate = account["sent"] / max(account["seconds"], 0.001)
-        if missing > rate * touched + counted:
+        if missing > rate * touched + counted * segments(flow):
             problems.append(f"{flow.name} to {output['to']} at {account['start']:.0f} s: {missing} "
                             f"lost in {touched:.1f} s")
     return problems, f"{lost:,} of {datagrams:,} datagrams lost while interfaces were away"
