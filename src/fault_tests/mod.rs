@@ -4,11 +4,13 @@
 mod echo;
 mod log;
 mod relay;
+mod restart;
+mod table;
 
 use std::time::{Duration, Instant};
 
 use crate::engine::faults::{FaultPlan, Faults, Operation};
-use crate::engine::{Engine, WorkerPlan};
+use crate::engine::{Engine, WorkerControl, WorkerPlan};
 use crate::handler::Handler;
 use crate::{epoll, uring};
 
@@ -83,11 +85,13 @@ fn run_under<H: Handler, T>(
     })
 }
 
-/// Waits for a condition.
+/// Waits for a condition. Waking the worker has it take note of what has ended at once, not with
+/// the next datagram or tick.
 #[track_caller]
-fn eventually(what: &str, condition: impl Fn() -> bool) -> Duration {
+fn eventually(what: &str, control: &WorkerControl, condition: impl Fn() -> bool) -> Duration {
     let began = Instant::now();
     while !condition() {
+        control.wake();
         assert!(began.elapsed() < Duration::from_secs(20), "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -17,6 +17,10 @@ impl EventLoop<'_> {
         deadline: Now,
     ) -> io::Result<()> {
         while self.outstanding() > 0 && self.now() < deadline {
+            if self.queues.cancels_pending == 0 {
+                // What is still there was not found, or its cancellation failed.
+                self.cancel_receives();
+            }
             let wake = self.now().after(TICK_INTERVAL).min(deadline);
             self.iterate(handler, wake)?;
         }
