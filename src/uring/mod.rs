@@ -14,6 +14,7 @@ mod sockets;
 mod tests;
 mod token;
 mod transmit;
+mod waiting;
 
 pub use event_loop::{EventLoop, Ring, probe};
 pub use ring::{MemoryLimit, RingError};
