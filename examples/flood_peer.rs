@@ -23,13 +23,21 @@ struct Arguments {
     /// The first rate of the search for the peak, in announces per second.
     #[arg(long, default_value_t = 20_000.0)]
     from: f64,
+    /// Nothing but this rate, in announces per second.
+    #[arg(long)]
+    rate: Option<f64>,
 }
 
 fn main() {
     let arguments = Arguments::parse();
     let mut load = Load::connect(arguments.target);
-    let peak = load.find_peak(arguments.from);
     let length = Duration::from_secs(arguments.seconds);
+    if let Some(rate) = arguments.rate {
+        let phase = load.phase(rate, length);
+        load.settle();
+        return println!("{}", load.figures(phase).json());
+    }
+    let peak = load.find_peak(arguments.from);
     let phases = [1.0, 2.0, 3.0].map(|times| load.phase(times * peak.answered, length));
     let after = load.phase(peak.answered / 4.0, Duration::from_secs(2));
     load.settle();
@@ -165,7 +173,8 @@ impl Load {
 
     /// Receives until nothing has come for a while.
     fn settle(&mut self) {
-        let answered = |load: &Self| load.requests.iter().filter(|r| r.latency_us.is_some()).count();
+        let answered =
+            |load: &Self| load.requests.iter().filter(|r| r.latency_us.is_some()).count();
         loop {
             let (before, until) = (answered(self), self.now_us() + QUIET_US);
             while self.now_us() < until {
@@ -194,6 +203,7 @@ impl Load {
         Figures {
             offered: requests.len() as f64 / seconds,
             answered: arrived.count() as f64 / seconds,
+            unanswered: requests.len() - latencies.len(),
             p50_us: at(0.5),
             p99_us: at(0.99),
             max_us: at(1.0),
@@ -212,6 +222,7 @@ impl Load {
 struct Figures {
     offered: f64,
     answered: f64,
+    unanswered: usize,
     p50_us: u32,
     p99_us: u32,
     max_us: u32,
@@ -219,10 +230,10 @@ struct Figures {
 
 impl Figures {
     fn json(&self) -> Value {
-        let Self { offered, answered, p50_us, p99_us, max_us } = *self;
+        let Self { offered, answered, unanswered, p50_us, p99_us, max_us } = *self;
         json!({
             "offered_per_s": offered.round(), "answered_per_s": answered.round(),
-            "p50_us": p50_us, "p99_us": p99_us, "max_us": max_us,
+            "unanswered": unanswered, "p50_us": p50_us, "p99_us": p99_us, "max_us": max_us,
         })
     }
 }

@@ -5,12 +5,12 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::waiting::IN_A_ROW_MAX;
 use super::{EventLoop, Ring};
 use crate::clock::Clock;
 use crate::engine::testing::{
     EchoUntil, ForwardTwice, Numbers, PanicInReply, ask_in_turn, assert_accounted, plan,
 };
-use super::waiting::IN_A_ROW_MAX;
 use crate::engine::{Engine, LoopSizes, Turns, WorkerPlan};
 use crate::handler::{Forward, Frame, Handler, Now, Packet, Part, SocketId, Transmit};
 use crate::net::lent::{Lend, Receives, SocketTable};
