@@ -44,7 +44,7 @@ counted! {
         FramesLostToPanic = "frames_lost_to_panic",
             "Frames that the worker handled when it panicked.";
         FramesLostToShutdown = "frames_lost_to_shutdown",
-            "Frames received, but not handled before the worker stopped.";
+            "Frames received, but not handled before the worker stopped or let go of the socket.";
         Iterations = "iterations", "Turns of the event loop.";
         ReceiveRearms = "receive_rearms",
             "Receives started: multishot ones of io_uring, or single batches of epoll.";

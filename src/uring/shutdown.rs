@@ -52,7 +52,7 @@ impl Drop for EventLoop<'_> {
             self.handling_frame = false;
         }
         // Their buffers go home here. What arrives from now on is counted by `Discard`.
-        let held_back = self.pools.deferred.drain(..).count() as u64;
+        let held_back = self.pools.waiting.forget_all() as u64;
         self.plan.counters.add(Counter::FramesLostToShutdown, held_back);
         if self.drain() {
             // SAFETY: nothing is outstanding: no operation of this ring refers to the pools any
