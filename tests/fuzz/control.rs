@@ -17,6 +17,7 @@ use ringtide::control::http::{Api, answering};
 use ringtide::control::rules::{RuleChanges, RuleSpec, read_rules};
 use ringtide::control::view::{TrackerView, View};
 use ringtide::control::{Errands, Operate, Problem, ReloadOutcome, errands};
+use ringtide::engine::{Engine, RingFeatures};
 use ringtide::logging::LogFilter;
 use ringtide::relay::Rule;
 use ringtide::tracker::InfoHash;
@@ -224,7 +225,8 @@ impl Process {
         View {
             clock: Clock::start(),
             started: Instant::now(),
-            engine: "none",
+            engine: Engine::Epoll,
+            features: RingFeatures::NONE,
             workers: Vec::new(),
             shards: Arc::clone(&common.shards),
             tracker: (!bit(choices, 2)).then_some(tracker),
