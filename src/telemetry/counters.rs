@@ -13,7 +13,7 @@ use super::loops::LoopFigures;
 macro_rules! counted {
     ($(#[$meta:meta])* $enum:ident { $($variant:ident = $name:literal, $help:literal;)+ }) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $enum { $(#[doc = $help] $variant,)+ }
 
         impl $enum {
