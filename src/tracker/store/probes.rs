@@ -134,7 +134,7 @@ fn chosen_ipv4_peers_are_found_as_fast_as_random_ones() {
 #[test]
 fn chosen_ipv6_peers_are_found_as_fast_as_random_ones() {
     let mut rng = Rng::with_seed(5);
-    let peers = |peer: fn(u128) -> Ipv6Record| tables_of((0..PEERS.into()).map(peer));
+    let peers = |peer: fn(u128) -> Ipv6Record| tables_of((0..u128::from(PEERS)).map(peer));
     let random = (0..PEERS).map(|number| ipv6(rng.u128(..) << 32 | u128::from(number), 1));
     compare(vec![
         ("random", tables_of(random)),
