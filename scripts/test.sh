@@ -15,6 +15,7 @@ main() {
     step "Rust toolchain" require_cargo
     step "Debian packages" provide_packages
     step "shell scripts" check_scripts
+    step "the judge of the soak" test_judge
     step "format" cargo fmt --check
     step "dependencies" check_dependencies
     step "lints" cargo clippy --locked --all-targets -- -D warnings
@@ -23,6 +24,7 @@ main() {
     step "tests on epoll" test_on_epoll
     step "release build, through run.sh" check_run
     step "systemd units and Debian package" check_packaging
+    step "soak" check_soak
     step "benchmarks compile" cargo bench --locked --no-run --bench '*'
     step=""
 }
@@ -131,6 +133,22 @@ check_packaging() {
         return
     fi
     RINGTIDE_BINARY=$root/target/release/ringtide "$root/scripts/test_packaging.sh"
+}
+
+# That it fails what it must.
+test_judge() {
+    PYTHONPATH=$root/scripts PYTHONDONTWRITEBYTECODE=1 timeout 60 \
+        python3 -m unittest discover -q -s scripts/soak -t scripts
+}
+
+# Of the same release build. RINGTIDE_SOAK_MINUTES says how long.
+check_soak() {
+    if ((EUID != 0)); then
+        warn "Not root: the soak, which needs network namespaces, is SKIPPED."
+        return
+    fi
+    RINGTIDE_BINARY=$root/target/release/ringtide "$root/scripts/soak.sh" \
+        --minutes "${RINGTIDE_SOAK_MINUTES:-5}"
 }
 
 # What deny.toml was written for, and how long building it may take: a minute or two as a rule.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use tracing::{error, warn};
+use tracing::{info, warn};
 
 use crate::broker::{Broker, BrokerError, Opener};
 use crate::clock::Clock;
@@ -16,9 +16,10 @@ use crate::control::http::ServerError;
 use crate::control::relay::{RelayControl, RelayError, RelayWorker};
 use crate::control::report::Holdings;
 use crate::control::view::{TrackerView, View, WorkerView};
-use crate::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
+use crate::engine::{Engine, LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
 use crate::jobs::Jobs;
 use crate::listening::{adopt_or_bind, deal, warn_of_small_buffers};
+use crate::memory_limit;
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::socket::{BindError, BoundSocket, SocketGroup};
 use crate::privileges::{Confinement, FutureUser, PrivilegeError};
@@ -26,7 +27,7 @@ use crate::relay::RelaySettings;
 use crate::relay::handler::Relay;
 use crate::relay::table::SharedTable;
 use crate::restart::{connection_key, keeps, offer, open_state};
-use crate::state::handover::{HandedOver, Offer, Presence};
+use crate::state::handover::{HandedOver, Offer};
 use crate::state::keeper::{Keeper, Keeps};
 use crate::state::swarms::load_or_set_aside;
 use crate::state::{StateDirectory, StateError};
@@ -35,9 +36,13 @@ use crate::tracker::access_list::{AccessList, AccessListError};
 use crate::tracker::connection_id::ConnectionIds;
 use crate::tracker::connection_key::{KeyFileError, RandomKeyError};
 use crate::tracker::handler::{Tracker, TrackerParts};
-use crate::tracker::policy::{Policy, SharedPolicy};
+use crate::tracker::policy::{InForce, Policy, SharedPolicy};
 use crate::tracker::store::{Secrets, Shards};
-use crate::worker::{StartError, Workers, choose_engine};
+use crate::worker::{StartError, Workers};
+
+mod succession;
+
+use succession::{StartWorkers, start_workers};
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +100,6 @@ pub struct Process {
     relay: Option<RelayControl>,
     /// `None` once stopped.
     keeper: Option<Keeper>,
-    engine: Engine,
     confinement: Confinement,
     /// `None` once stopped, and where nobody can take over.
     offer: Option<Offer>,
@@ -153,7 +157,8 @@ impl Process {
         let key = connection_key(tracker, state.as_ref(), user)?;
         let ids = ConnectionIds::new(key, tracker.settings.connection_lifetime_s);
         let secrets = Secrets::random().map_err(ProcessError::Secrets)?;
-        let shards = Arc::new(Shards::new(cores.len(), &secrets));
+        let memory_bytes = memory_limit::of_swarms(settings.tracker.as_ref(), cores.len());
+        let shards = Arc::new(Shards::with_memory(cores.len(), &secrets, memory_bytes));
         let groups = adopt_or_bind(tracker, &shards, inherited)?;
         // What clients send meanwhile waits in the sockets.
         let clock = Clock::start();
@@ -162,45 +167,47 @@ impl Process {
             user.act(|| load_or_set_aside(path, &shards, &tracker.settings, clock.now()))?;
         }
         warn_of_small_buffers(&groups, tracker);
-        let policy = SharedPolicy::new(policy);
+        let policy = SharedPolicy::new(policy, limits_key()?);
         let (tracker_view, hands) = deal_and_view(tracker, cores.len(), groups, policy.clone());
         let sizes = settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes);
-        let engine = choose_engine(settings.engine, sizes);
-        let plans = plan_workers(settings, engine, sizes, cores.iter().zip(hands))?;
+        let plans = plan_workers(settings, sizes, cores.iter().zip(hands))?;
         let tables: Vec<Arc<SharedTable>> = plans.iter().map(|_| Arc::default()).collect();
         let start = |relay| start_relay(relay, &plans, &tables, opener);
         let relay = settings.relay.as_ref().map(start).transpose()?;
         let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
-        let view = View {
-            clock,
-            started: Instant::now(),
-            engine: engine.name(),
-            workers: plans.iter().map(worker_view).collect(),
-            shards: Arc::clone(&shards),
-            tracker: settings.tracker.is_some().then_some(tracker_view),
-            relay: relay.as_ref().map(RelayControl::view),
-            draining: AtomicBool::new(false),
-        };
-        let parts = tracker_parts(shards, policy.clone(), ids, counters);
+        let views = plans.iter().map(worker_view).collect();
+        let parts = tracker_parts(Arc::clone(&shards), policy.clone(), ids, counters);
         let make_jobs = move |worker: usize| Jobs {
             tracker: Tracker::new(parts(worker)),
             relay: Relay::new(Arc::clone(&tables[worker])),
         };
-        let start = start_workers(plans, clock, make_jobs);
+        let start = start_workers(settings.engine, plans, clock, make_jobs);
         let confinement = give_up(broker)?;
         // From here on threads may start: they inherit what was given up.
         let offer = offer(settings, cores.len(), state.as_ref())?;
-        let workers = Some(start()?);
+        // The engine is chosen by what is permitted from here on, as restarted workers find it.
+        let workers = start()?;
+        tell_of_features(&workers, settings.io_uring_without);
+        let view = View {
+            clock,
+            started: Instant::now(),
+            engine: workers.engine(),
+            features: workers.features(),
+            workers: views,
+            shards,
+            tracker: settings.tracker.is_some().then_some(tracker_view),
+            relay: relay.as_ref().map(RelayControl::view),
+            draining: AtomicBool::new(false),
+        };
         let keeper = Keeper::start(keeps.clone(), Arc::clone(&view.shards), clock)
             .map_err(ProcessError::Keeper)
             .map(Some)?;
         Ok(Self {
-            workers,
+            workers: Some(workers),
             view: Arc::new(view),
             policy,
             relay,
             keeper,
-            engine,
             confinement,
             offer,
             start,
@@ -227,7 +234,7 @@ impl Process {
 
     /// What drives the workers' loops.
     pub fn engine(&self) -> Engine {
-        self.engine
+        self.view.engine
     }
 
     /// When each worker's loop last ticked, in seconds since the Unix epoch.
@@ -274,7 +281,7 @@ impl Process {
     }
 
     /// The limits, intervals and access list in force.
-    pub fn policy(&self) -> Arc<Policy> {
+    pub fn policy(&self) -> Arc<InForce> {
         self.policy.current()
     }
 
@@ -320,69 +327,6 @@ impl Process {
             keeper.finish();
         }
     }
-
-    /// If another process asked to take over: stops the workers, saves the swarms and hands the
-    /// sockets over. Returns whether this process goes on after all, because the other one went
-    /// away before it had them.
-    pub fn hand_over(&mut self) -> bool {
-        let Some(presence) = self.offer.as_ref().and_then(Offer::successor) else { return false };
-        if presence == Presence::Gone {
-            return self.go_on();
-        }
-        self.stop_and_save();
-        let taken = self.offer.as_ref().map(|offer| offer.hand_over(self.sockets()));
-        match self.offer.take_if(|_| matches!(taken, Some(Ok(())))) {
-            Some(offer) => {
-                self.handed_over = offer.finish();
-                false
-            }
-            None => self.go_on(),
-        }
-    }
-
-    /// The sockets of all workers that listen.
-    fn sockets(&self) -> &[Arc<BoundSocket>] {
-        self.view.tracker.as_ref().map_or(&[], |tracker| &tracker.sockets)
-    }
-
-    /// Serves again after a successor went away. Returns whether it does.
-    fn go_on(&mut self) -> bool {
-        warn!("the process that was to take over is gone; this one goes on");
-        match self.offer.take().map(Offer::renew).transpose() {
-            Ok(offer) => self.offer = offer,
-            Err(error) => error!("no other process can take over any more: {error}"),
-        }
-        if self.workers.is_some() {
-            return true;
-        }
-        self.view.workers.iter().for_each(|worker| worker.control.resume());
-        let keeper =
-            Keeper::start(self.keeps.clone(), Arc::clone(&self.view.shards), self.view.clock);
-        match keeper {
-            Ok(keeper) => self.keeper = Some(keeper),
-            Err(error) => error!("swarms are not saved and torrents not exported: {error}"),
-        }
-        match (self.start)() {
-            Ok(workers) => self.workers = Some(workers),
-            Err(error) => error!("the workers cannot be started again: {error}"),
-        }
-        self.workers.is_some()
-    }
-}
-
-/// Starts all workers, as often as it is called.
-type StartWorkers = Box<dyn Fn() -> Result<Workers, StartError> + Send + Sync>;
-
-fn start_workers(
-    plans: Vec<WorkerPlan>,
-    clock: Clock,
-    make_jobs: impl Fn(usize) -> Jobs + Send + Sync + 'static,
-) -> StartWorkers {
-    let make_jobs = Arc::new(make_jobs);
-    Box::new(move || {
-        let make_jobs = Arc::clone(&make_jobs);
-        Workers::start(plans.clone(), clock, move |worker| make_jobs(worker))
-    })
 }
 
 /// The list that is configured; an empty one that serves everything when none is.
@@ -390,6 +334,25 @@ pub(crate) fn load_access(access: Option<&AccessConfig>) -> Result<AccessList, A
     match access {
         None => Ok(AccessList::default()),
         Some(AccessConfig { mode, file }) => AccessList::load(file, *mode),
+    }
+}
+
+/// The secret that places sources in the tables of limits.
+fn limits_key() -> Result<[u64; 2], ProcessError> {
+    let word = || getrandom::u64().map_err(ProcessError::Secrets);
+    Ok([word()?, word()?])
+}
+
+/// Says once what the workers' rings do without.
+fn tell_of_features(workers: &Workers, switched_off: RingFeatures) {
+    let missing = workers.missing();
+    let unknown = missing.but(switched_off);
+    if unknown != RingFeatures::NONE {
+        info!("this kernel's io_uring is used without {unknown}: later ones have it");
+    }
+    let off = missing.but(unknown);
+    if off != RingFeatures::NONE {
+        info!("io_uring is used without {off}, as io_uring_without says");
     }
 }
 
@@ -490,7 +453,6 @@ const RELAY_SEND_SLOTS: u16 = 4096;
 
 fn plan_workers<'a>(
     settings: &Settings,
-    engine: Engine,
     sizes: LoopSizes,
     workers: impl Iterator<Item = (&'a usize, Vec<Arc<BoundSocket>>)>,
 ) -> Result<Vec<WorkerPlan>, ProcessError> {
@@ -504,7 +466,9 @@ fn plan_workers<'a>(
             table: Arc::new(SocketTable::new(lent)),
             counters: Arc::new(Counters::default()),
             control: Arc::new(control),
-            engine,
+            // Chosen when the workers start.
+            engine: Engine::Epoll,
+            features: RingFeatures::ALL.but(settings.io_uring_without),
             sizes,
         })
     };

@@ -160,8 +160,8 @@ fn live(now: &TrackerSettings, wanted: TrackerSettings) -> TrackerSettings {
     TrackerSettings { connection_lifetime_s: now.connection_lifetime_s, ..wanted }
 }
 
-/// What differs and cannot change while running, by its keys. The engine is left out: what is in
-/// force may come from the command line.
+/// What differs and cannot change while running, by its keys. The engine and what it does without
+/// are left out: what is in force may come from the command line.
 fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
     let mut changes = vec![
         ("workers", settings.workers != wanted.workers),
@@ -190,7 +190,7 @@ fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
     changes.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }
 
-fn fixed_tracker_changes(now: &TrackerConfig, then: &TrackerConfig) -> [(&'static str, bool); 6] {
+fn fixed_tracker_changes(now: &TrackerConfig, then: &TrackerConfig) -> [(&'static str, bool); 7] {
     let lifetime = |tracker: &TrackerConfig| tracker.settings.connection_lifetime_s;
     [
         ("tracker.listen", now.listen != then.listen),
@@ -199,6 +199,7 @@ fn fixed_tracker_changes(now: &TrackerConfig, then: &TrackerConfig) -> [(&'stati
         ("tracker.receive_buffer", now.receive_buffer_bytes != then.receive_buffer_bytes),
         ("tracker.send_buffer", now.send_buffer_bytes != then.send_buffer_bytes),
         ("tracker.steering", now.steering != then.steering),
+        ("tracker.memory_limit", now.memory_limit_bytes != then.memory_limit_bytes),
     ]
 }
 
@@ -227,6 +228,7 @@ mod tests {
             ("receive_buffer", "\"4MiB\""),
             ("send_buffer", "\"8MiB\""),
             ("steering", "false"),
+            ("memory_limit", "\"1GiB\""),
         ] {
             let file = format!("[tracker]\n{key} = {value}");
             assert_eq!(changes("", &file), [format!("tracker.{key}")]);

@@ -36,8 +36,8 @@ impl WorkerControl {
         self.wake();
     }
 
-    /// Takes a stop back, before a worker that stopped is started again.
-    pub fn resume(&self) {
+    /// Takes the request to stop back, once the worker has ended.
+    pub(crate) fn start_over(&self) {
         self.stop.store(false, Ordering::Release);
     }
 

@@ -19,8 +19,11 @@ pub struct Relay {
     table: Arc<RelayTable>,
     /// The open batch of each rule, by its place in the table.
     batches: Vec<Batch>,
-    /// Rules whose batch is open, in the order they were opened.
+    /// Rules with a datagram since the last flush, in the order of their first, each once: their
+    /// batches may be open.
     open: Vec<usize>,
+    /// Whether a rule stands in `open`, by its place in the table.
+    is_open: Vec<bool>,
     /// Sends that closing all open batches takes at the most.
     open_sends: usize,
     /// Sends that one frame can lead to at the most, besides those.
@@ -50,6 +53,7 @@ impl Relay {
             table: Arc::default(),
             batches: Vec::new(),
             open: Vec::new(),
+            is_open: Vec::new(),
             open_sends: 0,
             frame_sends_max: 0,
             flights: Flights::default(),
@@ -76,6 +80,7 @@ impl Relay {
         };
         self.batches.extend(table.rules.iter().map(|rule| Batch::new(segment_max(rule))));
         self.open.reserve(table.rules.len());
+        self.is_open = vec![false; table.rules.len()];
         let sends = table.rules.iter().map(|rule| sends_of_batch(table.offload, rule));
         self.frame_sends_max = sends.max().unwrap_or(0);
         self.flights.take_up(table);
@@ -106,7 +111,8 @@ impl Relay {
         let ttl = rule.keeps_ttl.then_some(parsed.ttl);
         let tos = rule.keeps_dscp.then_some(parsed.tos & DSCP_BITS);
         let batch = &mut self.batches[index];
-        if batch.is_empty() {
+        // A batch that was closed because it was full is empty, and its rule still stands there.
+        if !std::mem::replace(&mut self.is_open[index], true) {
             self.open.push(index);
             self.open_sends += sends_of_batch(self.table.offload, rule);
         }
@@ -203,6 +209,7 @@ impl Handler for Relay {
     fn on_flush<T: Transmit>(&mut self, _: Now, tx: &mut T) {
         let mut sender = Sender { table: &self.table, flights: &mut self.flights, tx };
         for index in self.open.drain(..) {
+            self.is_open[index] = false;
             self.batches[index].close(|bundle| sender.send(index, bundle));
         }
         self.open_sends = 0;

@@ -105,7 +105,7 @@ mod tests {
     use crate::tracker::request::Event;
     use crate::tracker::store::{Announce, Limits, Secrets, Shard};
 
-    const LIMITS: Limits = Limits { torrents: 100, peers: 100, peers_per_torrent: 100 };
+    const LIMITS: Limits = Limits::NONE;
 
     fn announce<F: Family>(peer: F::Endpoint, event: Event) -> Announce<'static, F> {
         const HASH: InfoHash =

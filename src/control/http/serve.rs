@@ -15,7 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::room::{Room, Visit};
 use super::socket::ControlListener;
@@ -33,12 +33,14 @@ pub(super) async fn serve(
     if let Some(listener) = opened(unix.map(|listener| listener.and_then(UnixListener::from_std))) {
         let accept = async move || listener.accept().await.map(|(stream, _)| stream);
         let router = router::control(api.clone());
-        tokio::spawn(accept_all(accept, router, Arc::clone(&rooms[0]), stopped.clone()));
+        let room = Arc::clone(&rooms[0]);
+        tokio::spawn(accept_all("control socket", accept, router, room, stopped.clone()));
     }
     if let Some(listener) = opened(http.map(TcpListener::from_std)) {
         let accept = async move || listener.accept().await.map(|(stream, _)| stream);
         let router = router::public(api);
-        tokio::spawn(accept_all(accept, router, Arc::clone(&rooms[1]), stopped.clone()));
+        let room = Arc::clone(&rooms[1]);
+        tokio::spawn(accept_all("address for metrics", accept, router, room, stopped.clone()));
     }
     let mut stopped = stopped;
     // An error means that the server itself is gone.
@@ -56,21 +58,36 @@ fn opened<L>(listener: Option<io::Result<L>>) -> Option<L> {
 }
 
 async fn accept_all<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    what: &str,
     mut accept: impl AsyncFnMut() -> io::Result<S>,
     router: Router,
     room: Arc<Room>,
     stopped: watch::Receiver<bool>,
 ) {
     let mut stop = stopped.clone();
+    let mut refused = None;
     let admit = async {
         loop {
             match accept().await {
                 Ok(stream) => {
+                    if refused.take().is_some() {
+                        info!("the {what} takes connections again");
+                    }
                     let (router, stopped) = (router.clone(), stopped.clone());
                     room.admit(|visit| attend(stream, router, visit, stopped)).await;
                 }
-                // For want of descriptors, or because the client is gone already.
-                Err(_) => tokio::time::sleep(ACCEPT_REST).await,
+                // A client that is gone already is no trouble of ours.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    // Said once for as long as it lasts.
+                    if refused.replace(error.raw_os_error()) != Some(error.raw_os_error()) {
+                        warn!(
+                            "the {what} takes no connections: {error}; for too many open files \
+                             raise the limit (`ulimit -n`, LimitNOFILE=)"
+                        );
+                    }
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
             }
         }
     };
