@@ -50,7 +50,7 @@ fn many_that_expire_at_once_go_within_seconds_and_in_bounded_slices() {
     let mut tracker = Tracker::new(TrackerParts {
         worker: 0,
         shards: Arc::clone(&shards),
-        policy: SharedPolicy::new(Policy { settings, ..Policy::default() }),
+        policy: SharedPolicy::new(Policy { settings, ..Policy::default() }, [1, 2]),
         ids: ConnectionIds::new([7; 16], 120),
         counters: Arc::clone(&counters),
     });
