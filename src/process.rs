@@ -16,7 +16,7 @@ use crate::control::http::ServerError;
 use crate::control::relay::{RelayControl, RelayError, RelayWorker};
 use crate::control::report::Holdings;
 use crate::control::view::{TrackerView, View, WorkerView};
-use crate::engine::{Engine, LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
+use crate::engine::{Engine, LoopSizes, RingFeature, RingFeatures, WorkerControl, WorkerPlan};
 use crate::jobs::Jobs;
 use crate::listening::{adopt_or_bind, deal, warn_of_small_buffers};
 use crate::memory_limit;
@@ -346,6 +346,11 @@ fn limits_key() -> Result<[u64; 2], ProcessError> {
 /// Says once what the workers' rings do without.
 fn tell_of_features(workers: &Workers, switched_off: RingFeatures) {
     let missing = workers.missing();
+    // Without the one there is no other.
+    let switched_off = match switched_off.has(RingFeature::SingleIssuer) {
+        true => switched_off.with(RingFeature::DeferTaskrun),
+        false => switched_off,
+    };
     let unknown = missing.but(switched_off);
     if unknown != RingFeatures::NONE {
         info!("this kernel's io_uring is used without {unknown}: later ones have it");

@@ -32,6 +32,7 @@ fn each_feature_can_be_missing_alone_and_is_told_once() {
         let lines = (usize::from(feature.is_needed()), usize::from(!feature.is_needed()));
         let lines = if is_unused { (0, 0) } else { lines };
         assert_eq!((fallen.len(), less.len()), lines, "{:?}", binary.lines());
+        assert!(told(&binary, "this kernel's io_uring").is_empty(), "{:?}", binary.lines());
         let named = |line: &String| line.contains(feature.name());
         assert!(fallen.iter().chain(&less).all(named), "{fallen:?} {less:?}");
     }
