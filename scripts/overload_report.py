@@ -1,4 +1,4 @@
-"""The table of overload.sh: what was offered, what came of it, and whether that is as it must be."""
+"""The table of overload.sh: what was offered, what came of it, and if that is as it must be."""
 
 import json
 import sys
