@@ -309,7 +309,7 @@ impl World {
     fn check_caps(&self) {
         let shards = self.shards.len();
         // Each shard has its part of a cap, rounded up, for each address family.
-        let cap = |total: u64| 2 * shards * total.div_ceil(shards as u64) as usize;
+        let cap = |total: u64| (total.div_ceil(shards as u64) as usize).saturating_mul(2 * shards);
         let torrents: usize = self.shards.gauges().map(|gauges| gauges.torrents()).sum();
         let peers: usize = self.shards.gauges().map(|gauges| gauges.peers()).sum();
         assert!(torrents <= cap(self.settings.torrents_max), "{torrents} torrents");
