@@ -156,7 +156,7 @@ impl Sockets {
                 // The next turn asks again.
                 self.postponed = true;
                 self.unsettled += 1;
-                return Ok(());
+                return Ok(false);
             }
             slot.receive = Receive::Closing;
         }
