@@ -16,8 +16,9 @@ HOLDINGS = {"torrents_ipv4": 5, "torrents_ipv6": 5, "peers_ipv4": 9, "peers_ipv6
 
 
 def sample(at):
-    processes = {name: {"pid": 1, "rss_bytes": 90_000_000 + 100_000 * at, "descriptors": 40,
-                        "beside_pools_bytes": 50_000_000 + 1000 * (at % 7), "threads": 6} for name in ("main", "broker")}
+    process = {"pid": 1, "rss_bytes": 90_000_000 + 100_000 * at, "descriptors": 40, "threads": 6,
+               "beside_pools_bytes": 50_000_000 + 1000 * (at % 7)}
+    processes = {name: dict(process) for name in ("main", "broker")}
     counters = {"unstored_torrent_cap": 7, "peers_expired": 9}
     scheduled = {"worker-0": {"ran_s": 0.1 * at, "waited_s": 0.2 * at},
                  "control": {"ran_s": 0.0, "waited_s": 0.9 * at}}
