@@ -7,7 +7,7 @@ from .record import lines, starved, within
 from .tracker import PROBE_HASHES
 
 # What is left of growth when nothing grows: tables of different fill, the kernel's rounding.
-GROWTH_BYTES_MAX = 1 << 20
+GROWTH_BYTES_MAX = 2 << 20
 GROWTH_SHARE_MAX = 0.03
 # A process has a few more descriptors while it answers, saves or opens a socket anew.
 DESCRIPTORS_MORE_MAX = 2
