@@ -25,7 +25,8 @@ use crate::relay::handler::Relay;
 use crate::relay::table::SharedTable;
 use crate::restart::{connection_key, keeps, offer, open_state};
 use crate::state::handover::{HandedOver, Offer};
-use crate::state::keeper::Keeper;
+use crate::state::keeper::{Keeper, Keeps};
+use crate::state::sizes::SharedSizes;
 use crate::state::swarms::load_or_set_aside;
 use crate::state::{StateDirectory, StateError};
 use crate::telemetry::{Counters, Snapshot};
@@ -158,7 +159,8 @@ impl Process {
         }
         warn_of_small_buffers(&groups, tracker);
         let policy = SharedPolicy::new(policy);
-        let (tracker_view, hands) = deal_and_view(tracker, cores.len(), groups, policy.clone());
+        let (tracker_view, hands) =
+            deal_and_view(tracker, cores.len(), groups, policy.clone(), &keeps);
         let sizes = settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes);
         let engine = choose_engine(settings.engine, sizes);
         let plans = plan_workers(settings, engine, sizes, cores.iter().zip(hands))?;
@@ -345,8 +347,9 @@ fn deal_and_view(
     workers: usize,
     groups: Vec<SocketGroup>,
     policy: SharedPolicy,
+    keeps: &Keeps,
 ) -> (TrackerView, Vec<Vec<Arc<BoundSocket>>>) {
-    let mut view = tracker_view(tracker, workers, &groups, policy);
+    let mut view = tracker_view(tracker, workers, &groups, policy, Arc::clone(&keeps.sizes));
     let hands = deal(groups, workers);
     view.sockets.extend(hands.iter().flatten().cloned());
     (view, hands)
@@ -358,6 +361,7 @@ fn tracker_view(
     workers: usize,
     groups: &[SocketGroup],
     policy: SharedPolicy,
+    torrent_sizes: SharedSizes,
 ) -> TrackerView {
     let steered = groups.iter().all(|group| group.steered);
     TrackerView {
@@ -366,6 +370,7 @@ fn tracker_view(
         steering: steering_state(tracker, workers, steered),
         sockets: Vec::new(),
         policy,
+        torrent_sizes,
     }
 }
 

@@ -151,6 +151,8 @@ fn read_sockets(file: &mut Reader<'_>, tracker: &mut TrackerConfig) {
     set(&mut tracker.send_buffer_bytes, bytes.map(|Bytes(bytes)| bytes));
     set(&mut tracker.steering, file.boolean("tracker.steering"));
     tracker.connection_key_file = file.path("tracker.connection_key_file");
+    let interval = file.quantity("tracker.torrent_sizes_interval", &limit::TORRENT_SIZES_INTERVAL);
+    set(&mut tracker.torrent_sizes_interval, interval.map(|Seconds(s)| zero_is_never(s)));
 }
 
 fn read_timing(file: &mut Reader<'_>, tracker: &mut TrackerSettings) {
@@ -183,6 +185,7 @@ fn read_amounts(file: &mut Reader<'_>, tracker: &mut TrackerSettings) {
     set(&mut tracker.peers_per_torrent_max, peers);
     let answer = file.boolean("tracker.answer_bad_connection_ids");
     set(&mut tracker.answer_bad_connection_ids, answer);
+    set(&mut tracker.client_statistics, file.boolean("tracker.client_statistics"));
 }
 
 /// Returns whether there is an access file that an explicit "off" leaves unread.
@@ -276,6 +279,8 @@ mod tests {
             peers_max = 2_000
             peers_per_torrent_max = 50
             answer_bad_connection_ids = true
+            client_statistics = true
+            torrent_sizes_interval = "2m"
             access_mode = "deny"
             access_file = "lists/deny.txt"
             receive_buffer = "64KiB"
@@ -324,8 +329,10 @@ mod tests {
             peers_max: 2_000,
             peers_per_torrent_max: 50,
             answer_bad_connection_ids: true,
+            client_statistics: true,
         };
         assert_eq!(tracker.settings, expected);
+        assert_eq!(tracker.torrent_sizes_interval, Some(Duration::from_secs(120)));
         assert_eq!(settings.warnings.len(), 2, "of saves and cores: {:?}", settings.warnings);
     }
 

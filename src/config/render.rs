@@ -143,6 +143,7 @@ fn tracker(config: &TrackerConfig) -> Table {
         |seconds: u32| value(format_duration(std::time::Duration::from_secs(seconds.into())));
     let number = |number: u64| value(i64::try_from(number).unwrap_or(i64::MAX));
     let size = |bytes: usize| value(format_size(bytes as u64));
+    let sizes_interval = config.torrent_sizes_interval.unwrap_or_default();
     table["listen"] = list(config.listen.iter().map(ToString::to_string));
     for (key, item) in [
         ("announce_interval", seconds(settings.announce_interval_s)),
@@ -156,6 +157,8 @@ fn tracker(config: &TrackerConfig) -> Table {
         ("peers_max", number(settings.peers_max)),
         ("peers_per_torrent_max", number(settings.peers_per_torrent_max.into())),
         ("answer_bad_connection_ids", value(settings.answer_bad_connection_ids)),
+        ("client_statistics", value(settings.client_statistics)),
+        ("torrent_sizes_interval", value(format_duration(sizes_interval))),
         ("receive_buffer", size(config.receive_buffer_bytes)),
         ("send_buffer", size(config.send_buffer_bytes)),
         ("steering", value(config.steering)),
@@ -179,6 +182,7 @@ fn relay(settings: &RelaySettings) -> Table {
     table["receive_buffer"] = value(format_size(settings.receive_buffer_bytes as u64));
     table["send_buffer"] = value(format_size(settings.send_buffer_bytes as u64));
     table["frame_buffers"] = value(i64::from(settings.frame_buffers.unwrap_or(0)));
+    table["latency"] = value(settings.latency);
     if !settings.rules.is_empty() {
         let mut rules = ArrayOfTables::new();
         settings.rules.iter().for_each(|rule| rules.push(rule_table(&RuleSpec::from(rule))));
@@ -236,9 +240,12 @@ mod tests {
             access_file = "/a \"b\""
             receive_buffer = "5KiB"
             steering = false
+            client_statistics = true
+            torrent_sizes_interval = "3m"
             [relay]
             offload = "off"
             frame_buffers = 64
+            latency = true
             [[relay.rule]]
             input = "239.1.1.1:1@a"
             source = ["10.0.0.1", "10.0.0.2"]

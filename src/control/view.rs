@@ -12,6 +12,7 @@ use super::relay::RelayView;
 use crate::clock::Clock;
 use crate::engine::WorkerControl;
 use crate::net::socket::BoundSocket;
+use crate::state::sizes::SharedSizes;
 use crate::telemetry::Counters;
 use crate::tracker::policy::SharedPolicy;
 use crate::tracker::store::Shards;
@@ -58,6 +59,8 @@ pub struct TrackerView {
     pub sockets: Vec<Arc<BoundSocket>>,
     /// Limits, intervals and access list in force.
     pub policy: SharedPolicy,
+    /// Torrents by how many peers they have, where they are counted.
+    pub torrent_sizes: SharedSizes,
 }
 
 impl View {

@@ -290,6 +290,16 @@ impl PacketSocket {
         self.drops.fetch_add(since, Ordering::Relaxed) + since
     }
 
+    /// Has the kernel say when each frame came in ([`Auxiliary::received_ns`]).
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    ///
+    /// [`Auxiliary::received_ns`]: super::address::Auxiliary::received_ns
+    pub fn stamp_arrivals(&self) -> io::Result<()> {
+        set_option(self, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1)
+    }
+
     /// The index of the interface that it is bound to.
     pub fn interface_index(&self) -> u32 {
         self.interface_index

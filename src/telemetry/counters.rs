@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::clients::ClientCounters;
 use super::loops::LoopFigures;
 
 /// Declares an enum whose variants index a row of counters, with a stable name and a description
@@ -113,6 +114,7 @@ pub struct Counters {
     counts: [AtomicU64; COUNTERS],
     drops: [AtomicU64; REASONS],
     loop_figures: LoopFigures,
+    clients: ClientCounters,
 }
 
 impl Default for Counters {
@@ -121,6 +123,7 @@ impl Default for Counters {
             counts: [const { AtomicU64::new(0) }; COUNTERS],
             drops: [const { AtomicU64::new(0) }; REASONS],
             loop_figures: LoopFigures::default(),
+            clients: ClientCounters::default(),
         }
     }
 }
@@ -148,6 +151,11 @@ impl Counters {
     #[inline]
     pub fn dropped(&self, reason: DropReason) {
         bump(&self.drops[reason as usize], 1);
+    }
+
+    /// Which programs new peers run; counted only where that is wanted.
+    pub fn clients(&self) -> &ClientCounters {
+        &self.clients
     }
 
     /// What the loop tells of its turns.

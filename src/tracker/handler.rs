@@ -77,6 +77,9 @@ impl Tracker {
             let (header, peers) = out.split_at_mut(ANNOUNCE_HEADER_BYTES);
             let answer = client.announce_to(shards, &question, peers);
             count_outcome(counters, &answer);
+            if answer.is_new && policy.settings.client_statistics {
+                counters.clients().count(&request.peer_id());
+            }
             let header_bytes = AnnounceHeader {
                 transaction: request.transaction(),
                 interval_s: client.interval_s(&question),

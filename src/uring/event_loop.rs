@@ -15,7 +15,7 @@ use super::ring::{self, Queues, RingError, push};
 use super::sockets::{Groups, Sockets};
 use super::token::Token;
 use super::transmit::RingTransmit;
-use crate::clock::Clock;
+use crate::clock::{Clock, wall_ns};
 use crate::engine::{
     self, Engine, FRAME_BYTES_MAX, LoopSizes, Turns, WorkerControl, WorkerPlan, count_sent, ended,
 };
@@ -320,6 +320,11 @@ impl Turns for EventLoop<'_> {
     fn iterate(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<Now> {
         if !self.stopping {
             self.rearm()?;
+        }
+        if handler.awaits_departure() {
+            // Sends are carried out while they are submitted; the wait must not count.
+            self.queues.submit_ahead()?;
+            handler.on_departed(wall_ns());
         }
         let wait = deadline.since_epoch().saturating_sub(self.clock.now().since_epoch());
         // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for what is wanted

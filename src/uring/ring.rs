@@ -79,6 +79,18 @@ impl<'r> Queues<'r> {
         submitted.map(drop)
     }
 
+    /// Submits everything without waiting, when a wait follows anyway: what the kernel does not
+    /// take just now is left to that.
+    pub(super) fn submit_ahead(&mut self) -> io::Result<()> {
+        match self.submit() {
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(error),
+            },
+            submitted => submitted,
+        }
+    }
+
     /// Submits everything and waits for `want` completions, at most for `wait`.
     pub(super) fn submit_and_wait(&mut self, want: usize, wait: Duration) -> io::Result<()> {
         self.submissions.sync();

@@ -97,6 +97,8 @@ pub struct Announced {
     pub outcome: Outcome,
     /// Whether the announce raised the torrent's completed count.
     pub completed: bool,
+    /// Whether the peer is stored and was not before.
+    pub is_new: bool,
 }
 
 /// What became of an announcing peer.
@@ -183,6 +185,7 @@ impl<F: Family> Torrents<F> {
             bytes_written: reply.written(),
             outcome,
             completed: counted,
+            is_new: placed == Ok(Placed::Inserted),
         }
     }
 
@@ -278,6 +281,7 @@ impl<F: Family> Torrents<F> {
             bytes_written: 0,
             outcome: Outcome::Removed,
             completed: false,
+            is_new: false,
         }
     }
 }
