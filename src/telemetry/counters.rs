@@ -96,6 +96,7 @@ counted! {
             "A connection ID that is forged, expired, or was given to another address.";
         ScrapeWithoutHash = "scrape_without_hash", "A scrape that asks for no torrent.";
         BadSource = "bad_source", "A source that cannot be answered, such as port 0.";
+        Draining = "draining", "A connect request while ringtide is about to stop.";
         SendSlotsFull = "send_slots_full", "All transmit slots of the worker were in flight.";
         SocketFull = "socket_full", "The socket's send buffer was full.";
         SendError = "send_error", "The kernel refused the send, for instance for want of a route.";

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::connection_id::{ConnectionId, ConnectionIds};
 use super::info_hash::InfoHash;
@@ -34,6 +35,7 @@ pub struct Tracker {
     worker: usize,
     shards: Arc<Shards>,
     policy: PolicyView,
+    draining: Arc<AtomicBool>,
     ids: ConnectionIds,
     counters: Arc<Counters>,
 }
@@ -42,11 +44,15 @@ impl Tracker {
     /// Puts a tracker together. It stores nothing of its own.
     pub fn new(parts: TrackerParts) -> Self {
         let TrackerParts { worker, shards, policy, ids, counters } = parts;
-        Self { worker, shards, policy: policy.view(), ids, counters }
+        let draining = policy.draining();
+        Self { worker, shards, policy: policy.view(), draining, ids, counters }
     }
 
     fn connect<T: Transmit>(&mut self, now: Now, client: &Client, request: Connect, tx: &mut T) {
         self.counters.count(client.either(Counter::ConnectsIpv4, Counter::ConnectsIpv6));
+        if self.draining.load(Ordering::Relaxed) {
+            return self.counters.dropped(DropReason::Draining);
+        }
         let id = self.ids.issue(now, client.address);
         let sent = tx.reply(client.path, |out| write_connect(out, request.transaction, id));
         self.count_response(sent.is_ok(), Counter::ConnectResponses);
