@@ -168,10 +168,11 @@ impl Process {
         let start = |relay| start_relay(relay, &plans, &tables, opener);
         let relay = settings.relay.as_ref().map(start).transpose()?;
         let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
-        let view = View {
+        let mut view = View {
             clock,
             started: Instant::now(),
             engine: engine.name(),
+            privileges: Confinement::default(),
             workers: plans.iter().map(worker_view).collect(),
             shards: Arc::clone(&shards),
             tracker: settings.tracker.is_some().then_some(tracker_view),
@@ -184,6 +185,7 @@ impl Process {
             relay: Relay::new(Arc::clone(&tables[worker])),
         };
         let confinement = give_up(broker)?;
+        view.privileges = confinement.clone();
         // From here on threads may start: they inherit what was given up.
         let offer = offer(settings, cores.len(), state.as_ref())?;
         let workers = Some(Workers::start(plans, clock, make_jobs)?);

@@ -12,6 +12,7 @@ use super::relay::RelayView;
 use crate::clock::Clock;
 use crate::engine::WorkerControl;
 use crate::net::socket::BoundSocket;
+use crate::privileges::Confinement;
 use crate::state::sizes::SharedSizes;
 use crate::telemetry::Counters;
 use crate::tracker::policy::SharedPolicy;
@@ -25,6 +26,8 @@ pub struct View {
     pub started: Instant,
     /// What drives the workers' loops.
     pub engine: &'static str,
+    /// What was given up at the start.
+    pub privileges: Confinement,
     /// In the order of their indices.
     pub workers: Vec<WorkerView>,
     /// All shards, one for each worker.

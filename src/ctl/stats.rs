@@ -38,11 +38,12 @@ fn process_line(stats: &Stats, before: Before<'_>) -> String {
     };
     let draining = if process.draining { ", about to stop" } else { "" };
     format!(
-        "ringtide {} on {}, pid {}, up {uptime}, {cpu}, {} resident{draining}\n",
+        "ringtide {} on {}, pid {}, up {uptime}, {cpu}, {} resident{draining}\n{}\n",
         process.version,
         process.engine,
         process.pid,
         bytes(process.rss_bytes),
+        process.privileges,
     )
 }
 

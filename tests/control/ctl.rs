@@ -19,8 +19,14 @@ fn it_shows_what_runs() {
     let client = Client::new(process.binary.serving());
     client.announce(&Ask::leecher(hash(1), 1001));
     let stats = process.ctl_text("stats");
-    for part in ["workers\n", "alive", "tracker on 127.0.0.1:", "1 torrents, 1 peers", "announces"]
-    {
+    for part in [
+        "workers\n",
+        "alive",
+        "no_new_privs on, seccomp on, landlock",
+        "tracker on 127.0.0.1:",
+        "1 torrents, 1 peers",
+        "announces",
+    ] {
         assert!(stats.contains(part), "{part}: {stats}");
     }
     assert!(!stats.contains("relay"), "{stats}");
@@ -29,6 +35,8 @@ fn it_shows_what_runs() {
     assert_eq!(stats["tracker"]["holdings"]["peers_ipv4"], 1);
     assert_eq!(stats["workers"][0]["turn_packets"]["sum"], 2);
     assert_eq!(stats["process"]["pid"], process.binary.pid());
+    let privileges = &stats["process"]["privileges"];
+    assert_eq!((&privileges["seccomp"], &privileges["capabilities"]), (&true.into(), &json!([])));
 }
 
 #[test]
