@@ -255,47 +255,48 @@ mod tests {
         problems[0].message.clone()
     }
 
+    /// A value for every key that is not its default.
+    const OTHER_VALUES: &str = r#"
+        workers = 1
+        engine = "epoll"
+        cores = [2, 0x3]
+        report_interval = "0s"
+        shutdown_timeout = "500ms"
+        log = { level = "debug", format = "json" }
+        [tracker]
+        listen = ["127.0.0.1:0", "[::1]:7000"]
+        announce_interval = "20s"
+        announce_jitter = "0s"
+        peer_timeout = "1m"
+        connection_lifetime = "90s"
+        connection_key_file = "/var/lib/key"
+        numwant_default = 5
+        numwant_max = 10
+        scrape_hashes_max = 100
+        torrents_max = 1_000
+        peers_max = 2_000
+        peers_per_torrent_max = 50
+        answer_bad_connection_ids = true
+        client_statistics = true
+        torrent_sizes_interval = "2m"
+        access_mode = "deny"
+        access_file = "lists/deny.txt"
+        receive_buffer = "64KiB"
+        send_buffer = "1MiB"
+        steering = false
+        [state]
+        directory = "/var/lib/ringtide"
+        swarms = false
+        takeover = true
+        save_interval = "10m"
+        [export]
+        file = "torrents.csv"
+        interval = "1m"
+    "#;
+
     #[test]
     fn values_arrive_where_they_belong() {
-        let settings = parsed(
-            r#"
-            workers = 1
-            engine = "epoll"
-            cores = [2, 0x3]
-            report_interval = "0s"
-            shutdown_timeout = "500ms"
-            log = { level = "debug", format = "json" }
-            [tracker]
-            listen = ["127.0.0.1:0", "[::1]:7000"]
-            announce_interval = "20s"
-            announce_jitter = "0s"
-            peer_timeout = "1m"
-            connection_lifetime = "90s"
-            connection_key_file = "/var/lib/key"
-            numwant_default = 5
-            numwant_max = 10
-            scrape_hashes_max = 100
-            torrents_max = 1_000
-            peers_max = 2_000
-            peers_per_torrent_max = 50
-            answer_bad_connection_ids = true
-            client_statistics = true
-            torrent_sizes_interval = "2m"
-            access_mode = "deny"
-            access_file = "lists/deny.txt"
-            receive_buffer = "64KiB"
-            send_buffer = "1MiB"
-            steering = false
-            [state]
-            directory = "/var/lib/ringtide"
-            swarms = false
-            takeover = true
-            save_interval = "10m"
-            [export]
-            file = "torrents.csv"
-            interval = "1m"
-            "#,
-        );
+        let settings = parsed(OTHER_VALUES);
         assert_eq!(settings.workers, WorkerCount::from(1));
         assert_eq!(settings.engine, EngineChoice::Only(Engine::Epoll));
         assert_eq!(settings.cores, [2, 3]);
