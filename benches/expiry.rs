@@ -86,7 +86,7 @@ fn fill(shard: &mut Shard, torrents: u32, peers: u32, stale: f64, start: u64) {
 }
 
 fn announce(shard: &mut Shard, torrent: u32, peer: u32, at_s: u64) {
-    let limits = Limits { torrents: usize::MAX, peers: usize::MAX, peers_per_torrent: usize::MAX };
+    let limits = Limits::NONE;
     let mut info_hash = InfoHash([0; 20]);
     info_hash.0[..4].copy_from_slice(&torrent.to_be_bytes());
     let address = Ipv4Addr::from_bits(peer.wrapping_mul(0x9e37_79b1));

@@ -78,7 +78,7 @@ impl Drop for Server {
 
 fn build(torrents: u32, peers: u32) {
     let shards = Shards::new(1, &Secrets::from_seed(&[7; Secrets::SEED_BYTES]));
-    let limits = Limits { torrents: usize::MAX, peers: usize::MAX, peers_per_torrent: usize::MAX };
+    let limits = Limits::NONE;
     let before = resident_bytes();
     for peer in 0..peers {
         for torrent in 0..torrents {

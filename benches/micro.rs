@@ -232,8 +232,7 @@ fn announce_request() -> AnnounceRequest {
 
 const ID: ConnectionId = ConnectionId(0x0123_4567_89ab_cdef);
 const TRANSACTION: TransactionId = TransactionId([1, 2, 3, 4]);
-const LIMITS: Limits =
-    Limits { torrents: usize::MAX, peers: usize::MAX, peers_per_torrent: usize::MAX };
+const LIMITS: Limits = Limits::NONE;
 const SHAPES: [Shape; 7] = [
     Shape(1, 2),
     Shape(1, 30),

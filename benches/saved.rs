@@ -72,7 +72,7 @@ fn longest_slice(shards: &Shards, clock: &Clock) -> Duration {
 }
 
 fn fill(shards: &Shards, torrents: u32, peers: u32, clock: &Clock) {
-    let limits = Limits { torrents: usize::MAX, peers: usize::MAX, peers_per_torrent: usize::MAX };
+    let limits = Limits::NONE;
     for peer in 0..peers {
         for torrent in 0..torrents {
             let mut info_hash = InfoHash([0; 20]);

@@ -111,7 +111,7 @@ fn tracker_handler(index: usize) -> Tracker {
     Tracker::new(TrackerParts {
         worker: index,
         shards: Arc::new(Shards::new(1, &Secrets::random().unwrap())),
-        policy: SharedPolicy::new(Policy::default()),
+        policy: SharedPolicy::new(Policy::default(), [7; 2]),
         ids: ConnectionIds::new([7; 16], 120),
         counters: Arc::new(Counters::default()),
     })

@@ -28,10 +28,14 @@ for core in sorted(os.sched_getaffinity(0)): print(core)')
 }
 
 lab_close() {
-    local status=$? namespace
+    local status=$? namespace pid
     trap '' INT TERM HUP
     lab_stop "${lab_processes[@]}"
     for namespace in "${lab_namespaces[@]}"; do
+        # A process that has become another user outlives its parent.
+        for pid in $(timeout 10 ip netns pids "$namespace"); do
+            kill -KILL "$pid" 2>/dev/null || true
+        done
         timeout 10 ip netns delete "$namespace" ||
             echo "${0##*/}: could not remove the namespace $namespace" >&2
     done

@@ -15,14 +15,17 @@ main() {
     step "Rust toolchain" require_cargo
     step "Debian packages" provide_packages
     step "shell scripts" check_scripts
+    step "the judge of the soak" test_judge
     step "format" cargo fmt --check
     step "dependencies" check_dependencies
     step "lints" cargo clippy --locked --all-targets -- -D warnings
     step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
     step "tests" cargo test --locked
     step "tests on epoll" test_on_epoll
+    step "tests as on Linux 6.0" test_as_on_6_0
     step "release build, through run.sh" check_run
     step "systemd units and Debian package" check_packaging
+    step "soak" check_soak
     step "benchmarks compile" cargo bench --locked --no-run --bench '*'
     step=""
 }
@@ -114,9 +117,14 @@ check_dependencies() {
 
 # All that runs a worker, on the other engine.
 test_on_epoll() {
-    local suites=(loop load_test tracker workers storm process relay relay_net)
+    local suites=(loop load_test tracker workers storm process relay relay_net faults_live)
     suites+=(real_clients pipeline)
     RINGTIDE_TEST_ENGINE=epoll cargo test --locked "${suites[@]/#/--test=}"
+}
+
+# With no more of io_uring than the oldest kernel that has enough of it.
+test_as_on_6_0() {
+    RINGTIDE_TEST_KERNEL=6.0 cargo test --locked --test=loop --test=tracker --test=relay
 }
 
 # From another directory, as a user may call it.
@@ -131,6 +139,22 @@ check_packaging() {
         return
     fi
     RINGTIDE_BINARY=$root/target/release/ringtide "$root/scripts/test_packaging.sh"
+}
+
+# That it fails what it must.
+test_judge() {
+    PYTHONPATH=$root/scripts PYTHONDONTWRITEBYTECODE=1 timeout 60 \
+        python3 -m unittest discover -q -s scripts/soak -t scripts
+}
+
+# Of the same release build. RINGTIDE_SOAK_MINUTES says how long.
+check_soak() {
+    if ((EUID != 0)); then
+        warn "Not root: the soak, which needs network namespaces, is SKIPPED."
+        return
+    fi
+    RINGTIDE_BINARY=$root/target/release/ringtide "$root/scripts/soak.sh" \
+        --minutes "${RINGTIDE_SOAK_MINUTES:-5}"
 }
 
 # What deny.toml was written for, and how long building it may take: a minute or two as a rule.

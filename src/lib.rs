@@ -17,10 +17,13 @@ pub mod engine;
 #[allow(unsafe_code)]
 pub mod epoll;
 pub mod error;
+#[cfg(test)]
+mod fault_tests;
 pub mod handler;
 pub mod jobs;
 mod listening;
 pub mod logging;
+pub mod memory_limit;
 #[allow(unsafe_code)]
 pub mod net;
 pub mod privileges;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use tracing::{info, warn};
+
 use crate::broker::{Broker, BrokerError, Opener};
 use crate::clock::Clock;
 use crate::config::{AccessConfig, Settings, TrackerConfig};
@@ -14,9 +16,10 @@ use crate::control::http::ServerError;
 use crate::control::relay::{RelayControl, RelayError, RelayWorker};
 use crate::control::report::Holdings;
 use crate::control::view::{TrackerView, View, WorkerView};
-use crate::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
+use crate::engine::{Engine, LoopSizes, RingFeature, RingFeatures, WorkerControl, WorkerPlan};
 use crate::jobs::Jobs;
 use crate::listening::{adopt_or_bind, deal, warn_of_small_buffers};
+use crate::memory_limit;
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::socket::{BindError, BoundSocket, SocketGroup};
 use crate::privileges::{Confinement, FutureUser, PrivilegeError};
@@ -34,9 +37,13 @@ use crate::tracker::access_list::{AccessList, AccessListError};
 use crate::tracker::connection_id::ConnectionIds;
 use crate::tracker::connection_key::{KeyFileError, RandomKeyError};
 use crate::tracker::handler::{Tracker, TrackerParts};
-use crate::tracker::policy::{Policy, SharedPolicy};
+use crate::tracker::policy::{InForce, Policy, SharedPolicy};
 use crate::tracker::store::{Secrets, Shards};
-use crate::worker::{StartError, Workers, choose_engine};
+use crate::worker::{StartError, Workers};
+
+mod succession;
+
+use succession::{StartWorkers, start_workers};
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]
@@ -94,10 +101,12 @@ pub struct Process {
     relay: Option<RelayControl>,
     /// `None` once stopped.
     keeper: Option<Keeper>,
-    engine: Engine,
     confinement: Confinement,
     /// `None` once stopped, and where nobody can take over.
     offer: Option<Offer>,
+    /// Starts the workers, also when they were stopped for a successor that did not come.
+    start: StartWorkers,
+    keeps: Keeps,
     /// Locked until everything is saved.
     _state: Option<StateDirectory>,
     /// The last to go: a successor starts then.
@@ -149,7 +158,8 @@ impl Process {
         let key = connection_key(tracker, state.as_ref(), user)?;
         let ids = ConnectionIds::new(key, tracker.settings.connection_lifetime_s);
         let secrets = Secrets::random().map_err(ProcessError::Secrets)?;
-        let shards = Arc::new(Shards::new(cores.len(), &secrets));
+        let memory_bytes = memory_limit::of_swarms(settings.tracker.as_ref(), cores.len());
+        let shards = Arc::new(Shards::with_memory(cores.len(), &secrets, memory_bytes));
         let groups = adopt_or_bind(tracker, &shards, inherited)?;
         // What clients send meanwhile waits in the sockets.
         let clock = Clock::start();
@@ -158,49 +168,53 @@ impl Process {
             user.act(|| load_or_set_aside(path, &shards, &tracker.settings, clock.now()))?;
         }
         warn_of_small_buffers(&groups, tracker);
-        let policy = SharedPolicy::new(policy);
+        let policy = SharedPolicy::new(policy, limits_key()?);
         let (tracker_view, hands) =
             deal_and_view(tracker, cores.len(), groups, policy.clone(), &keeps);
         let sizes = settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes);
-        let engine = choose_engine(settings.engine, sizes);
-        let plans = plan_workers(settings, engine, sizes, cores.iter().zip(hands))?;
+        let plans = plan_workers(settings, sizes, cores.iter().zip(hands))?;
         let tables: Vec<Arc<SharedTable>> = plans.iter().map(|_| Arc::default()).collect();
         let start = |relay| start_relay(relay, &plans, &tables, opener);
         let relay = settings.relay.as_ref().map(start).transpose()?;
         let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
-        let mut view = View {
-            clock,
-            started: Instant::now(),
-            engine: engine.name(),
-            privileges: Confinement::default(),
-            workers: plans.iter().map(worker_view).collect(),
-            shards: Arc::clone(&shards),
-            tracker: settings.tracker.is_some().then_some(tracker_view),
-            relay: relay.as_ref().map(RelayControl::view),
-            draining: AtomicBool::new(false),
-        };
-        let parts = tracker_parts(shards, policy.clone(), ids, counters);
+        let views = plans.iter().map(worker_view).collect();
+        let parts = tracker_parts(Arc::clone(&shards), policy.clone(), ids, counters);
         let make_jobs = move |worker: usize| Jobs {
             tracker: Tracker::new(parts(worker)),
             relay: Relay::new(Arc::clone(&tables[worker])),
         };
+        let start = start_workers(settings.engine, plans, clock, make_jobs);
         let confinement = give_up(broker)?;
-        view.privileges = confinement.clone();
         // From here on threads may start: they inherit what was given up.
         let offer = offer(settings, cores.len(), state.as_ref())?;
-        let workers = Some(Workers::start(plans, clock, make_jobs)?);
-        let keeper = Keeper::start(keeps, Arc::clone(&view.shards), clock)
+        // The engine is chosen by what is permitted from here on, as restarted workers find it.
+        let workers = start()?;
+        tell_of_features(&workers, settings.io_uring_without);
+        let view = View {
+            clock,
+            started: Instant::now(),
+            engine: workers.engine(),
+            features: workers.features(),
+            privileges: confinement.clone(),
+            workers: views,
+            shards,
+            tracker: settings.tracker.is_some().then_some(tracker_view),
+            relay: relay.as_ref().map(RelayControl::view),
+            draining: AtomicBool::new(false),
+        };
+        let keeper = Keeper::start(keeps.clone(), Arc::clone(&view.shards), clock)
             .map_err(ProcessError::Keeper)
             .map(Some)?;
         Ok(Self {
-            workers,
+            workers: Some(workers),
             view: Arc::new(view),
             policy,
             relay,
             keeper,
-            engine,
             confinement,
             offer,
+            start,
+            keeps,
             _state: state,
             handed_over: None,
         })
@@ -223,7 +237,7 @@ impl Process {
 
     /// What drives the workers' loops.
     pub fn engine(&self) -> Engine {
-        self.engine
+        self.view.engine
     }
 
     /// When each worker's loop last ticked, in seconds since the Unix epoch.
@@ -270,7 +284,7 @@ impl Process {
     }
 
     /// The limits, intervals and access list in force.
-    pub fn policy(&self) -> Arc<Policy> {
+    pub fn policy(&self) -> Arc<InForce> {
         self.policy.current()
     }
 
@@ -298,15 +312,22 @@ impl Process {
     /// Stops the workers in good order and saves the swarms. What the workers counted and held
     /// stays readable.
     pub fn stop(&mut self) {
+        self.stop_and_save();
+        // One that asks only now is told, or sees the end and starts by itself.
+        if let Some(offer) = self.offer.take() {
+            if let Err(error) = offer.hand_over(self.sockets()) {
+                warn!("the sockets cannot be handed over: {error}");
+            }
+            self.handed_over = offer.finish();
+        }
+    }
+
+    fn stop_and_save(&mut self) {
         if let Some(workers) = self.workers.take() {
             workers.stop();
         }
         if let Some(keeper) = self.keeper.take() {
             keeper.finish();
-        }
-        if let Some(offer) = self.offer.take() {
-            self.handed_over = offer
-                .finish(self.view.tracker.as_ref().map_or(&[], |tracker| &tracker.sockets[..]));
         }
     }
 }
@@ -316,6 +337,30 @@ pub(crate) fn load_access(access: Option<&AccessConfig>) -> Result<AccessList, A
     match access {
         None => Ok(AccessList::default()),
         Some(AccessConfig { mode, file }) => AccessList::load(file, *mode),
+    }
+}
+
+/// The secret that places sources in the tables of limits.
+fn limits_key() -> Result<[u64; 2], ProcessError> {
+    let word = || getrandom::u64().map_err(ProcessError::Secrets);
+    Ok([word()?, word()?])
+}
+
+/// Says once what the workers' rings do without.
+fn tell_of_features(workers: &Workers, switched_off: RingFeatures) {
+    let missing = workers.missing();
+    // Without the one there is no other.
+    let switched_off = match switched_off.has(RingFeature::SingleIssuer) {
+        true => switched_off.with(RingFeature::DeferTaskrun),
+        false => switched_off,
+    };
+    let unknown = missing.but(switched_off);
+    if unknown != RingFeatures::NONE {
+        info!("this kernel's io_uring is used without {unknown}: later ones have it");
+    }
+    let off = missing.but(unknown);
+    if off != RingFeatures::NONE {
+        info!("io_uring is used without {off}, as io_uring_without says");
     }
 }
 
@@ -419,7 +464,6 @@ const RELAY_SEND_SLOTS: u16 = 4096;
 
 fn plan_workers<'a>(
     settings: &Settings,
-    engine: Engine,
     sizes: LoopSizes,
     workers: impl Iterator<Item = (&'a usize, Vec<Arc<BoundSocket>>)>,
 ) -> Result<Vec<WorkerPlan>, ProcessError> {
@@ -433,7 +477,9 @@ fn plan_workers<'a>(
             table: Arc::new(SocketTable::new(lent)),
             counters: Arc::new(Counters::default()),
             control: Arc::new(control),
-            engine,
+            // Chosen when the workers start.
+            engine: Engine::Epoll,
+            features: RingFeatures::ALL.but(settings.io_uring_without),
             sizes,
         })
     };

@@ -160,8 +160,8 @@ fn live(now: &TrackerSettings, wanted: TrackerSettings) -> TrackerSettings {
     TrackerSettings { connection_lifetime_s: now.connection_lifetime_s, ..wanted }
 }
 
-/// What differs and cannot change while running, by its keys. The engine is left out: what is in
-/// force may come from the command line.
+/// What differs and cannot change while running, by its keys. The engine and what it does without
+/// are left out: what is in force may come from the command line.
 fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
     let mut changes = vec![
         ("workers", settings.workers != wanted.workers),
@@ -191,7 +191,7 @@ fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
     changes.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }
 
-fn fixed_tracker_changes(now: &TrackerConfig, then: &TrackerConfig) -> [(&'static str, bool); 7] {
+fn fixed_tracker_changes(now: &TrackerConfig, then: &TrackerConfig) -> [(&'static str, bool); 8] {
     let lifetime = |tracker: &TrackerConfig| tracker.settings.connection_lifetime_s;
     let sizes = |tracker: &TrackerConfig| tracker.torrent_sizes_interval;
     [
@@ -202,6 +202,7 @@ fn fixed_tracker_changes(now: &TrackerConfig, then: &TrackerConfig) -> [(&'stati
         ("tracker.send_buffer", now.send_buffer_bytes != then.send_buffer_bytes),
         ("tracker.steering", now.steering != then.steering),
         ("tracker.torrent_sizes_interval", sizes(now) != sizes(then)),
+        ("tracker.memory_limit", now.memory_limit_bytes != then.memory_limit_bytes),
     ]
 }
 
@@ -231,6 +232,7 @@ mod tests {
             ("send_buffer", "\"8MiB\""),
             ("steering", "false"),
             ("torrent_sizes_interval", "\"1m\""),
+            ("memory_limit", "\"1GiB\""),
         ] {
             let file = format!("[tracker]\n{key} = {value}");
             assert_eq!(changes("", &file), [format!("tracker.{key}")]);

@@ -10,23 +10,30 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::engine::{Engine, EngineChoice, LoopSizes};
+use crate::engine::{Engine, EngineChoice, LoopSizes, RingFeature, RingFeatures};
 pub use crate::engine::{WorkerControl, WorkerPlan};
 use crate::epoll;
 use crate::error::causes;
 use crate::handler::Handler;
+use crate::logging::RateLimited;
 use crate::telemetry::Counter;
 use crate::uring::{self, Ring, RingError};
 
 /// Why the workers could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The ring cannot be built here, or broke.
+    /// The ring cannot be built here.
     #[error(transparent)]
     Ring(#[from] RingError),
-    /// The epoll cannot be built here, or broke.
+    /// The ring cannot be used any more.
+    #[error("the io_uring loop broke")]
+    RingBroke(#[source] io::Error),
+    /// The epoll cannot be built here.
     #[error("the epoll loop could not be built")]
     Epoll(#[source] io::Error),
+    /// The epoll cannot be used any more.
+    #[error("the epoll loop broke")]
+    EpollBroke(#[source] io::Error),
     /// A panic, which is in the log.
     #[error("worker {index} died while it started")]
     Died {
@@ -46,19 +53,23 @@ pub enum StartError {
     },
 }
 
-/// The engine to run on. By itself it takes io_uring where a loop of these sizes can be built,
-/// and otherwise epoll, and logs why.
-pub fn choose_engine(choice: EngineChoice, sizes: LoopSizes) -> Engine {
+/// The engine to run on. By itself it takes io_uring where a loop of these sizes can be built with
+/// no more than `features`, and otherwise epoll, and logs why.
+pub fn choose_engine(choice: EngineChoice, sizes: LoopSizes, features: RingFeatures) -> Engine {
     match choice {
         EngineChoice::Only(engine) => engine,
-        EngineChoice::Auto => match uring::probe(sizes) {
+        EngineChoice::Auto => match uring::probe(sizes, features) {
             Ok(()) => Engine::IoUring,
             Err(error) => {
-                tracing::warn!("running on epoll, because {}", one_line(&error));
+                tell_of_epoll(&error);
                 Engine::Epoll
             }
         },
     }
+}
+
+fn tell_of_epoll(error: &RingError) {
+    tracing::warn!("running on epoll, because {}", one_line(error));
 }
 
 /// An error with what is behind it.
@@ -72,6 +83,8 @@ fn one_line(error: &(dyn Error + 'static)) -> String {
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
     controls: Vec<Arc<WorkerControl>>,
+    engine: Engine,
+    features: RingFeatures,
 }
 
 impl Workers {
@@ -83,16 +96,55 @@ impl Workers {
         clock: Clock,
         make_handler: impl Fn(usize) -> H + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
+        Self::start_all(plans, clock, &Arc::new(make_handler), false)
+    }
+
+    /// As [`Self::start`], on the engine that `choice` says, whatever the plans do. By itself it
+    /// takes io_uring if every worker can have its ring, and otherwise epoll, and logs why: now,
+    /// and when a worker that is restarted gets no ring any more.
+    pub fn start_by_choice<H: Handler>(
+        choice: EngineChoice,
+        mut plans: Vec<WorkerPlan>,
+        clock: Clock,
+        make_handler: impl Fn(usize) -> H + Send + Sync + 'static,
+    ) -> Result<Self, StartError> {
         let make_handler = Arc::new(make_handler);
-        let mut workers = Self { threads: Vec::new(), controls: Vec::new() };
+        let engine = plans
+            .first()
+            .map_or(Engine::Epoll, |plan| choose_engine(choice, plan.sizes, plan.features));
+        plans.iter_mut().for_each(|plan| plan.engine = engine);
+        let may_fall_back = choice == EngineChoice::Auto;
+        match Self::start_all(plans.clone(), clock, &make_handler, may_fall_back) {
+            // One ring could be had, but not one for each worker.
+            Err(StartError::Ring(error)) if may_fall_back => {
+                tell_of_epoll(&error);
+                for plan in &mut plans {
+                    plan.engine = Engine::Epoll;
+                    plan.control.start_over();
+                }
+                Self::start_all(plans, clock, &make_handler, may_fall_back)
+            }
+            started => started,
+        }
+    }
+
+    fn start_all<H: Handler>(
+        plans: Vec<WorkerPlan>,
+        clock: Clock,
+        make_handler: &Arc<impl Fn(usize) -> H + Send + Sync + 'static>,
+        may_fall_back: bool,
+    ) -> Result<Self, StartError> {
+        let engine = plans.first().map_or(Engine::Epoll, |plan| plan.engine);
+        let features = RingFeatures::NONE;
+        let mut workers = Self { threads: Vec::new(), controls: Vec::new(), engine, features };
         let mut ready = Vec::new();
-        for plan in plans {
+        for mut plan in plans {
             let (sender, receiver) = mpsc::channel();
             let (index, control) = (plan.index, Arc::clone(&plan.control));
-            let make_handler = Arc::clone(&make_handler);
+            let make_handler = Arc::clone(make_handler);
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || work(&plan, clock, &sender, &*make_handler));
+                .spawn(move || work(&mut plan, clock, &sender, &*make_handler, may_fall_back));
             match thread {
                 Ok(thread) => workers.threads.push(thread),
                 Err(source) => {
@@ -106,12 +158,37 @@ impl Workers {
         for (index, receiver) in ready {
             // A worker that dies before it answers has logged its panic.
             let answer = receiver.recv().unwrap_or(Err(StartError::Died { index }));
-            if let Err(error) = answer {
-                workers.stop();
-                return Err(error);
+            match answer {
+                Ok(features) => workers.features = features,
+                Err(error) => {
+                    workers.stop();
+                    return Err(error);
+                }
             }
         }
         Ok(workers)
+    }
+
+    /// What drives their loops.
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// What of io_uring they go without; nothing on epoll.
+    pub fn missing(&self) -> RingFeatures {
+        match self.engine {
+            Engine::Epoll => RingFeatures::NONE,
+            // Of the two, one replaces the other.
+            Engine::IoUring if self.features.has(RingFeature::DeferTaskrun) => {
+                RingFeatures::ALL.but(self.features).without(RingFeature::CoopTaskrun)
+            }
+            Engine::IoUring => RingFeatures::ALL.but(self.features),
+        }
+    }
+
+    /// What of io_uring they use; nothing on epoll.
+    pub fn features(&self) -> RingFeatures {
+        self.features
     }
 
     /// Stops every worker and waits for all of them: each finishes what is in flight within its
@@ -127,10 +204,11 @@ impl Workers {
 
 /// A worker's life: loops until it is asked to stop, across panics and broken loops.
 fn work<H: Handler>(
-    plan: &WorkerPlan,
+    plan: &mut WorkerPlan,
     clock: Clock,
-    started: &mpsc::Sender<Result<(), StartError>>,
+    started: &mpsc::Sender<Result<RingFeatures, StartError>>,
     make_handler: &(impl Fn(usize) -> H + Send + Sync),
+    may_fall_back: bool,
 ) {
     if let Some(core) = plan.core
         && !core_affinity::set_for_current(core_affinity::CoreId { id: core })
@@ -139,22 +217,34 @@ fn work<H: Handler>(
     }
     let started = Announcement { to: started, made: Cell::new(false) };
     let mut failures = 0;
+    let mut told = RateLimited::new(RESTARTS_LOGGED_MAX, RESTARTS_INTERVAL);
     loop {
         let began = Instant::now();
         // Nothing is left half-done behind a panic: the loop drains itself when it unwinds, and
         // shared shards are checked by whoever locks them next.
         let turn = catch_unwind(AssertUnwindSafe(|| {
-            serve(plan, clock, || {
+            serve(plan, clock, |features| {
                 let handler = make_handler(plan.index);
-                started.make(Ok(()));
+                started.make(Ok(features));
                 handler
             })
         }));
         match turn {
             Ok(Ok(())) => return,
             Ok(Err(error)) if !started.made.get() => return started.make(Err(error)),
+            Ok(Err(error @ StartError::Ring(_))) if may_fall_back => {
+                tracing::warn!(
+                    worker = plan.index,
+                    "going on on epoll, because {}",
+                    one_line(&error)
+                );
+                plan.engine = Engine::Epoll;
+            }
             Ok(Err(error)) => {
-                tracing::error!(worker = plan.index, %error, "restarting the worker's loop");
+                if let Some(admitted) = told.admit(clock.now()) {
+                    let (worker, error) = (plan.index, one_line(&error));
+                    tracing::error!(worker, error, "restarting the worker's loop{admitted}");
+                }
             }
             Err(_) if !started.made.get() => {
                 return started.make(Err(StartError::Died { index: plan.index }));
@@ -174,30 +264,31 @@ fn work<H: Handler>(
 fn serve<H: Handler>(
     plan: &WorkerPlan,
     clock: Clock,
-    begin: impl FnOnce() -> H,
+    begin: impl FnOnce(RingFeatures) -> H,
 ) -> Result<(), StartError> {
     match plan.engine {
         Engine::IoUring => {
             let mut ring = Ring::open(plan)?;
             let mut event_loop = uring::EventLoop::new(&mut ring, plan.clone(), clock)?;
-            Ok(event_loop.run(&mut begin()).map_err(RingError::Other)?)
+            let features = event_loop.features();
+            event_loop.run(&mut begin(features)).map_err(StartError::RingBroke)
         }
         Engine::Epoll => {
             let event_loop = epoll::EventLoop::new(plan.clone(), clock);
             let mut event_loop = event_loop.map_err(StartError::Epoll)?;
-            event_loop.run(&mut begin()).map_err(StartError::Epoll)
+            event_loop.run(&mut begin(RingFeatures::NONE)).map_err(StartError::EpollBroke)
         }
     }
 }
 
 /// The one word a worker says when it has started, or cannot.
 struct Announcement<'a> {
-    to: &'a mpsc::Sender<Result<(), StartError>>,
+    to: &'a mpsc::Sender<Result<RingFeatures, StartError>>,
     made: Cell<bool>,
 }
 
 impl Announcement<'_> {
-    fn make(&self, result: Result<(), StartError>) {
+    fn make(&self, result: Result<RingFeatures, StartError>) {
         if !self.made.replace(true) {
             // Nobody listens any more when another worker failed first.
             let _ = self.to.send(result);
@@ -219,3 +310,7 @@ fn rest(control: &WorkerControl, failures: u32) {
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 const RESTART_WAIT_MIN: Duration = Duration::from_millis(10);
 const RESTART_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Broken loops in the log, of each worker, in each interval.
+const RESTARTS_LOGGED_MAX: u32 = 5;
+const RESTARTS_INTERVAL: Duration = Duration::from_secs(60);

@@ -55,7 +55,7 @@ fn tracker_on(engine: Engine) -> Started {
     let settings =
         TrackerSettings { answer_bad_connection_ids: true, ..TrackerSettings::default() };
     let ids = ConnectionIds::new([7; 16], settings.connection_lifetime_s);
-    let policy = SharedPolicy::new(Policy { settings, access: AccessList::default() });
+    let policy = SharedPolicy::new(Policy { settings, access: AccessList::default() }, [7; 2]);
     let secrets = Secrets::from_seed(&[7; Secrets::SEED_BYTES]);
     let shards = Arc::new(Shards::new(1, &secrets));
     let make = move |worker, counters| {

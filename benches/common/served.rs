@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringtide::clock::Clock;
-use ringtide::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
+use ringtide::engine::{Engine, LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
 use ringtide::handler::Handler;
 use ringtide::net::lent::SocketTable;
 use ringtide::net::socket::{SocketOptions, bind_group};
@@ -43,6 +43,7 @@ pub(crate) fn serve<H: Handler>(
             counters: Arc::clone(&counters[index]),
             control: Arc::new(WorkerControl::new(Duration::from_secs(1)).expect("an eventfd")),
             engine,
+            features: RingFeatures::ALL,
             sizes: LoopSizes::TRACKER,
         })
         .collect();

@@ -92,13 +92,18 @@ impl Broker {
             return Err(Failure::Gone(error.to_string()));
         }
         let mut sockets = Vec::new();
+        let mut lost = false;
         loop {
             match self.reply()? {
                 (Reply::Opened { left }, part) => {
-                    let some = !part.is_empty();
-                    sockets.extend(part);
-                    if left == 0 || !some {
-                        return Ok(sockets);
+                    // What comes later belongs to this request still.
+                    lost |= part.is_none();
+                    let some = part.as_ref().is_none_or(|part| !part.is_empty());
+                    sockets.extend(part.into_iter().flatten());
+                    match left == 0 || !some {
+                        true if lost => return Err(Failure::NoRoom),
+                        true => return Ok(sockets),
+                        false => {}
                     }
                 }
                 (reply, _) => return Err(Failure::Refused(reply)),
@@ -107,15 +112,16 @@ impl Broker {
     }
 
     /// Waits for one message. After one that does not come or cannot be read, nothing that comes
-    /// later could be told apart: the connection is given up.
-    fn reply(&mut self) -> Result<(Reply, Vec<OwnedFd>), Failure> {
+    /// later could be told apart: the connection is given up. Without descriptors when there was
+    /// no room for those that came.
+    fn reply(&mut self) -> Result<(Reply, Option<Vec<OwnedFd>>), Failure> {
         let received = match &self.channel {
             Some(channel) => channel.receive(),
             None => Ok(None),
         };
         let failure = match received {
             Ok(Some(message)) => match serde_json::from_slice(&message.bytes) {
-                Ok(reply) => return Ok((reply, message.descriptors)),
+                Ok(reply) => return Ok((reply, (!message.lost).then_some(message.descriptors))),
                 Err(error) => error.to_string(),
             },
             Ok(None) => "it ended".to_owned(),
@@ -222,6 +228,8 @@ impl Opener {
 enum Failure {
     /// The broker says so.
     Refused(Reply),
+    /// This process may not have any more descriptors.
+    NoRoom,
     /// Nobody answers.
     Gone(String),
 }
@@ -231,6 +239,9 @@ impl Failure {
         match self {
             Self::Refused(Reply::Denied { reason }) => reason,
             Self::Refused(_) => "the socket broker answers something else".to_owned(),
+            Self::NoRoom => {
+                "too many open files; raise the limit (`ulimit -n`, LimitNOFILE=)".to_owned()
+            }
             Self::Gone(how) => format!(
                 "the socket broker is gone ({how}); what is open goes on, a restart of ringtide \
                  starts it again"

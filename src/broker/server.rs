@@ -13,7 +13,7 @@ use crate::error::Remedy;
 use crate::net::egress::{EgressStep, open_ready};
 use crate::net::interface::Interface;
 use crate::net::packet_socket::{PacketStep, open_silent};
-use crate::net::passing::{Channel, DESCRIPTORS_MAX};
+use crate::net::passing::Channel;
 use crate::privileges::{Files, PrivilegeError, Role, confine};
 
 /// Why the broker ended.
@@ -142,7 +142,7 @@ fn send(channel: &Channel, reply: Reply, sockets: &[OwnedFd]) -> io::Result<()> 
         return answer(channel, &reply, &[]);
     }
     let mut left = sockets.len();
-    for part in sockets.chunks(DESCRIPTORS_MAX) {
+    for part in sockets.chunks(SOCKETS_AT_ONCE) {
         left -= part.len();
         let descriptors: Vec<_> = part.iter().map(AsFd::as_fd).collect();
         answer(channel, &Reply::Opened { left }, &descriptors)?;
@@ -153,6 +153,10 @@ fn send(channel: &Channel, reply: Reply, sockets: &[OwnedFd]) -> io::Result<()> 
 fn answer(channel: &Channel, reply: &Reply, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     channel.send(&serde_json::to_vec(reply).map_err(io::Error::other)?, descriptors)
 }
+
+/// One that finds no room at the other end is closed by the kernel; of several, those that found
+/// some would stay open unknown.
+const SOCKETS_AT_ONCE: usize = 1;
 
 fn errno_of(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(nix::libc::EIO)

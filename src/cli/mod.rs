@@ -23,7 +23,7 @@ use crate::config::listen::parse_listen;
 use crate::config::suggest::did_you_mean;
 use crate::config::{self, ConfigError, ControlSocket, Problem, Settings, WorkerCount};
 use crate::ctl::{self, CtlArgs, CtlError};
-use crate::engine::EngineChoice;
+use crate::engine::{EngineChoice, RingFeature, RingFeatures};
 use crate::error::{Remedy, describe};
 use crate::logging::{self, LogControl, LogFilter, LogFormat};
 use crate::tools::load_test::{self, LoadTestArgs};
@@ -112,6 +112,11 @@ struct EngineArgs {
     /// [default: from the file, or auto]
     #[arg(long, value_name = "ENGINE", value_parser = engine)]
     engine: Option<EngineChoice>,
+
+    /// What of io_uring the loops do without, such as defer_taskrun,send_to
+    /// [default: from the file, or nothing]
+    #[arg(long, value_name = "LIST", value_parser = ring_features)]
+    io_uring_without: Option<RingFeatures>,
 }
 
 /// What every way of serving from flags takes.
@@ -275,6 +280,7 @@ fn run_traffic(command: &TrafficCommand) -> ExitCode {
 impl EngineArgs {
     fn apply(self, settings: &mut Settings) {
         settings.engine = self.engine.unwrap_or(settings.engine);
+        settings.io_uring_without = self.io_uring_without.unwrap_or(settings.io_uring_without);
     }
 }
 
@@ -366,6 +372,10 @@ fn in_limit<T: Quantity>(limit: Limit<T>) -> impl Fn(&str) -> Result<T, String> 
 
 fn engine(text: &str) -> Result<EngineChoice, String> {
     choice(text, &EngineChoice::NAMES)
+}
+
+fn ring_features(text: &str) -> Result<RingFeatures, String> {
+    text.split(',').map(|name| name.trim().parse::<RingFeature>()).collect()
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

@@ -101,6 +101,13 @@ fn tracker_warnings(tracker: &TrackerSettings, warnings: &mut Vec<String>) {
              over IPv4, {IPV6_PEERS_PER_DATAGRAM} over IPv6"
         ));
     }
+    if tracker.source_limits.connects.per_s > 0 {
+        warnings.push(
+            "connects_per_source is set: whoever forges the address of a client can keep it from \
+             connecting"
+                .to_owned(),
+        );
+    }
     if tracker.scrape_hashes_max < SCRAPE_HASHES_BEP15 {
         warnings.push(format!(
             "scrape_hashes_max is below {SCRAPE_HASHES_BEP15}: clients that follow BEP 15 get \
@@ -180,9 +187,16 @@ mod tests {
         tracker.connection_lifetime_s = 59;
         tracker.numwant_max = 243;
         tracker.scrape_hashes_max = 73;
+        tracker.source_limits.connects.per_s = 1;
         let warnings = warnings(&settings);
-        let names =
-            ["peer_timeout", "connection_lifetime", "numwant_max", "scrape_hashes_max", "workers"];
+        let names = [
+            "peer_timeout",
+            "connection_lifetime",
+            "numwant_max",
+            "connects_per_source",
+            "scrape_hashes_max",
+            "workers",
+        ];
         assert_eq!(warnings.len(), names.len());
         for (warning, name) in warnings.iter().zip(names) {
             assert!(warning.starts_with(name), "{warning}");

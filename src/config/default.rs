@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{
     ControlConfig, ExportConfig, LogSettings, Settings, StateConfig, TrackerConfig, WorkerCount,
 };
-use crate::engine::EngineChoice;
+use crate::engine::{EngineChoice, RingFeatures};
 use crate::logging::{LogFilter, LogFormat};
 use crate::privileges::PrivilegeSettings;
 use crate::tracker::TrackerSettings;
@@ -20,6 +20,7 @@ impl Default for Settings {
             file: None,
             workers: WorkerCount::OnePerCore,
             engine: EngineChoice::Auto,
+            io_uring_without: RingFeatures::NONE,
             cores: Vec::new(),
             report_interval: Some(Duration::from_secs(10)),
             shutdown_timeout: Duration::from_secs(2),
@@ -64,6 +65,7 @@ impl Default for TrackerConfig {
             ],
             connection_key_file: None,
             access: None,
+            memory_limit_bytes: None,
             receive_buffer_bytes: 8 << 20,
             send_buffer_bytes: 4 << 20,
             steering: true,

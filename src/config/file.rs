@@ -15,9 +15,9 @@ use super::reader::Known;
 use super::reader::Reader;
 use super::relay::read_relay;
 use super::{AccessMode, ConfigError, ExportConfig, Problem, Settings, StateConfig, TrackerConfig};
-use crate::engine::EngineChoice;
+use crate::engine::{EngineChoice, RingFeature, RingFeatures};
 use crate::logging::{LogFilter, LogFormat};
-use crate::tracker::TrackerSettings;
+use crate::tracker::{SourceLimitSettings, TrackerSettings};
 
 /// Reads and validates a configuration file.
 pub fn load(path: &Path) -> Result<Settings, ConfigError> {
@@ -94,6 +94,8 @@ fn read_tracker(file: &mut Reader<'_>) -> (TrackerConfig, bool) {
     read_sockets(file, &mut tracker);
     read_timing(file, &mut tracker.settings);
     read_amounts(file, &mut tracker.settings);
+    read_source_limits(file, &mut tracker.settings.source_limits);
+    read_caps(file, &mut tracker);
     let access_file_unused = read_access(file, &mut tracker);
     (tracker, access_file_unused)
 }
@@ -102,6 +104,8 @@ fn read_process(file: &mut Reader<'_>, settings: &mut Settings) {
     let workers = file.quantity("workers", &limit::WORKERS);
     set(&mut settings.workers, workers.map(Into::into));
     set(&mut settings.engine, file.choice("engine", &EngineChoice::NAMES));
+    let without = file.strings("io_uring_without", str::parse::<RingFeature>);
+    set(&mut settings.io_uring_without, without.map(RingFeatures::from_iter));
     set(&mut settings.cores, file.quantities("cores", &limit::CORE));
     if let Err(message) = check_cores(settings.workers, &settings.cores) {
         file.problem("cores", &message);
@@ -179,13 +183,33 @@ fn read_amounts(file: &mut Reader<'_>, tracker: &mut TrackerSettings) {
     }
     let hashes = file.quantity("tracker.scrape_hashes_max", &limit::SCRAPE_HASHES_MAX);
     set(&mut tracker.scrape_hashes_max, hashes);
-    set(&mut tracker.torrents_max, file.quantity("tracker.torrents_max", &limit::TORRENTS_MAX));
-    set(&mut tracker.peers_max, file.quantity("tracker.peers_max", &limit::PEERS_MAX));
-    let peers = file.quantity("tracker.peers_per_torrent_max", &limit::PEERS_PER_TORRENT_MAX);
-    set(&mut tracker.peers_per_torrent_max, peers);
     let answer = file.boolean("tracker.answer_bad_connection_ids");
     set(&mut tracker.answer_bad_connection_ids, answer);
     set(&mut tracker.client_statistics, file.boolean("tracker.client_statistics"));
+}
+
+fn read_source_limits(file: &mut Reader<'_>, limits: &mut SourceLimitSettings) {
+    let mut read = |key, limit, target: &mut u32| set(target, file.quantity(key, limit));
+    let SourceLimitSettings { connects, announces, table_sources } = limits;
+    read("tracker.connects_per_source", &limit::PER_SOURCE, &mut connects.per_s);
+    read("tracker.connects_per_source_burst", &limit::PER_SOURCE_BURST, &mut connects.burst);
+    read("tracker.announces_per_source", &limit::PER_SOURCE, &mut announces.per_s);
+    read("tracker.announces_per_source_burst", &limit::PER_SOURCE_BURST, &mut announces.burst);
+    read("tracker.source_limit_table", &limit::SOURCE_LIMIT_TABLE, table_sources);
+}
+
+fn read_caps(file: &mut Reader<'_>, tracker: &mut TrackerConfig) {
+    let limit = file.quantity_or_word("tracker.memory_limit", &limit::MEMORY_LIMIT, AUTO);
+    set(&mut tracker.memory_limit_bytes, limit.map(|limit| limit.map(|Bytes(bytes)| bytes)));
+    let caps = &mut tracker.settings;
+    let mut cap = |key, limit, target: &mut u64| {
+        let cap = file.quantity_or_word(key, limit, AUTO);
+        set(target, cap.map(|cap| cap.unwrap_or(TrackerSettings::NO_CAP)));
+    };
+    cap("tracker.torrents_max", &limit::TORRENTS_MAX, &mut caps.torrents_max);
+    cap("tracker.peers_max", &limit::PEERS_MAX, &mut caps.peers_max);
+    let peers = file.quantity("tracker.peers_per_torrent_max", &limit::PEERS_PER_TORRENT_MAX);
+    set(&mut caps.peers_per_torrent_max, peers);
 }
 
 /// Returns whether there is an access file that an explicit "off" leaves unread.
@@ -226,6 +250,8 @@ fn invalid(path: &Path, problems: Vec<Problem>) -> ConfigError {
     ConfigError::Invalid { path: path.to_owned(), problems }
 }
 
+/// Stands for what follows from something else.
+pub(super) const AUTO: &str = "auto";
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]
@@ -233,6 +259,7 @@ mod tests {
     use super::*;
     use crate::config::{AccessConfig, LISTEN_MAX, WorkerCount};
     use crate::engine::Engine;
+    use crate::tracker::RateLimit;
     use proptest::prelude::*;
     use std::path::PathBuf;
 
@@ -259,6 +286,7 @@ mod tests {
     const OTHER_VALUES: &str = r#"
         workers = 1
         engine = "epoll"
+        io_uring_without = ["defer_taskrun", "send_to"]
         cores = [2, 0x3]
         report_interval = "0s"
         shutdown_timeout = "500ms"
@@ -273,10 +301,16 @@ mod tests {
         numwant_default = 5
         numwant_max = 10
         scrape_hashes_max = 100
+        memory_limit = "2GiB"
         torrents_max = 1_000
         peers_max = 2_000
         peers_per_torrent_max = 50
         answer_bad_connection_ids = true
+        connects_per_source = 1
+        connects_per_source_burst = 2
+        announces_per_source = 3
+        announces_per_source_burst = 4
+        source_limit_table = 5_000
         client_statistics = true
         torrent_sizes_interval = "2m"
         access_mode = "deny"
@@ -299,6 +333,8 @@ mod tests {
         let settings = parsed(OTHER_VALUES);
         assert_eq!(settings.workers, WorkerCount::from(1));
         assert_eq!(settings.engine, EngineChoice::Only(Engine::Epoll));
+        let without = RingFeatures::NONE.with(RingFeature::DeferTaskrun);
+        assert_eq!(settings.io_uring_without, without.with(RingFeature::SendTo));
         assert_eq!(settings.cores, [2, 3]);
         assert_eq!(settings.report_interval, None);
         assert_eq!(settings.shutdown_timeout, Duration::from_millis(500));
@@ -318,6 +354,7 @@ mod tests {
         assert_eq!(tracker.access, Some(AccessConfig { mode: AccessMode::Deny, file }));
         assert_eq!((tracker.receive_buffer_bytes, tracker.send_buffer_bytes), (65_536, 1 << 20));
         assert!(!tracker.steering);
+        assert_eq!(tracker.memory_limit_bytes, Some(2 << 30));
         let expected = TrackerSettings {
             announce_interval_s: 20,
             announce_jitter_s: 0,
@@ -331,10 +368,15 @@ mod tests {
             peers_per_torrent_max: 50,
             answer_bad_connection_ids: true,
             client_statistics: true,
+            source_limits: SourceLimitSettings {
+                connects: RateLimit { per_s: 1, burst: 2 },
+                announces: RateLimit { per_s: 3, burst: 4 },
+                table_sources: 5000,
+            },
         };
         assert_eq!(tracker.settings, expected);
         assert_eq!(tracker.torrent_sizes_interval, Some(Duration::from_secs(120)));
-        assert_eq!(settings.warnings.len(), 2, "of saves and cores: {:?}", settings.warnings);
+        assert_eq!(settings.warnings.len(), 3, "saves, connects, cores: {:?}", settings.warnings);
     }
 
     #[test]
@@ -345,6 +387,8 @@ mod tests {
             ("peer_timeout = true", ["tracker.peer_timeout = true", "a duration", "1s to 3h"]),
             ("send_buffer = 1500", ["tracker.send_buffer = 1500", "B, KiB", "4KiB to 512MiB"]),
             ("send_buffer = \"4MB\"", ["tracker.send_buffer = \"4MB\"", "\"MB\"", "MiB"]),
+            ("memory_limit = \"1MiB\"", ["tracker.memory_limit", "16MiB to", "divided"]),
+            ("torrents_max = \"all\"", ["tracker.torrents_max", "1 to 1000000000", "\"auto\""]),
             ("numwant_max = -1", ["tracker.numwant_max = -1", "0 to 1000", "because"]),
             ("numwant_max = 0xfffff", ["tracker.numwant_max = 0xfffff", "0 to 1000", "because"]),
             ("numwant_max = \"9\"", ["tracker.numwant_max = \"9\"", "whole number", "string"]),
@@ -401,6 +445,16 @@ mod tests {
     fn the_default_numwant_follows_a_lower_maximum() {
         let tracker = parsed("[tracker]\nnumwant_max = 9").tracker.unwrap();
         assert_eq!(tracker.settings.numwant_default, 9);
+    }
+
+    #[test]
+    fn caps_follow_the_memory_limit_unless_set() {
+        let tracker = parsed("[tracker]\nmemory_limit = \"auto\"\npeers_max = 7").tracker.unwrap();
+        assert_eq!(tracker.memory_limit_bytes, None);
+        let caps = (tracker.settings.torrents_max, tracker.settings.peers_max);
+        assert_eq!(caps, (TrackerSettings::NO_CAP, 7));
+        let auto = parsed("[tracker]\ntorrents_max = \"auto\"").tracker.unwrap();
+        assert_eq!(auto, TrackerConfig::default());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::units::{self, UnitError};
-use crate::tracker::TrackerSettings;
+use crate::tracker::{RateLimit, SourceLimitSettings, TrackerSettings};
 
 /// The range of one setting and the reason for it.
 #[derive(Clone, Copy, Debug)]
@@ -230,6 +230,12 @@ pub(crate) const SCRAPE_HASHES_MAX: Limit<u16> = Limit {
     because: "the reply must fit one unfragmented datagram",
 };
 
+pub(crate) const MEMORY_LIMIT: Limit<Bytes> = Limit {
+    min: Bytes(16 << 20),
+    max: Bytes(1 << 44),
+    because: "with less the storage cannot be divided, and no machine has more",
+};
+
 pub(crate) const TORRENTS_MAX: Limit<u64> = Limit {
     min: 1,
     max: 1_000_000_000,
@@ -246,6 +252,24 @@ pub(crate) const PEERS_PER_TORRENT_MAX: Limit<u32> = Limit {
     min: 1,
     max: 100_000_000,
     because: "a cap beyond that protects nothing: no swarm is that large",
+};
+
+pub(crate) const PER_SOURCE: Limit<u32> = Limit {
+    min: 0,
+    max: RateLimit::PER_S_MAX,
+    because: "0 is off, and a source that may ask more often is as good as not limited",
+};
+
+pub(crate) const PER_SOURCE_BURST: Limit<u32> = Limit {
+    min: 1,
+    max: RateLimit::BURST_MAX,
+    because: "none at once is none at all, and accounts are kept for days at the most",
+};
+
+pub(crate) const SOURCE_LIMIT_TABLE: Limit<u32> = Limit {
+    min: 1024,
+    max: SourceLimitSettings::TABLE_SOURCES_MAX,
+    because: "fewer hold no swarm, and that many take 128 MiB for each limit",
 };
 
 pub(crate) const SOCKET_BUFFER: Limit<Bytes> = Limit {

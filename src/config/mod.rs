@@ -34,7 +34,7 @@ pub use render::render;
 pub(crate) use render::rule_table;
 pub use workers::{CoreError, WorkerCount, parse_core_list};
 
-use crate::engine::EngineChoice;
+use crate::engine::{EngineChoice, RingFeatures};
 use crate::logging::{LogFilter, LogFormat};
 use crate::privileges::PrivilegeSettings;
 use crate::relay::RelaySettings;
@@ -50,6 +50,8 @@ pub struct Settings {
     pub workers: WorkerCount,
     /// What drives their loops.
     pub engine: EngineChoice,
+    /// What of io_uring they do without, though the kernel may have it.
+    pub io_uring_without: RingFeatures,
     /// The cores to pin them to, in order; empty means all cores this process may use.
     pub cores: Vec<usize>,
     /// How often a line of figures is logged; `None` is never. Whole seconds, up to a day.
@@ -135,6 +137,8 @@ pub struct TrackerConfig {
     pub connection_key_file: Option<PathBuf>,
     /// The access list; `None` serves every torrent.
     pub access: Option<AccessConfig>,
+    /// The most memory that swarms may take, in bytes; `None` is what the machine suggests.
+    pub memory_limit_bytes: Option<usize>,
     /// `SO_RCVBUF` of each socket, in bytes.
     pub receive_buffer_bytes: usize,
     /// `SO_SNDBUF` of each socket, in bytes.

@@ -4,13 +4,15 @@ use std::path::Path;
 
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value, value};
 
+use super::file::AUTO;
 use super::units::{format_duration, format_size};
 use super::{AccessMode, ControlSocket, Settings, TrackerConfig, WorkerCount};
 use crate::control::rules::{NumberOrWord, OutputSpec, RuleSpec};
-use crate::engine::EngineChoice;
+use crate::engine::{EngineChoice, RingFeature};
 use crate::logging::LogFormat;
 use crate::privileges::PrivilegeSettings;
 use crate::relay::RelaySettings;
+use crate::tracker::TrackerSettings;
 
 /// Everything in force, with its units. The path of the file itself is not part of it.
 pub fn render(settings: &Settings) -> String {
@@ -24,6 +26,8 @@ pub fn render(settings: &Settings) -> String {
     let is_engine = |(_, engine): &&(&str, EngineChoice)| *engine == settings.engine;
     let engine = EngineChoice::NAMES.iter().find(is_engine);
     root["engine"] = value(engine.map_or("auto", |(name, _)| *name));
+    let without = settings.io_uring_without.iter().map(RingFeature::name);
+    root["io_uring_without"] = list(without);
     root["cores"] = list(settings.cores.iter().map(|core| *core as i64));
     let interval = settings.report_interval.unwrap_or_default();
     root["report_interval"] = value(format_duration(interval));
@@ -139,9 +143,11 @@ fn export(settings: &Settings) -> Table {
 fn tracker(config: &TrackerConfig) -> Table {
     let mut table = Table::new();
     let settings = &config.settings;
+    let limits = &settings.source_limits;
     let seconds =
         |seconds: u32| value(format_duration(std::time::Duration::from_secs(seconds.into())));
     let number = |number: u64| value(i64::try_from(number).unwrap_or(i64::MAX));
+    let cap = |cap: u64| if cap == TrackerSettings::NO_CAP { value(AUTO) } else { number(cap) };
     let size = |bytes: usize| value(format_size(bytes as u64));
     let sizes_interval = config.torrent_sizes_interval.unwrap_or_default();
     table["listen"] = list(config.listen.iter().map(ToString::to_string));
@@ -153,12 +159,18 @@ fn tracker(config: &TrackerConfig) -> Table {
         ("numwant_default", number(settings.numwant_default.into())),
         ("numwant_max", number(settings.numwant_max.into())),
         ("scrape_hashes_max", number(settings.scrape_hashes_max.into())),
-        ("torrents_max", number(settings.torrents_max)),
-        ("peers_max", number(settings.peers_max)),
+        ("memory_limit", config.memory_limit_bytes.map_or_else(|| value(AUTO), size)),
+        ("torrents_max", cap(settings.torrents_max)),
+        ("peers_max", cap(settings.peers_max)),
         ("peers_per_torrent_max", number(settings.peers_per_torrent_max.into())),
         ("answer_bad_connection_ids", value(settings.answer_bad_connection_ids)),
         ("client_statistics", value(settings.client_statistics)),
         ("torrent_sizes_interval", value(format_duration(sizes_interval))),
+        ("connects_per_source", number(limits.connects.per_s.into())),
+        ("connects_per_source_burst", number(limits.connects.burst.into())),
+        ("announces_per_source", number(limits.announces.per_s.into())),
+        ("announces_per_source_burst", number(limits.announces.burst.into())),
+        ("source_limit_table", number(limits.table_sources.into())),
         ("receive_buffer", size(config.receive_buffer_bytes)),
         ("send_buffer", size(config.send_buffer_bytes)),
         ("steering", value(config.steering)),
@@ -223,6 +235,7 @@ mod tests {
             r#"
             workers = 2
             engine = "epoll"
+            io_uring_without = ["send_to", "defer_taskrun"]
             cores = [1, 3]
             report_interval = "0s"
             shutdown_timeout = "1500ms"
@@ -235,7 +248,10 @@ mod tests {
             listen = ["127.0.0.1:0"]
             announce_interval = "20s"
             connection_key_file = "/k"
+            memory_limit = "3GiB"
             peers_max = 2_000
+            announces_per_source = 50
+            source_limit_table = 2_000
             access_mode = "deny"
             access_file = "/a \"b\""
             receive_buffer = "5KiB"

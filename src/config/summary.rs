@@ -2,7 +2,7 @@
 
 use super::units::format_duration;
 use super::{AccessConfig, AccessMode, Settings, TrackerConfig, WorkerCount};
-use crate::engine::EngineChoice;
+use crate::engine::{EngineChoice, RingFeatures};
 
 impl Settings {
     /// What will run, one line each, for `config check` and the log at start.
@@ -42,9 +42,13 @@ impl Settings {
             true => "on the cores this process may use".to_owned(),
             false => format!("on cores {}", cores.join(", ")),
         };
-        match self.engine {
+        let line = match self.engine {
             EngineChoice::Auto => format!("{count}, {cores}"),
             EngineChoice::Only(engine) => format!("{count}, {cores}, engine {}", engine.name()),
+        };
+        match self.io_uring_without {
+            RingFeatures::NONE => line,
+            without => format!("{line}, io_uring without {without}"),
         }
     }
 }

@@ -59,6 +59,7 @@ impl Report {
             elsewhere = counted.get(Counter::RequestsElsewhere),
             unstored = self.unstored(),
             peers_expired = counted.get(Counter::PeersExpired),
+            peers_evicted = counted.get(Counter::PeersEvicted),
             torrents = self.holdings.torrents,
             peers = self.holdings.peers,
             worker_restarts = counted.get(Counter::WorkerRestarts),
@@ -101,6 +102,7 @@ impl Report {
             Counter::UnstoredTorrentCap,
             Counter::UnstoredPeerCap,
             Counter::UnstoredSwarmCap,
+            Counter::UnstoredMemoryLimit,
         ])
     }
 

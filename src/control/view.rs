@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 
 use super::relay::RelayView;
 use crate::clock::Clock;
-use crate::engine::WorkerControl;
+use crate::engine::{Engine, RingFeatures, WorkerControl};
 use crate::net::socket::BoundSocket;
 use crate::privileges::Confinement;
 use crate::state::sizes::SharedSizes;
@@ -25,7 +25,9 @@ pub struct View {
     /// When the process began to serve.
     pub started: Instant,
     /// What drives the workers' loops.
-    pub engine: &'static str,
+    pub engine: Engine,
+    /// What of io_uring they use; nothing on epoll.
+    pub features: RingFeatures,
     /// What was given up at the start.
     pub privileges: Confinement,
     /// In the order of their indices.

@@ -37,8 +37,12 @@ fn process_line(stats: &Stats, before: Before<'_>) -> String {
         None => format!("{:.1} s CPU", process.cpu_s),
     };
     let draining = if process.draining { ", about to stop" } else { "" };
+    let features = match &process.io_uring_features[..] {
+        [] => String::new(),
+        features => format!(" ({})", features.join(", ")),
+    };
     format!(
-        "ringtide {} on {}, pid {}, up {uptime}, {cpu}, {} resident{draining}\n{}\n",
+        "ringtide {} on {}{features}, pid {}, up {uptime}, {cpu}, {} resident{draining}\n{}\n",
         process.version,
         process.engine,
         process.pid,
@@ -88,7 +92,7 @@ fn render_tracker(tracker: &TrackerStats, before: Before<'_>) -> String {
     let holdings = tracker.holdings;
     let mut text = format!(
         "\ntracker on {}, steering {}, access list {} ({})\n  {} torrents, {} peers ({} IPv4, {} \
-         IPv6), {} dropped by the kernel\n",
+         IPv6) in {} of {}, {} dropped by the kernel\n",
         tracker.listen.join(", "),
         tracker.steering,
         tracker.access_mode,
@@ -97,6 +101,8 @@ fn render_tracker(tracker: &TrackerStats, before: Before<'_>) -> String {
         number(holdings.peers()),
         number(holdings.peers_ipv4),
         number(holdings.peers_ipv6),
+        bytes(holdings.memory_bytes),
+        bytes(tracker.memory_limit_bytes),
         number(tracker.kernel_drops),
     );
     let mut table = Table::new(1, &["requests", "total", "per second"]);
@@ -227,7 +233,18 @@ const REQUESTS: &[(&str, &[&str])] = &[
     ("scrapes", &["scrapes_ipv4", "scrapes_ipv6"]),
     ("errors", &["error_responses"]),
     ("denied", &["announces_denied"]),
+    ("evicted", &["torrents_evicted"]),
+    ("not stored", UNSTORED),
     ("completed", &["completed"]),
+];
+
+/// Announces answered without storing the peer.
+const UNSTORED: &[&str] = &[
+    "unstored_port_zero",
+    "unstored_torrent_cap",
+    "unstored_peer_cap",
+    "unstored_swarm_cap",
+    "unstored_memory_limit",
 ];
 
 #[cfg(test)]

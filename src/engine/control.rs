@@ -36,6 +36,11 @@ impl WorkerControl {
         self.wake();
     }
 
+    /// Takes the request to stop back, once the worker has ended.
+    pub(crate) fn start_over(&self) {
+        self.stop.store(false, Ordering::Release);
+    }
+
     /// Ends the worker's wait, whatever it waits for.
     pub fn wake(&self) {
         // A write fails only when the counter would overflow; then the worker wakes anyway.

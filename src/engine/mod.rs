@@ -4,6 +4,9 @@
 mod arrival;
 mod choice;
 mod control;
+mod failures;
+pub(crate) mod faults;
+mod features;
 mod plan;
 mod sends;
 #[cfg(test)]
@@ -15,6 +18,8 @@ use std::time::Duration;
 pub(crate) use arrival::{Arrival, Discard};
 pub use choice::{Engine, EngineChoice};
 pub use control::WorkerControl;
+pub(crate) use failures::Failures;
+pub use features::{RingFeature, RingFeatures};
 pub use plan::{LoopSizes, WorkerPlan};
 pub(crate) use sends::{count_sent, ended, message_of};
 pub(crate) use turns::{Turns, run};

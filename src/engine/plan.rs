@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Engine, WorkerControl};
+use super::{Engine, RingFeatures, WorkerControl};
 use crate::net::lent::{SOCKETS_MAX, SocketTable};
 use crate::telemetry::Counters;
 
@@ -22,6 +22,8 @@ pub struct WorkerPlan {
     pub control: Arc<WorkerControl>,
     /// What runs its loop.
     pub engine: Engine,
+    /// What of io_uring it may use.
+    pub features: RingFeatures,
     /// The sizes of its pools.
     pub sizes: LoopSizes,
 }

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Engine, LoopSizes, WorkerControl, WorkerPlan};
+use super::{Engine, LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
 use crate::handler::{
     Forward, Forwarded, Handler, Now, Packet, Part, ReplyPath, SocketId, Transmit,
 };
@@ -25,6 +25,7 @@ pub(crate) fn plan(engine: Engine, sizes: LoopSizes) -> (WorkerPlan, SocketAddr)
         counters: Arc::new(Counters::default()),
         control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
         engine,
+        features: RingFeatures::ALL,
         sizes,
     };
     (plan, address)

@@ -7,7 +7,7 @@ use super::receive::Inbox;
 use super::sockets::{Ready, Sockets};
 use super::transmit::{QueueTransmit, SendQueue};
 use crate::clock::{Clock, wall_ns};
-use crate::engine::{self, Discard, FRAME_BYTES_MAX, Turns, WorkerPlan};
+use crate::engine::{self, Discard, FRAME_BYTES_MAX, Failures, Turns, WorkerPlan};
 use crate::handler::{Handler, Now, SocketId};
 use crate::net::address::CONTROL_BYTES;
 use crate::net::lent::Receives;
@@ -18,10 +18,11 @@ pub struct EventLoop {
     pub(super) sockets: Sockets,
     pub(super) datagrams: Inbox,
     /// Made when the first packet socket is lent.
-    frames: Option<Inbox>,
+    pub(super) frames: Option<Inbox>,
     pub(super) way_out: WayOut,
     plan: WorkerPlan,
     clock: Clock,
+    receive_failures: Failures,
     /// Set while a handler has a packet, so that a panic can be accounted for.
     handling: bool,
     /// The same for a frame.
@@ -77,6 +78,7 @@ impl EventLoop {
             way_out: WayOut { queue, counters: Arc::clone(&plan.counters) },
             plan,
             clock,
+            receive_failures: Failures::of("receives"),
             handling: false,
             handling_frame: false,
         })
@@ -128,8 +130,9 @@ impl EventLoop {
             Ok(_) if receives == Receives::Frames => self.handle_frames(handler, now),
             Ok(_) => self.handle_datagrams(handler, now),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => {
+            Err(error) => {
                 self.plan.counters.count(Counter::ReceiveErrors);
+                self.receive_failures.note(-error.raw_os_error().unwrap_or(libc::EIO));
                 self.sockets.rest(id)?;
             }
         }
@@ -222,6 +225,8 @@ impl Turns for EventLoop {
 
     fn tick(&mut self, handler: &mut impl Handler, now: Now) -> io::Result<()> {
         self.sockets.wake_resting()?;
+        self.receive_failures.tell(self.plan.index, now);
+        self.way_out.queue.failures.tell(self.plan.index, now);
         handler.on_tick(now, &mut self.way_out.transmit(&self.sockets));
         self.flush(handler, now);
         Ok(())

@@ -10,7 +10,7 @@ mod event_loop;
 mod receive;
 mod sockets;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transmit;
 
 pub use event_loop::EventLoop;

@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use std::ptr;
 
 use crate::engine::Arrival;
+use crate::engine::faults::{Operation, refusal};
 use crate::handler::{Buffer, ReceivePool, SocketId};
 use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::net::region::MapError;
@@ -81,6 +82,9 @@ impl Inbox {
         descriptor: RawFd,
         control_bytes: usize,
     ) -> io::Result<usize> {
+        if let Some(errno) = refusal(Operation::Receive) {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
         debug_assert!(self.arrived.is_empty(), "the arrays still describe the last batch");
         let empty = &mut self.empty;
         self.pool.lend(|id, start| empty.push((id, start)));

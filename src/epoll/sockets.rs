@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::engine::WorkerControl;
+use crate::engine::faults::{Operation, refusal};
 use crate::handler::SocketId;
 use crate::net::lent::{Lend, Receives, SocketTable};
 
@@ -148,7 +149,11 @@ impl Sockets {
         // Rounded up: a wait that ends early would be followed by others of no length.
         let wait_ms = wait.as_nanos().div_ceil(1_000_000).min(u128::from(WAIT_MS_MAX));
         let timeout = EpollTimeout::from(wait_ms as u16);
-        match self.epoll.wait(&mut self.events, timeout) {
+        let waited = match refusal(Operation::Wait) {
+            None => self.epoll.wait(&mut self.events, timeout),
+            Some(errno) => Err(Errno::from_raw(errno)),
+        };
+        match waited {
             Ok(ready) => Ok(ready),
             // A signal for somebody else.
             Err(Errno::EINTR) => Ok(0),

@@ -11,11 +11,21 @@ use crate::clock::Clock;
 use crate::engine::testing::{
     EchoUntil, ForwardTwice, Numbers, PanicInReply, ask_in_turn, assert_accounted, plan,
 };
-use crate::engine::{Engine, LoopSizes, Turns, WorkerControl};
+use crate::engine::{Engine, LoopSizes, Turns, WorkerControl, WorkerPlan};
 use crate::handler::{Buffer, Handler, Now, Packet, ReplyPath, SocketId, Transmit};
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::socket::{SocketOptions, bind_group};
 use crate::telemetry::{Counter, Counters, DropReason};
+
+/// Runs a loop to its end. Returns what it left taken: buffers of either kind, slots, sends.
+pub(crate) fn run_to_end(plan: WorkerPlan, handler: &mut impl Handler) -> [usize; 4] {
+    let mut event_loop = EventLoop::new(plan, Clock::start()).unwrap();
+    event_loop.run(handler).unwrap();
+    let frames = event_loop.frames.as_ref().map_or(0, |frames| frames.pool().held());
+    let queue = &event_loop.way_out.queue;
+    let waiting = usize::from(!queue.is_idle());
+    [event_loop.datagrams.pool().held(), frames, queue.slots.in_flight(), waiting]
+}
 
 /// Sends `count` datagrams ahead of time, then runs a loop until it has echoed all of them.
 fn run_over(sizes: LoopSizes, count: u32) -> Arc<Counters> {

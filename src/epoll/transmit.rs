@@ -6,7 +6,8 @@ use std::os::fd::RawFd;
 
 use super::receive::no_message;
 use super::sockets::Sockets;
-use crate::engine::{LoopSizes, count_sent, message_of};
+use crate::engine::faults::sends_until_refusal;
+use crate::engine::{Failures, LoopSizes, count_sent, message_of};
 use crate::handler::{Forward, ReplyPath, SocketId, Transmit, TransmitFull};
 use crate::net::region::MapError;
 use crate::net::slots::{Forwarding, SendSlots};
@@ -39,6 +40,7 @@ pub(super) struct SendQueue {
     /// Forwards whose end the handler has yet to hear of. Each keeps its slot until then.
     ended: VecDeque<Ended>,
     headers: Box<[libc::mmsghdr]>,
+    pub(super) failures: Failures,
 }
 
 impl SendQueue {
@@ -57,6 +59,7 @@ impl SendQueue {
             waiting: Vec::with_capacity(sockets),
             ended: VecDeque::with_capacity(if forwards { usize::from(count) } else { 0 }),
             headers: vec![no_message(); SEND_BATCH_MAX].into_boxed_slice(),
+            failures: Failures::of("sends"),
         })
     }
 
@@ -140,6 +143,7 @@ impl SendQueue {
     /// Takes note of how a send ended: replies are counted and their slots free, forwards wait
     /// for the handler.
     fn finish(&mut self, slot: u16, result: i32, counters: &Counters) {
+        self.failures.note(result);
         match self.slots.take_forward(slot) {
             Some(forwarding) => self.ended.push_back(Ended { slot, forwarding, result }),
             None => {
@@ -164,7 +168,10 @@ impl SendQueue {
 /// error number of the first.
 fn send(descriptor: RawFd, headers: &mut [libc::mmsghdr]) -> Result<usize, i32> {
     let flags = libc::MSG_DONTWAIT;
-    let count = headers.len() as u32;
+    let count = match sends_until_refusal(headers.len()) {
+        (count, None) => count as u32,
+        (_, Some(errno)) => return Err(errno),
+    };
     // SAFETY: each header was copied from a filled slot: what it points to, receive buffers
     // included, stays in place and unwritten until that slot is released, after this call. The
     // kernel forgets it when the call returns.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ pub struct PacketSocket {
     socket: Socket,
     interface_index: u32,
     /// What earlier reads of `PACKET_STATISTICS`, which resets itself, add up to.
-    drops: AtomicU64,
+    drops: Arc<AtomicU64>,
 }
 
 /// The packet sockets of one interface, one per worker.
@@ -193,7 +194,7 @@ pub fn adopt_group(
         let short = receive_buffer_short(&socket, receive_buffer_bytes)
             .map_err(|error| PacketError::at(&interface.name, PacketStep::Open, error))?;
         group.receive_buffer_short = least(group.receive_buffer_short, short);
-        let drops = AtomicU64::new(0);
+        let drops = Arc::default();
         group.sockets.push(PacketSocket { socket, interface_index: interface.index, drops });
     }
     for socket in &group.sockets {
@@ -280,14 +281,27 @@ impl PacketSocket {
     }
 
     /// Frames that the filter passed and the kernel dropped, because the receive buffer was full,
-    /// since the socket was opened (packet(7), `PACKET_STATISTICS`).
+    /// since the socket was opened (packet(7), `PACKET_STATISTICS`); over all sockets that count
+    /// in the same place, where there are several.
     pub fn kernel_drops(&self) -> u64 {
+        self.count_drops();
+        self.drops.load(Ordering::Relaxed)
+    }
+
+    /// Counts what the kernel drops in `total`, beside others that do. What it drops until the
+    /// socket closes is in there afterwards.
+    pub fn counting_drops_in(mut self, total: &Arc<AtomicU64>) -> Self {
+        self.drops = Arc::clone(total);
+        self
+    }
+
+    /// Adds what the kernel dropped since this was called last.
+    pub fn count_drops(&self) {
         // Reading resets, in one step: whoever reads adds what it got.
-        let since = match get_option(self, libc::SOL_PACKET, libc::PACKET_STATISTICS) {
-            Ok([_packets, drops]) => u64::from(drops),
-            Err(_) => 0,
-        };
-        self.drops.fetch_add(since, Ordering::Relaxed) + since
+        let read = get_option(self, libc::SOL_PACKET, libc::PACKET_STATISTICS);
+        if let Ok([_packets, drops]) = read {
+            self.drops.fetch_add(u64::from(drops), Ordering::Relaxed);
+        }
     }
 
     /// Has the kernel say when each frame came in ([`Auxiliary::received_ns`]).
@@ -303,6 +317,12 @@ impl PacketSocket {
     /// The index of the interface that it is bound to.
     pub fn interface_index(&self) -> u32 {
         self.interface_index
+    }
+}
+
+impl Drop for PacketSocket {
+    fn drop(&mut self) {
+        self.count_drops();
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Message {
     pub bytes: Vec<u8>,
     /// What came with it, closed on exec, at most [`DESCRIPTORS_MAX`].
     pub descriptors: Vec<OwnedFd>,
+    /// Whether this process had no room for descriptors that came with it (`RLIMIT_NOFILE`).
+    pub lost: bool,
 }
 
 impl Channel {
@@ -89,6 +91,13 @@ impl Channel {
                 received => break received?,
             }
         };
+        // Of several descriptors, some may have got in before there was no room, and nobody would
+        // know them: who may send to a process without room sends one at a time.
+        if received.bytes > 0 && received.flags & TRUNCATED == MsgFlags::MSG_CTRUNC {
+            let length = received.bytes;
+            bytes.truncate(length);
+            return Ok(Some(Message { bytes, descriptors: Vec::new(), lost: true }));
+        }
         let mut descriptors = Vec::new();
         for message in received.cmsgs()? {
             if let ControlMessageOwned::ScmRights(raw) = message {
@@ -98,14 +107,14 @@ impl Channel {
             }
         }
         let (length, flags) = (received.bytes, received.flags);
-        if flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
+        if flags.intersects(TRUNCATED) {
             return Err(io::ErrorKind::InvalidData.into());
         }
         if length == 0 {
             return Ok(None);
         }
         bytes.truncate(length);
-        Ok(Some(Message { bytes, descriptors }))
+        Ok(Some(Message { bytes, descriptors, lost: false }))
     }
 }
 
@@ -120,6 +129,9 @@ impl From<Channel> for OwnedFd {
         channel.0
     }
 }
+
+/// The message was longer than its place, or its descriptors did not get in.
+const TRUNCATED: MsgFlags = MsgFlags::MSG_TRUNC.union(MsgFlags::MSG_CTRUNC);
 
 /// The longest message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4096;

@@ -2,12 +2,12 @@
 //! 239.1.1.1 or ff15::1, TTL 7, class 0xb8. All checksums are right.
 
 /// Behind two MAC addresses, the ethertype of IPv4.
-pub(super) const IPV4: [u8; 2] = [0x08, 0x00];
+pub(crate) const IPV4: [u8; 2] = [0x08, 0x00];
 /// The same of IPv6.
 pub(super) const IPV6: [u8; 2] = [0x86, 0xdd];
 
 /// "ringtide" over IPv4.
-pub(super) const IPV4_PLAIN: &[u8] = &[
+pub(crate) const IPV4_PLAIN: &[u8] = &[
     0x45, 0xb8, 0x00, 0x24, 0x12, 0x34, 0x40, 0x00, 0x07, 0x11, 0x66, 0xda, 0x0a, 0x00, 0x00, 0x01,
     0xef, 0x01, 0x01, 0x01, // UDP
     0xe5, 0xa9, 0x13, 0x89, 0x00, 0x10, 0x52, 0xf8, 0x72, 0x69, 0x6e, 0x67, 0x74, 0x69, 0x64, 0x65,
@@ -130,6 +130,6 @@ pub(super) fn frame(virtio: &[u8], ethertype: [u8; 2], packet: &[u8]) -> Vec<u8>
 }
 
 /// An ordinary frame that nobody vouches for.
-pub(super) fn plain(ethertype: [u8; 2], packet: &[u8]) -> Vec<u8> {
+pub(crate) fn plain(ethertype: [u8; 2], packet: &[u8]) -> Vec<u8> {
     frame(&virtio(0, 0, 0, 0), ethertype, packet)
 }

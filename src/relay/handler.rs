@@ -20,8 +20,11 @@ pub struct Relay {
     table: Arc<RelayTable>,
     /// The open batch of each rule, by its place in the table.
     batches: Vec<Batch>,
-    /// Rules whose batch is open, in the order they were opened.
+    /// Rules with a datagram since the last flush, in the order of their first, each once: their
+    /// batches may be open.
     open: Vec<usize>,
+    /// Whether a rule stands in `open`, by its place in the table.
+    is_open: Vec<bool>,
     /// Sends that closing all open batches takes at the most.
     open_sends: usize,
     /// Sends that one frame can lead to at the most, besides those.
@@ -53,6 +56,7 @@ impl Relay {
             table: Arc::default(),
             batches: Vec::new(),
             open: Vec::new(),
+            is_open: Vec::new(),
             open_sends: 0,
             frame_sends_max: 0,
             flights: Flights::default(),
@@ -80,6 +84,7 @@ impl Relay {
         };
         self.batches.extend(table.rules.iter().map(|rule| Batch::new(segment_max(rule))));
         self.open.reserve(table.rules.len());
+        self.is_open = vec![false; table.rules.len()];
         let sends = table.rules.iter().map(|rule| sends_of_batch(table.offload, rule));
         self.frame_sends_max = sends.max().unwrap_or(0);
         self.flights.take_up(table);
@@ -113,9 +118,12 @@ impl Relay {
         let batch = &mut self.batches[index];
         let received_ns = frame.auxiliary.map_or(0, |auxiliary| auxiliary.received_ns);
         if batch.is_empty() {
+            self.departures.oldest_ns[index] = received_ns;
+        }
+        // A batch that was closed because it was full is empty, and its rule still stands there.
+        if !std::mem::replace(&mut self.is_open[index], true) {
             self.open.push(index);
             self.open_sends += sends_of_batch(self.table.offload, rule);
-            self.departures.oldest_ns[index] = received_ns;
         }
         let (departures, table) = (&mut self.departures, &*self.table);
         let mut sender = Sender { table, flights: &mut self.flights, departures, tx };
@@ -216,6 +224,7 @@ impl Handler for Relay {
         let (table, departures) = (&*self.table, &mut self.departures);
         let mut sender = Sender { table, flights: &mut self.flights, departures, tx };
         for index in self.open.drain(..) {
+            self.is_open[index] = false;
             self.batches[index].close(|bundle| sender.send(index, bundle));
         }
         self.open_sends = 0;

@@ -138,6 +138,31 @@ fn datagrams_of_a_flow_leave_together_by_every_output() {
 }
 
 #[test]
+fn a_rule_whose_batch_was_full_is_open_once() {
+    let mut bench = Bench::new(vec![rule(vec![output(7, 1), output(8, 2)])]);
+    assert_eq!(bench.relay.sends_per_frame_max(), 2);
+    for _ in 0..=3 * BATCH_DATAGRAMS_MAX {
+        bench.arrive(&ipv4());
+        assert_eq!(bench.relay.open, [0]);
+        assert_eq!(bench.relay.sends_per_frame_max(), 4, "one open batch, and one frame more");
+    }
+    assert_eq!(bench.tx.forwarded.len(), 6);
+    assert_eq!(bench.flush().len(), 8);
+    assert_eq!((bench.relay.open.len(), bench.relay.sends_per_frame_max()), (0, 2));
+}
+
+#[test]
+fn every_fragment_of_a_datagram_that_is_dropped_is_counted() {
+    let mut bench = Bench::new(vec![rule(Vec::new()), rule(vec![output(8, 2)])]);
+    let mut frames = fragments();
+    *frames[1].last_mut().unwrap() ^= 1;
+    frames.iter().for_each(|frame| bench.arrive(frame));
+    assert_eq!(bench.flush(), []);
+    let dropped = bench.shared.unmatched.snapshot();
+    assert_eq!((dropped.dropped(RelayDrop::Corrupt), dropped.dropped_total()), (3, 3));
+}
+
+#[test]
 fn super_packets_stay_whole_and_flows_keep_their_own_batches() {
     let mut bench = Bench::new(vec![rule(vec![output(7, 1)]), rule(vec![output(8, 2)])]);
     let whole = frame_of(&virtio(1, 5, 8, 34), IPV4, IPV4_SUPER);

@@ -7,7 +7,7 @@ pub mod endpoint;
 pub mod ethernet;
 pub mod fragment;
 #[cfg(test)]
-mod golden;
+pub(crate) mod golden;
 pub mod handler;
 pub mod ipv4;
 pub mod ipv6;

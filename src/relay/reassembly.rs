@@ -107,7 +107,8 @@ impl Reassembly {
     }
 
     /// Takes a fragment, whose bytes are `part`. With the last that was missing, the datagram goes
-    /// to `take`. Fragments of packets that are given up are counted in `counters`.
+    /// to `take`. Fragments of packets that are given up are counted in `counters`, and so are
+    /// those that came before the last of a datagram that is dropped.
     ///
     /// # Errors
     ///
@@ -136,10 +137,14 @@ impl Reassembly {
         if packet.total != Some(packet.bytes) {
             return Ok(());
         }
-        self.held -= packet.pieces.len();
+        let pieces = packet.pieces.len();
+        self.held -= pieces;
         let result = packet.open(&mut self.whole).and_then(take);
         self.whole.clear();
         packet.clear();
+        if let Err(reason) = result {
+            counters.dropped(reason, pieces as u64 - 1);
+        }
         result
     }
 

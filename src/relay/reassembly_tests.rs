@@ -168,6 +168,8 @@ fn corrupt_and_unchecked_datagrams_are_dropped() {
         let results = frames.map(|frame| bench.frame(0, &frame));
         assert_eq!(results, [Ok(()), Ok(()), Err(RelayDrop::Corrupt)]);
         assert_eq!((bench.whole.len(), bench.pool.held()), (0, 0));
+        let others = bench.counters.snapshot().dropped(RelayDrop::Corrupt);
+        assert_eq!(others, 2, "the caller counts the one that it is told of");
     }
     let mut bench = Bench::new(8);
     let mut unchecked = first.clone();

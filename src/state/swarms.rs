@@ -14,6 +14,7 @@ use crate::aside::write_aside;
 use crate::clock::Clock;
 use crate::error::causes;
 use crate::handler::Now;
+use crate::logging::Told;
 use crate::tracker::TrackerSettings;
 use crate::tracker::store::{Gauges, Ipv4, Ipv6, Limits, Restored, Shard, Shards, Torrents, Walk};
 use crate::tracker::swarm_file::{
@@ -102,7 +103,7 @@ pub struct LoadedSwarms {
     pub peers: u64,
     /// Peers whose time ran out since they were saved.
     pub expired: u64,
-    /// Peers over a cap.
+    /// Peers over a cap, those included that others took the place of.
     pub refused: u64,
     /// How long ago they were saved.
     pub age: Duration,
@@ -173,8 +174,14 @@ pub fn read(
     };
     let done = scan(from, begin, |loading, block| {
         match block {
-            Block::Ipv4(entries) => loading.add(entries, |shard| (&mut shard.ipv4, &mut shard.rng)),
-            Block::Ipv6(entries) => loading.add(entries, |shard| (&mut shard.ipv6, &mut shard.rng)),
+            Block::Ipv4(entries) => loading.add(entries, |shard, caps| {
+                let limits = shard.limits_ipv4(caps);
+                (&mut shard.ipv4, &mut shard.rng, limits)
+            }),
+            Block::Ipv6(entries) => loading.add(entries, |shard, caps| {
+                let limits = shard.limits_ipv6(caps);
+                (&mut shard.ipv6, &mut shard.rng, limits)
+            }),
         }
         Ok(())
     });
@@ -198,17 +205,17 @@ impl Loading<'_> {
     fn add<F: SavedFamily>(
         &mut self,
         entries: TorrentEntries<'_, F>,
-        parts: impl Fn(&mut Shard) -> (&mut Torrents<F>, &mut Rng),
+        parts: impl Fn(&mut Shard, Limits) -> (&mut Torrents<F>, &mut Rng, Limits),
     ) {
         for entry in entries {
             let owner = self.shards.owner(&entry.info_hash);
             let records = entry.records(self.now, self.loaded.age.as_secs(), self.timeout_s);
             let mut shard = self.shards.lock(owner);
-            let (torrents, rng) = parts(&mut shard);
-            let Restored { stored, refused } =
-                torrents.restore(&entry.info_hash, entry.completed, records, &self.limits, rng);
-            self.loaded.peers += stored as u64;
-            self.loaded.refused += refused as u64;
+            let (torrents, rng, limits) = parts(&mut shard, self.limits);
+            let Restored { stored, refused, evicted } =
+                torrents.restore(&entry.info_hash, entry.completed, records, &limits, rng);
+            self.loaded.peers = (self.loaded.peers + stored as u64).saturating_sub(evicted as u64);
+            self.loaded.refused += (refused + evicted) as u64;
             self.loaded.expired += (entry.peers().len() - stored - refused) as u64;
         }
     }
@@ -242,15 +249,23 @@ pub fn load_or_set_aside(path: &Path, shards: &Shards, settings: &TrackerSetting
     }
 }
 
-/// Saves all swarms, and says in the log how that went.
-pub fn save_and_say(path: &Path, shards: &Shards, clock: &Clock, manner: Manner<'_>) {
+/// Saves all swarms, and says in the log how that went; what `told` knows is not said again.
+pub fn save_and_say(
+    path: &Path,
+    shards: &Shards,
+    clock: &Clock,
+    manner: Manner<'_>,
+    told: &mut Told,
+) {
     let began = Instant::now();
     match save(path, shards, clock, manner) {
         Ok(SavedSwarms { torrents, peers }) => {
+            told.is_over();
             info!(torrents, peers, took = ?began.elapsed(), "saved swarm");
         }
         // Another save comes, or none is wanted any more.
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+        Err(error) if !told.is_news(&error.to_string()) => {}
         Err(error) => error!("cannot save swarms to {}: {error}", path.display()),
     }
 }

@@ -14,7 +14,7 @@ use super::loops::LoopFigures;
 macro_rules! counted {
     ($(#[$meta:meta])* $enum:ident { $($variant:ident = $name:literal, $help:literal;)+ }) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $enum { $(#[doc = $help] $variant,)+ }
 
         impl $enum {
@@ -45,7 +45,7 @@ counted! {
         FramesLostToPanic = "frames_lost_to_panic",
             "Frames that the worker handled when it panicked.";
         FramesLostToShutdown = "frames_lost_to_shutdown",
-            "Frames received, but not handled before the worker stopped.";
+            "Frames received, but not handled before the worker stopped or let go of the socket.";
         Iterations = "iterations", "Turns of the event loop.";
         ReceiveRearms = "receive_rearms",
             "Receives started: multishot ones of io_uring, or single batches of epoll.";
@@ -71,6 +71,9 @@ counted! {
             "Announces and single-hash scrapes that arrived at another worker.";
         Completed = "completed", "Downloads reported complete.";
         PeersExpired = "peers_expired", "Peers removed because they stopped announcing.";
+        TorrentsEvicted = "torrents_evicted",
+            "Torrents given up for new ones, because the memory limit is reached.";
+        PeersEvicted = "peers_evicted", "Peers that went with torrents given up.";
         BadConnectionIdsAnswered = "bad_connection_ids_answered",
             "Wrong connection IDs answered with an error, where the operator wants that.";
         AnnouncesDenied = "announces_denied", "Announces refused by the access list.";
@@ -82,6 +85,10 @@ counted! {
             "Announces answered without storing the peer: the cap on peers is reached.";
         UnstoredSwarmCap = "unstored_swarm_cap",
             "Announces answered without storing the peer: the torrent's own cap is reached.";
+        SourcesForgotten = "sources_forgotten",
+            "Sources whose use of a limit was forgotten to make room for another source.";
+        UnstoredMemoryLimit = "unstored_memory_limit",
+            "Announces answered without storing the peer: the memory limit is reached.";
     }
 }
 
@@ -94,6 +101,10 @@ counted! {
         UnknownAction = "unknown_action", "An action that the protocol does not define.";
         BadConnectionId = "bad_connection_id",
             "A connection ID that is forged, expired, or was given to another address.";
+        ConnectsOverLimit = "connects_over_limit",
+            "A connect request over what connects_per_source leaves its source.";
+        AnnouncesOverLimit = "announces_over_limit",
+            "An announce or a scrape over what announces_per_source leaves its source.";
         ScrapeWithoutHash = "scrape_without_hash", "A scrape that asks for no torrent.";
         BadSource = "bad_source", "A source that cannot be answered, such as port 0.";
         Draining = "draining", "A connect request while ringtide is about to stop.";

@@ -23,6 +23,7 @@ use std::net::IpAddr;
 
 use siphasher::sip::SipHasher24;
 
+use super::source::Source;
 use crate::handler::Now;
 
 /// The number that a client gets from a connect response and sends with all else.
@@ -81,17 +82,7 @@ impl fmt::Debug for ConnectionIds {
 /// What is hashed for one address and time slot; the layout stands in the module's documentation.
 #[inline]
 fn message(source: IpAddr, slot: u64) -> [u8; MESSAGE_BYTES] {
-    let (family, prefix) = match source.to_canonical() {
-        IpAddr::V4(address) => {
-            let [a, b, c, d] = address.octets();
-            (4, [a, b, c, d, 0, 0, 0, 0])
-        }
-        IpAddr::V6(address) => {
-            let [a, b, c, d, e, f, g, h, ..] = address.octets();
-            (6, [a, b, c, d, e, f, g, h])
-        }
-    };
-    let [a, b, c, d, e, f, g, h] = prefix;
+    let [a, b, c, d, e, f, g, h, family] = Source::of(source).bytes();
     // 48 bits of slots of one second last for nine million years.
     let [s0, s1, s2, s3, s4, s5, ..] = slot.to_le_bytes();
     [a, b, c, d, e, f, g, h, family, s0, s1, s2, s3, s4, s5]

@@ -11,7 +11,8 @@ use super::request::{Announce, Connect, Request, Scrape};
 use super::response::{
     AnnounceHeader, Family, ScrapeEntry, ScrapeWriter, peers_max, write_connect, write_error,
 };
-use super::store::{self, Announced, Ipv4, Ipv6, Limits, Outcome, Shard, Shards};
+use super::source_limits::Verdict;
+use super::store::{self, Announced, BACKLOG_INTERVAL, Ipv4, Ipv6, Limits, Outcome, Shard, Shards};
 use super::wire::{ANNOUNCE_HEADER_BYTES, TransactionId};
 use crate::handler::{Handler, Now, Packet, ReplyPath, Transmit};
 use crate::telemetry::{Counter, Counters, DropReason};
@@ -38,6 +39,8 @@ pub struct Tracker {
     draining: Arc<AtomicBool>,
     ids: ConnectionIds,
     counters: Arc<Counters>,
+    /// When to remove more peers, if there are many to remove.
+    more_expiry: Option<Now>,
 }
 
 impl Tracker {
@@ -45,13 +48,18 @@ impl Tracker {
     pub fn new(parts: TrackerParts) -> Self {
         let TrackerParts { worker, shards, policy, ids, counters } = parts;
         let draining = policy.draining();
-        Self { worker, shards, policy: policy.view(), draining, ids, counters }
+        let policy = policy.view();
+        Self { worker, shards, policy, draining, ids, counters, more_expiry: None }
     }
 
     fn connect<T: Transmit>(&mut self, now: Now, client: &Client, request: Connect, tx: &mut T) {
         self.counters.count(client.either(Counter::ConnectsIpv4, Counter::ConnectsIpv6));
         if self.draining.load(Ordering::Relaxed) {
             return self.counters.dropped(DropReason::Draining);
+        }
+        let verdict = self.policy.load().limits.connect(now, client.address);
+        if !self.is_within_limit(verdict, DropReason::ConnectsOverLimit) {
+            return;
         }
         let id = self.ids.issue(now, client.address);
         let sent = tx.reply(client.path, |out| write_connect(out, request.transaction, id));
@@ -69,6 +77,10 @@ impl Tracker {
             return;
         }
         self.counters.count(client.either(Counter::AnnouncesIpv4, Counter::AnnouncesIpv6));
+        let verdict = self.policy.load().limits.announce(now, client.address);
+        if !self.is_within_limit(verdict, DropReason::AnnouncesOverLimit) {
+            return;
+        }
         let policy = self.policy.load();
         let info_hash = request.info_hash();
         if !policy.access.permits(&info_hash) {
@@ -98,11 +110,24 @@ impl Tracker {
         self.count_response(sent.is_ok(), Counter::AnnounceResponses);
     }
 
+    /// Removes a slice of what expired, and sees to it that the next one comes soon if there is
+    /// much more.
+    fn expire(&mut self, now: Now) {
+        let timeout_s = self.policy.load().settings.peer_timeout_s;
+        let expired = self.shards.lock(self.worker).expire_due(now, timeout_s);
+        self.counters.add(Counter::PeersExpired, expired.peers as u64);
+        self.more_expiry = expired.backlog.then(|| now.after(BACKLOG_INTERVAL));
+    }
+
     fn scrape<T: Transmit>(&mut self, now: Now, client: &Client, request: &Scrape<'_>, tx: &mut T) {
         if !self.authenticate(now, client, request.connection_id, request.transaction, tx) {
             return;
         }
         self.counters.count(client.either(Counter::ScrapesIpv4, Counter::ScrapesIpv6));
+        let verdict = self.policy.load().limits.announce(now, client.address);
+        if !self.is_within_limit(verdict, DropReason::AnnouncesOverLimit) {
+            return;
+        }
         if request.count() == 1
             && let Some(only) = request.hashes().next()
         {
@@ -146,6 +171,16 @@ impl Tracker {
         false
     }
 
+    /// Whether the source may have its answer. If not, the request is counted as dropped.
+    fn is_within_limit(&self, verdict: Verdict, over: DropReason) -> bool {
+        match verdict {
+            Verdict::Accepted => return true,
+            Verdict::AcceptedInPlaceOfAnother => self.counters.count(Counter::SourcesForgotten),
+            Verdict::Refused => self.counters.dropped(over),
+        }
+        verdict != Verdict::Refused
+    }
+
     fn error<T: Transmit>(
         &mut self,
         client: &Client,
@@ -184,9 +219,20 @@ impl Handler for Tracker {
     }
 
     fn on_tick<T: Transmit>(&mut self, now: Now, _: &mut T) {
-        let timeout_s = self.policy.load().settings.peer_timeout_s;
-        let expired = self.shards.lock(self.worker).expire_due(now, timeout_s);
-        self.counters.add(Counter::PeersExpired, expired.peers as u64);
+        if self.worker == 0 {
+            self.policy.load().limits.sweep(now);
+        }
+        self.expire(now);
+    }
+
+    fn on_flush<T: Transmit>(&mut self, now: Now, _: &mut T) {
+        if self.more_expiry.is_some_and(|due| due <= now) {
+            self.expire(now);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Now> {
+        self.more_expiry
     }
 }
 
@@ -210,16 +256,19 @@ impl Client {
 
     /// Announces to the shard that owns the torrent, and writes the peers for the reply.
     fn announce_to(&self, shards: &Shards, question: &Question<'_>, out: &mut [u8]) -> Announced {
-        let limits = Limits::per_shard(&question.policy.settings, shards.len());
+        let caps = Limits::per_shard(&question.policy.settings, shards.len());
         let port = question.request.port();
         let mut shard = shards.lock(question.owner);
-        let Shard { ipv4, ipv6, rng, .. } = &mut *shard;
         match self.address {
             IpAddr::V4(address) => {
+                let limits = shard.limits_ipv4(caps);
+                let Shard { ipv4, rng, .. } = &mut *shard;
                 let peer = SocketAddrV4::new(address, port);
                 ipv4.announce(&question.about::<Ipv4>(peer, Family::Ipv4), &limits, rng, out)
             }
             IpAddr::V6(address) => {
+                let limits = shard.limits_ipv6(caps);
+                let Shard { ipv6, rng, .. } = &mut *shard;
                 let peer = SocketAddrV6::new(address, port, 0, 0);
                 ipv6.announce(&question.about::<Ipv6>(peer, Family::Ipv6), &limits, rng, out)
             }
@@ -293,6 +342,10 @@ fn count_arrival(counters: &Counters, at_owner: bool) {
 fn count_outcome(counters: &Counters, answer: &Announced) {
     if answer.completed {
         counters.count(Counter::Completed);
+    }
+    if answer.evicted > 0 {
+        counters.count(Counter::TorrentsEvicted);
+        counters.add(Counter::PeersEvicted, answer.evicted as u64);
     }
     if let Outcome::Unstored(reason) = answer.outcome {
         counters.count(reason);

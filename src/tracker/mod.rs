@@ -13,6 +13,8 @@ pub mod request_write;
 pub mod response;
 pub mod response_parse;
 mod settings;
+pub mod source;
+pub mod source_limits;
 pub mod steering;
 pub mod store;
 pub mod swarm_file;
@@ -20,3 +22,4 @@ pub mod wire;
 
 pub use info_hash::InfoHash;
 pub use settings::TrackerSettings;
+pub use source_limits::{RateLimit, SourceLimitSettings};

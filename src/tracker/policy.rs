@@ -1,5 +1,6 @@
 //! What may change while the tracker runs, swapped as a whole.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,6 +8,7 @@ use arc_swap::{ArcSwap, Cache};
 
 use super::access_list::AccessList;
 use super::settings::TrackerSettings;
+use super::source_limits::SourceLimits;
 
 /// The rules that a request is answered by.
 #[derive(Debug, Default)]
@@ -17,28 +19,47 @@ pub struct Policy {
     pub access: AccessList,
 }
 
+/// A policy, and what sources have used of its limits.
+#[derive(Debug)]
+pub struct InForce {
+    policy: Policy,
+    /// The accounts of sources. They outlive a policy whose limits stay the same.
+    pub limits: SourceLimits,
+}
+
+impl Deref for InForce {
+    type Target = Policy;
+
+    fn deref(&self) -> &Policy {
+        &self.policy
+    }
+}
+
 /// The policy in force, shared by all workers. Reading never waits; a swap never pauses anybody.
 #[derive(Clone, Debug)]
 pub struct SharedPolicy {
-    policy: Arc<ArcSwap<Policy>>,
+    policy: Arc<ArcSwap<InForce>>,
     draining: Arc<AtomicBool>,
 }
 
 impl SharedPolicy {
-    /// Starts with `policy`.
-    pub fn new(policy: Policy) -> Self {
-        Self { policy: Arc::new(ArcSwap::from_pointee(policy)), draining: Arc::default() }
+    /// Starts with `policy`. `limits_key` is a secret that places sources in the tables of limits.
+    pub fn new(policy: Policy, limits_key: [u64; 2]) -> Self {
+        let limits = SourceLimits::new(policy.settings.source_limits.clone(), limits_key);
+        let policy = Arc::new(ArcSwap::from_pointee(InForce { policy, limits }));
+        Self { policy, draining: Arc::default() }
     }
 
     /// Puts `policy` in force: each worker takes it up with its next packet. Returns the one
     /// before: whoever drops it last frees an access list that may be large, which should not be
     /// a worker.
-    pub fn replace(&self, policy: Policy) -> Arc<Policy> {
-        self.policy.swap(Arc::new(policy))
+    pub fn replace(&self, policy: Policy) -> Arc<InForce> {
+        let limits = self.policy.load().limits.adapted(&policy.settings.source_limits);
+        self.policy.swap(Arc::new(InForce { policy, limits }))
     }
 
     /// The policy in force.
-    pub fn current(&self) -> Arc<Policy> {
+    pub fn current(&self) -> Arc<InForce> {
         self.policy.load_full()
     }
 
@@ -58,4 +79,4 @@ impl SharedPolicy {
 }
 
 /// One worker's view: a comparison of two pointers as long as nothing changes.
-pub(super) type PolicyView = Cache<Arc<ArcSwap<Policy>>, Arc<Policy>>;
+pub(super) type PolicyView = Cache<Arc<ArcSwap<InForce>>, Arc<InForce>>;

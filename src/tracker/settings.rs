@@ -1,5 +1,7 @@
 //! The tracker's limits and intervals, already validated.
 
+use super::source_limits::SourceLimitSettings;
+
 /// What an operator can set about the tracker's answers and its memory.
 ///
 /// Durations are whole seconds: nothing in the protocol is finer.
@@ -22,9 +24,9 @@ pub struct TrackerSettings {
     /// [`TrackerSettings::SCRAPE_HASHES_MAX`].
     pub scrape_hashes_max: u16,
     /// Caps for the whole process, each per address family: a peer over one is answered but not
-    /// stored. Default 20 million torrents.
+    /// stored. Default [`TrackerSettings::NO_CAP`].
     pub torrents_max: u64,
-    /// Default 50 million peers.
+    /// Default [`TrackerSettings::NO_CAP`].
     pub peers_max: u64,
     /// Default 1 million peers per torrent.
     pub peers_per_torrent_max: u32,
@@ -33,12 +35,17 @@ pub struct TrackerSettings {
     pub answer_bad_connection_ids: bool,
     /// Whether new peers are counted by the program that their peer ID names. Off by default.
     pub client_statistics: bool,
+    /// How much one source may ask for. Without limits by default.
+    pub source_limits: SourceLimitSettings,
 }
 
 impl TrackerSettings {
     /// Peer ages are kept in 14 bits of seconds; the rest of that range is time for the sweep
     /// to come by.
     pub const PEER_TIMEOUT_S_MAX: u32 = 3 * 3600;
+
+    /// A cap that is never reached: memory alone bounds the number.
+    pub const NO_CAP: u64 = u64::MAX;
 
     /// The response to this many hashes still fits one unfragmented datagram over IPv6, and the
     /// request fits a receive buffer.
@@ -55,11 +62,12 @@ impl Default for TrackerSettings {
             numwant_default: 50,
             numwant_max: 200,
             scrape_hashes_max: 74,
-            torrents_max: 20_000_000,
-            peers_max: 50_000_000,
+            torrents_max: Self::NO_CAP,
+            peers_max: Self::NO_CAP,
             peers_per_torrent_max: 1_000_000,
             answer_bad_connection_ids: false,
             client_statistics: false,
+            source_limits: SourceLimitSettings::default(),
         }
     }
 }

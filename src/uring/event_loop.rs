@@ -1,6 +1,5 @@
 //! The loop: reap, handle, flush, recycle, submit and wait.
 
-use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
@@ -10,16 +9,20 @@ use std::time::Duration;
 use io_uring::{IoUring, cqueue, opcode, types};
 
 use super::arrival::{RECEIVE_HEADER_BYTES, unwrap_datagram, unwrap_frame};
+use super::faults::told;
+use super::open::open;
 use super::receive::BufferRing;
-use super::ring::{self, Queues, RingError, push};
+use super::ring::{Queues, RingError, push};
 use super::sockets::{Groups, Sockets};
 use super::token::Token;
 use super::transmit::RingTransmit;
+use super::waiting::Waiting;
 use crate::clock::{Clock, wall_ns};
 use crate::engine::{
-    self, Engine, FRAME_BYTES_MAX, LoopSizes, Turns, WorkerControl, WorkerPlan, count_sent, ended,
+    self, Engine, FRAME_BYTES_MAX, Failures, LoopSizes, RingFeatures, Turns, WorkerControl,
+    WorkerPlan, count_sent, ended,
 };
-use crate::handler::{Buffer, Handler, Now, ReceivePool};
+use crate::handler::{Handler, Now, ReceivePool};
 use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::net::lent::{Receives, SocketTable};
 use crate::net::slots::SendSlots;
@@ -39,20 +42,25 @@ impl LoopSizes {
 }
 
 /// A worker's ring, not yet running. Belongs to the thread that opened it.
-pub struct Ring(IoUring);
+pub struct Ring {
+    ring: IoUring,
+    features: RingFeatures,
+}
 
 impl Ring {
     /// Opens a ring for `plan`, with a completion queue that never overflows.
     pub fn open(plan: &WorkerPlan) -> Result<Self, RingError> {
         let completions_max = plan.sizes.completions_max();
         let ring = Self::open_with(plan, completions_max.next_power_of_two())?;
-        assert!(ring.0.params().cq_entries() >= completions_max, "the sum of all that can wait");
+        assert!(ring.ring.params().cq_entries() >= completions_max, "the sum of all that can wait");
         Ok(ring)
     }
 
     /// As [`Self::open`], with a completion queue that may be smaller than the sum.
     pub(super) fn open_with(plan: &WorkerPlan, completion_entries: u32) -> Result<Self, RingError> {
-        ring::open(plan.sizes.submission_entries, completion_entries).map(Self)
+        let entries = plan.sizes.submission_entries;
+        let (ring, features) = open(entries, completion_entries, plan.features)?;
+        Ok(Self { ring, features })
     }
 }
 
@@ -60,7 +68,7 @@ impl Ring {
 ///
 /// # Errors
 /// What stands in the way, and what to do about it.
-pub fn probe(sizes: LoopSizes) -> Result<(), RingError> {
+pub fn probe(sizes: LoopSizes, features: RingFeatures) -> Result<(), RingError> {
     let plan = WorkerPlan {
         index: 0,
         core: None,
@@ -68,12 +76,13 @@ pub fn probe(sizes: LoopSizes) -> Result<(), RingError> {
         counters: Arc::default(),
         control: Arc::new(WorkerControl::new(Duration::ZERO).map_err(RingError::explain)?),
         engine: Engine::IoUring,
+        features,
         sizes,
     };
     let mut ring = Ring::open(&plan)?;
     let mut event_loop = EventLoop::new(&mut ring, plan, Clock::start())?;
     // Each of the three system calls may be forbidden by itself.
-    event_loop.queues.submit().map_err(RingError::explain)
+    event_loop.queues.submit().map(drop).map_err(RingError::explain)
 }
 
 /// One worker's io_uring loop. Built, run and dropped on the worker's own thread.
@@ -84,6 +93,11 @@ pub struct EventLoop<'r> {
     pub(super) plan: WorkerPlan,
     clock: Clock,
     wake_armed: bool,
+    /// The wake-up read failed; it starts again at the next tick, which looks at everything that
+    /// others wake a worker for.
+    wake_rests: bool,
+    receive_failures: Failures,
+    send_failures: Failures,
     /// Set while a handler has a packet, so that a panic can be accounted for.
     pub(super) handling: bool,
     /// The same for a frame.
@@ -97,9 +111,8 @@ pub(super) struct Pools {
     pub(super) sockets: Sockets,
     pub(super) groups: Groups,
     pub(super) slots: SendSlots,
-    /// Frames held back because too few transmit slots are free, oldest first. At most one for
-    /// each frame buffer.
-    pub(super) deferred: VecDeque<(u16, Buffer)>,
+    /// Frames that were received and are not handled yet. At most one for each frame buffer.
+    pub(super) waiting: Waiting,
     /// Where the wake-up read puts its eight bytes.
     wake_value: Box<u64>,
 }
@@ -112,7 +125,7 @@ macro_rules! transmit {
             slots: &mut $slots,
             submissions: &mut $queues.submissions,
             submitter: &$queues.submitter,
-            send_to: $queues.send_to,
+            features: $queues.features,
             counters: &$counters,
         }
     };
@@ -121,7 +134,7 @@ macro_rules! transmit {
 impl<'r> EventLoop<'r> {
     /// Registers the table of sockets and the receive buffers with the ring.
     pub fn new(ring: &'r mut Ring, plan: WorkerPlan, clock: Clock) -> Result<Self, RingError> {
-        let queues = Queues::of(&mut ring.0);
+        let queues = Queues::of(&mut ring.ring, ring.features);
         let wake_file = u32::from(plan.sizes.sockets);
         queues.submitter.register_files_sparse(wake_file + 1).map_err(RingError::explain)?;
         queues
@@ -140,7 +153,7 @@ impl<'r> EventLoop<'r> {
             sockets: Sockets::new(plan.table.clone(), plan.sizes.sockets),
             groups: Groups { datagrams, frames: None },
             slots: SendSlots::new(plan.sizes.send_slots, plan.sizes.forwards, plan.sizes.segments)?,
-            deferred: VecDeque::with_capacity(usize::from(plan.sizes.frame_buffers)),
+            waiting: Waiting::new(plan.sizes.frame_buffers, plan.sizes.sockets),
             wake_value: Box::new(0),
         };
         Ok(Self {
@@ -149,10 +162,18 @@ impl<'r> EventLoop<'r> {
             plan,
             clock,
             wake_armed: false,
+            wake_rests: false,
+            receive_failures: Failures::of("receives"),
+            send_failures: Failures::of("sends"),
             handling: false,
             handling_frame: false,
             stopping: false,
         })
+    }
+
+    /// What its ring has.
+    pub fn features(&self) -> RingFeatures {
+        self.queues.features
     }
 
     /// Serves packets until the control asks to stop, then ends what is in flight.
@@ -166,44 +187,43 @@ impl<'r> EventLoop<'r> {
     /// the next wait, so this is bounded by its size.
     fn reap(&mut self, handler: &mut impl Handler, now: Now) {
         while let Some(completion) = self.queues.completions.next() {
-            match Token::decode(completion.user_data()) {
-                Some(Token::Receive(socket)) => self.received(socket, &completion, handler, now),
-                Some(Token::Send(slot)) => self.sent(slot, completion.result(), handler, now),
-                Some(Token::Wake) => self.wake_armed = false,
+            let (user_data, result) = told(&completion);
+            match Token::decode(user_data) {
+                Some(Token::Receive(socket)) => {
+                    self.received(socket, (result, completion.flags()), handler, now);
+                }
+                Some(Token::Send(slot)) => self.sent(slot, result, handler, now),
+                Some(Token::Wake) => (self.wake_armed, self.wake_rests) = (false, result < 0),
                 Some(Token::Cancel) => self.queues.cancels_pending -= 1,
                 None => debug_assert!(false, "a completion that nobody submitted"),
             }
         }
     }
 
-    /// Handles one completion of a receive.
+    /// Handles one completion of a receive: its result and its flags.
     fn received(
         &mut self,
         socket: u16,
-        completion: &cqueue::Entry,
+        (result, flags): (i32, u32),
         handler: &mut impl Handler,
         now: Now,
     ) {
         let pools = &mut *self.pools;
         let receives = pools.sockets.receives(socket);
         // Noted before the handler runs: should it panic, the drain knows what is outstanding.
-        if !cqueue::more(completion.flags())
-            && !pools.sockets.ended(socket, completion.result())
-            && !self.stopping
-        {
+        if !cqueue::more(flags) && !pools.sockets.ended(socket, result) && !self.stopping {
             self.plan.counters.count(Counter::ReceiveErrors);
+            self.receive_failures.note(result);
         }
-        if let (Some(id), Some(group)) =
-            (cqueue::buffer_select(completion.flags()), pools.groups.of(receives))
-        {
-            let length = usize::try_from(completion.result()).unwrap_or(0);
+        if let (Some(id), Some(group)) = (cqueue::buffer_select(flags), pools.groups.of(receives)) {
+            let length = usize::try_from(result).unwrap_or(0);
             // SAFETY: the completion names a buffer of this group and how much of it the kernel
             // wrote; it is ours from here on.
             let buffer = unsafe { group.pool().claim(id, length) };
             let counters = &self.plan.counters;
             if receives == Receives::Frames {
                 counters.count(Counter::FramesReceived);
-                pools.deferred.push_back((socket, buffer));
+                pools.waiting.push(socket, buffer);
             } else {
                 self.handling = true;
                 let header = pools.sockets.header();
@@ -216,18 +236,16 @@ impl<'r> EventLoop<'r> {
         }
     }
 
-    /// Handles frames as long as what each may send finds free slots; the rest waits for the turn
-    /// in which sends have completed. One is always handled when nothing is in flight, so that a
-    /// rule with more outputs than there are slots goes on too.
-    fn take_up_deferred(&mut self, handler: &mut impl Handler, now: Now) {
+    /// Handles frames, of one socket after the other, up to the bound of a turn and as long as what
+    /// each may send finds free slots; the rest waits for another turn. One is always handled when
+    /// nothing is in flight, so that a rule with more outputs than there are slots goes on too.
+    fn handle_frames(&mut self, handler: &mut impl Handler, now: Now) {
         let pools = &mut *self.pools;
-        while !pools.deferred.is_empty() && pools.slots.have_room_for(handler.sends_per_frame_max())
-        {
-            let Some((socket, buffer)) = pools.deferred.pop_front() else { break };
-            // A socket that was taken back in the meantime left nothing to match.
-            if pools.sockets.receives(socket) != Receives::Frames {
-                continue;
+        for _ in 0..FRAMES_PER_TURN_MAX {
+            if !pools.slots.have_room_for(handler.sends_per_frame_max()) {
+                break;
             }
+            let Some((socket, buffer)) = pools.waiting.pop() else { break };
             let header = pools.sockets.header();
             let Some(frame) = unwrap_frame(socket, header, &buffer) else { continue };
             let transmit = transmit!(self.queues, pools.slots, self.plan.counters);
@@ -239,6 +257,7 @@ impl<'r> EventLoop<'r> {
 
     /// Takes a slot back, and tells the handler when it held a forward.
     fn sent(&mut self, slot: u16, result: i32, handler: &mut impl Handler, now: Now) {
+        self.send_failures.note(result);
         let Some(forward) = self.pools.slots.take_forward(slot) else {
             self.pools.slots.release(slot);
             return count_sent(&self.plan.counters, result);
@@ -253,7 +272,7 @@ impl<'r> EventLoop<'r> {
     fn rearm(&mut self) -> io::Result<()> {
         let pools = &mut *self.pools;
         let queues = &mut self.queues;
-        if !self.wake_armed {
+        if !self.wake_armed && !self.wake_rests {
             let wake_file = u32::from(self.plan.sizes.sockets);
             let value = (&raw mut *pools.wake_value).cast();
             let read = opcode::Read::new(types::Fixed(wake_file), value, size_of::<u64>() as u32)
@@ -276,8 +295,9 @@ impl<'r> EventLoop<'r> {
                 frames.widen(self.plan.table.frame_buffers());
             }
             // What is queued means the sockets as they were.
-            queues.submit()?;
-            pools.sockets.catch_up(queues)?;
+            if queues.submit()? {
+                pools.sockets.catch_up(queues, &mut pools.waiting, &self.plan.counters)?;
+            }
         }
         let started = pools.sockets.rearm(queues, &mut pools.groups);
         self.plan.counters.add(Counter::ReceiveRearms, started);
@@ -322,15 +342,16 @@ impl Turns for EventLoop<'_> {
             self.rearm()?;
         }
         if handler.awaits_departure() {
-            // Sends are carried out while they are submitted; the wait must not count.
-            self.queues.submit_ahead()?;
+            // Sends are carried out while they are submitted; the wait must not count. What the
+            // kernel does not take just now is left to it.
+            self.queues.submit()?;
             handler.on_departed(wall_ns());
         }
         let wait = deadline.since_epoch().saturating_sub(self.clock.now().since_epoch());
         // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for what is wanted
         // beside those spares a turn that would reap nothing but them.
-        // Frames held back wait for nothing else.
-        let more = if self.pools.deferred.is_empty() { handler.packets_wanted() } else { 0 };
+        // Frames that wait already wait for nothing else.
+        let more = if self.pools.waiting.is_empty() { handler.packets_wanted() } else { 0 };
         let want = self.pools.slots.in_flight() + more;
         self.queues.submit_and_wait(want, wait)?;
         let now = self.clock.now();
@@ -340,7 +361,7 @@ impl Turns for EventLoop<'_> {
             self.plan.counters.count(Counter::CompletionQueueOverflows);
         }
         self.reap(handler, now);
-        self.take_up_deferred(handler, now);
+        self.handle_frames(handler, now);
         handler.on_flush(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
         self.pools.groups.recycle();
         Ok(now)
@@ -352,12 +373,16 @@ impl Turns for EventLoop<'_> {
             receive_buffers_free: datagrams.lent() as u64,
             frame_buffers_free: frames.as_ref().map_or(0, BufferRing::lent) as u64,
             send_slots_free: self.pools.slots.free() as u64,
-            frames_waiting: self.pools.deferred.len() as u64,
+            frames_waiting: self.pools.waiting.len() as u64,
         }
     }
 
     fn tick(&mut self, handler: &mut impl Handler, now: Now) -> io::Result<()> {
         self.pools.sockets.wake_resting();
+        self.pools.sockets.cancel_again(&mut self.queues);
+        self.wake_rests = false;
+        self.receive_failures.tell(self.plan.index, now);
+        self.send_failures.tell(self.plan.index, now);
         handler.on_tick(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
         handler.on_flush(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
         Ok(())
@@ -370,6 +395,10 @@ impl Turns for EventLoop<'_> {
         self.iterate_until_idle(handler, deadline)
     }
 }
+
+/// Frames handled in a turn at the most, so that datagrams do not wait for all that a flood left:
+/// as many as the smallest usual pool has.
+const FRAMES_PER_TURN_MAX: usize = 256;
 
 const DATAGRAM_GROUP: u16 = 0;
 const FRAME_GROUP: u16 = 1;

@@ -6,14 +6,17 @@
 
 mod arrival;
 mod event_loop;
+mod faults;
+mod open;
 mod receive;
 mod ring;
 mod shutdown;
 mod sockets;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod token;
 mod transmit;
+mod waiting;
 
 pub use event_loop::{EventLoop, Ring, probe};
 pub use ring::{MemoryLimit, RingError};

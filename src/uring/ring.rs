@@ -1,4 +1,4 @@
-//! Building a ring, and saying why it cannot be built.
+//! The queues of a ring, and why there may be none.
 
 use std::fmt;
 use std::io;
@@ -6,39 +6,13 @@ use std::time::Duration;
 
 use io_uring::squeue::Entry;
 use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::{CompletionQueue, IoUring, Probe, SubmissionQueue, Submitter, opcode};
+use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter};
 
+use super::faults::refused;
 use super::token::Token;
+use crate::engine::faults::{Operation, refusal};
+use crate::engine::{RingFeature, RingFeatures};
 use crate::net::region::MapError;
-
-/// Builds a ring with the cheapest task-work mode that the kernel has.
-///
-/// From 6.1 on only the thread that builds the ring may submit to it.
-pub(super) fn open(entries: u32, completion_entries: u32) -> Result<IoUring, RingError> {
-    let modern = IoUring::builder()
-        .setup_cqsize(completion_entries)
-        .setup_submit_all()
-        .setup_single_issuer()
-        .setup_defer_taskrun()
-        .build(entries);
-    let ring = match modern {
-        // EINVAL means a flag that this kernel does not know.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => IoUring::builder()
-            .setup_cqsize(completion_entries)
-            .setup_submit_all()
-            .setup_coop_taskrun()
-            .build(entries),
-        other => other,
-    };
-    let ring = ring.map_err(RingError::explain)?;
-    let mut probe = Probe::new();
-    ring.submitter().register_probe(&mut probe).map_err(RingError::explain)?;
-    // Multishot recvmsg has no opcode of its own to probe for; SEND_ZC came with the same kernel.
-    if !probe.is_supported(opcode::SendZc::CODE) || !ring.params().is_feature_ext_arg() {
-        return Err(RingError::KernelTooOld { release: kernel_release() });
-    }
-    Ok(ring)
-}
 
 /// Both queues of a ring and the way to submit, borrowed for the life of a loop.
 pub(super) struct Queues<'r> {
@@ -47,19 +21,20 @@ pub(super) struct Queues<'r> {
     pub(super) completions: CompletionQueue<'r>,
     /// Cancellations whose completion has not been reaped.
     pub(super) cancels_pending: u32,
-    /// Whether the kernel's `send` takes an address.
-    pub(super) send_to: bool,
+    /// What the ring has.
+    pub(super) features: RingFeatures,
 }
 
 impl<'r> Queues<'r> {
-    /// Splits the ring and registers its descriptor, which spares a look-up in every enter.
-    pub(super) fn of(ring: &'r mut IoUring) -> Self {
-        // Both came with Linux 6.1.
-        let send_to = ring.params().is_setup_single_issuer();
+    /// Splits a ring that has `features` and registers its descriptor, which spares a look-up in
+    /// every enter.
+    pub(super) fn of(ring: &'r mut IoUring, mut features: RingFeatures) -> Self {
         let (mut submitter, submissions, completions) = ring.split();
         // The saving is small: where it cannot be had, going without is fine.
-        let _ = submitter.register_ring_fd();
-        Self { submitter, submissions, completions, cancels_pending: 0, send_to }
+        if features.has(RingFeature::RegisteredRing) && submitter.register_ring_fd().is_err() {
+            features = features.without(RingFeature::RegisteredRing);
+        }
+        Self { submitter, submissions, completions, cancels_pending: 0, features }
     }
 
     /// Queues a cancellation. False when the kernel takes nothing just now.
@@ -71,24 +46,13 @@ impl<'r> Queues<'r> {
         pushed
     }
 
-    /// Submits everything, without waiting.
-    pub(super) fn submit(&mut self) -> io::Result<()> {
+    /// Submits without waiting. False when the kernel does not take everything just now.
+    pub(super) fn submit(&mut self) -> io::Result<bool> {
         self.submissions.sync();
-        let submitted = self.submitter.submit();
+        let submitted = self.submitter.submit().map(drop);
         self.submissions.sync();
-        submitted.map(drop)
-    }
-
-    /// Submits everything without waiting, when a wait follows anyway: what the kernel does not
-    /// take just now is left to that.
-    pub(super) fn submit_ahead(&mut self) -> io::Result<()> {
-        match self.submit() {
-            Err(error) => match error.raw_os_error() {
-                Some(libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                _ => Err(error),
-            },
-            submitted => submitted,
-        }
+        or_later(submitted)?;
+        Ok(self.submissions.is_empty())
     }
 
     /// Submits everything and waits for `want` completions, at most for `wait`.
@@ -98,18 +62,26 @@ impl<'r> Queues<'r> {
         self.completions.sync();
         let timespec = Timespec::from(wait);
         let arguments = SubmitArgs::new().timespec(&timespec);
-        let entered = self.submitter.submit_with_args(want, &arguments);
+        let entered = match refusal(Operation::Wait) {
+            None => self.submitter.submit_with_args(want, &arguments).map(drop),
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+        };
         self.submissions.sync();
         self.completions.sync();
-        match entered {
-            Ok(_) => Ok(()),
-            // ETIME: the wait is over. EINTR: a signal for somebody else. EBUSY and EAGAIN: the
-            // kernel wants completions reaped, or memory freed, before it takes more.
-            Err(error) => match error.raw_os_error() {
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                _ => Err(error),
-            },
-        }
+        or_later(entered)
+    }
+}
+
+/// What a call ended with, unless it only has to be made again. ETIME: the wait is over. EINTR: a
+/// signal for somebody else. EBUSY and EAGAIN: the kernel wants completions reaped, or memory
+/// freed, before it takes more.
+fn or_later(entered: io::Result<()>) -> io::Result<()> {
+    match entered {
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+            _ => Err(error),
+        },
+        entered => entered,
     }
 }
 
@@ -131,7 +103,9 @@ pub(super) unsafe fn push(
     submitter: &Submitter<'_>,
     entry: &Entry,
 ) -> bool {
-    // SAFETY: the caller vouches for the entry.
+    let refused = refused(entry);
+    let entry = refused.as_ref().unwrap_or(entry);
+    // SAFETY: the caller vouches for the entry; one that stands in for it points nowhere.
     if unsafe { submissions.push(entry) }.is_ok() {
         return true;
     }
@@ -154,6 +128,13 @@ pub enum RingError {
     KernelTooOld {
         /// `uname -r`.
         release: String,
+    },
+    /// The operator switched off what the engine cannot do without.
+    #[error("{} is switched off by io_uring_without, and no io_uring loop does without it",
+        feature.name())]
+    NeededFeatureOff {
+        /// The feature.
+        feature: RingFeature,
     },
     /// `kernel.io_uring_disabled` is 1 or 2.
     #[error(
@@ -247,7 +228,7 @@ fn disabled_level() -> u8 {
         .unwrap_or(0)
 }
 
-fn kernel_release() -> String {
+pub(super) fn kernel_release() -> String {
     nix::sys::utsname::uname()
         .map_or_else(|_| "unknown".into(), |name| name.release().to_string_lossy().into_owned())
 }
@@ -275,11 +256,5 @@ mod tests {
             let text = explained(errno, disabled);
             assert!(text.contains(remedy), "{errno} {disabled}: {text}");
         }
-    }
-
-    #[test]
-    fn a_ring_can_be_built_here() {
-        let ring = open(8, 16).unwrap();
-        assert_eq!(ring.params().cq_entries(), 16);
     }
 }

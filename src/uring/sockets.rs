@@ -9,8 +9,10 @@ use io_uring::{opcode, types};
 use super::receive::BufferRing;
 use super::ring::{Queues, push};
 use super::token::Token;
+use super::waiting::Waiting;
 use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::net::lent::{Lend, Receives, SocketTable};
+use crate::telemetry::{Counter, Counters};
 
 /// Where a slot's multishot receive stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +46,13 @@ pub(super) struct Sockets {
     seen: u64,
     /// Slots that differ from the table because their receive has yet to end.
     unsettled: usize,
+    /// Whether the kernel took a cancellation not even for submission.
+    postponed: bool,
     /// Slots whose receive is [`Receive::Ended`].
     ended: usize,
+    /// Whose receive is started first the next time. Each has its turn at that, as the first may
+    /// take all buffers that are free.
+    first: usize,
 }
 
 /// The buffer groups, by what is received into them.
@@ -76,7 +83,8 @@ impl Sockets {
     pub(super) fn new(table: Arc<SocketTable>, sockets_max: u16) -> Self {
         let header = Box::new(header(ADDRESS_BYTES, CONTROL_BYTES));
         let slots = Vec::with_capacity(usize::from(sockets_max));
-        Self { table, slots, header, seen: 0, unsettled: 0, ended: 0 }
+        let (unsettled, postponed, ended, first) = (0, false, 0, 0);
+        Self { table, slots, header, seen: 0, unsettled, postponed, ended, first }
     }
 
     /// Whether the table has changed, or a change waits for a receive that has ended since.
@@ -91,29 +99,39 @@ impl Sockets {
         })
     }
 
-    /// Makes the slots what the table says, as far as receives that must end first allow.
-    pub(super) fn catch_up(&mut self, queues: &mut Queues<'_>) -> io::Result<()> {
+    /// Makes the slots what the table says, as far as receives that must end first allow. What
+    /// waits of a socket goes with it: the next one under its ID is another.
+    pub(super) fn catch_up(
+        &mut self,
+        queues: &mut Queues<'_>,
+        waiting: &mut Waiting,
+        counters: &Counters,
+    ) -> io::Result<()> {
         let table = Arc::clone(&self.table);
         let version = table.with_wanted(|wanted, version| {
-            self.unsettled = 0;
+            (self.unsettled, self.postponed) = (0, false);
             for id in 0..wanted.len().max(self.slots.len()) {
-                self.settle(id, wanted.get(id).and_then(Option::as_ref), queues)?;
+                if self.settle(id, wanted.get(id).and_then(Option::as_ref), queues)? {
+                    let lost = waiting.forget(id as u16) as u64;
+                    counters.add(Counter::FramesLostToShutdown, lost);
+                }
             }
             Ok::<_, io::Error>(version)
         })?;
-        self.seen = version;
+        self.seen = if self.postponed { 0 } else { version };
         if self.unsettled == 0 {
             table.set_applied(version);
         }
         Ok(())
     }
 
+    /// Makes one slot what is wanted. True when it holds another socket than before, or none.
     fn settle(
         &mut self,
         id: usize,
         wanted: Option<&Arc<dyn Lend>>,
         queues: &mut Queues<'_>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         if id == self.slots.len() {
             let (receives, receive) = (Receives::Nothing, Receive::Nothing);
             self.slots.push(Slot { socket: None, receives, receive });
@@ -130,18 +148,21 @@ impl Sockets {
                 slot.receive = Receive::Ended;
                 self.ended += 1;
             }
-            return Ok(());
+            return Ok(false);
         }
         if slot.receive == Receive::Armed {
             let token = Token::Receive(id as u16).encode();
             if !queues.cancel(opcode::AsyncCancel::new(token).build()) {
-                return Err(io::ErrorKind::ResourceBusy.into());
+                // The next turn asks again.
+                self.postponed = true;
+                self.unsettled += 1;
+                return Ok(false);
             }
             slot.receive = Receive::Closing;
         }
         if slot.receive == Receive::Closing {
             self.unsettled += 1;
-            return Ok(());
+            return Ok(false);
         }
         let descriptor = wanted.map_or(-1, |socket| socket.as_raw_fd());
         queues.submitter.register_files_update(id as u32, &[descriptor])?;
@@ -153,7 +174,7 @@ impl Sockets {
         };
         self.ended += usize::from(slot.receive == Receive::Ended);
         slot.socket = wanted.cloned();
-        Ok(())
+        Ok(true)
     }
 
     /// What a slot receives.
@@ -192,13 +213,23 @@ impl Sockets {
         }
     }
 
+    /// Cancels once more what should have ended by now: a cancellation may fail.
+    pub(super) fn cancel_again(&self, queues: &mut Queues<'_>) {
+        // One at a time for each receive: the completion queue has room for no more.
+        if self.unsettled > 0 && queues.cancels_pending == 0 {
+            self.cancel(Receive::Closing, queues);
+        }
+    }
+
     /// Starts the receives that ended and have buffers to fill. Returns how many.
     pub(super) fn rearm(&mut self, queues: &mut Queues<'_>, groups: &mut Groups) -> u64 {
         let mut started = 0;
         if self.ended == 0 {
             return started;
         }
-        for id in 0..self.slots.len() {
+        let first = self.first;
+        for place in 0..self.slots.len() {
+            let id = (first + place) % self.slots.len();
             let receives = self.slots[id].receives;
             // A receive without a buffer to fill would end at once with ENOBUFS.
             let group = groups.of(receives).filter(|group| group.lent() > 0);
@@ -208,6 +239,9 @@ impl Sockets {
             if unsafe { push(&mut queues.submissions, &queues.submitter, &entry) } {
                 self.slots[id].receive = Receive::Armed;
                 self.ended -= 1;
+                if started == 0 {
+                    self.first = id + 1;
+                }
                 started += 1;
             }
         }
@@ -229,8 +263,13 @@ impl Sockets {
 
     /// Asks the kernel to end all receives.
     pub(super) fn cancel_receives(&self, queues: &mut Queues<'_>) {
+        self.cancel(Receive::Armed, queues);
+    }
+
+    /// Asks the kernel to end the receives that stand so.
+    fn cancel(&self, stand: Receive, queues: &mut Queues<'_>) {
         for (id, slot) in self.slots.iter().enumerate() {
-            if slot.receive == Receive::Armed {
+            if slot.receive == stand {
                 let token = Token::Receive(id as u16).encode();
                 queues.cancel(opcode::AsyncCancel::new(token).build());
             }

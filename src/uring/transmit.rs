@@ -5,7 +5,7 @@ use io_uring::{SubmissionQueue, Submitter, opcode, types};
 
 use super::ring::push;
 use super::token::Token;
-use crate::engine::message_of;
+use crate::engine::{RingFeature, RingFeatures, message_of};
 use crate::handler::{Forward, ReplyPath, SocketId, Transmit, TransmitFull};
 use crate::net::slots::{DatagramInSlot, SendSlots};
 use crate::telemetry::{Counters, DropReason};
@@ -15,8 +15,8 @@ pub(super) struct RingTransmit<'a, 'r> {
     pub(super) slots: &'a mut SendSlots,
     pub(super) submissions: &'a mut SubmissionQueue<'r>,
     pub(super) submitter: &'a Submitter<'r>,
-    /// Whether the kernel's `send` takes an address.
-    pub(super) send_to: bool,
+    /// What the ring has.
+    pub(super) features: RingFeatures,
     pub(super) counters: &'a Counters,
 }
 
@@ -61,7 +61,7 @@ impl Transmit for RingTransmit<'_, '_> {
     ) -> Result<(), TransmitFull> {
         let slot = self.slots.fill_reply(path.to, path.from, write);
         let submitted = slot.ok_or(TransmitFull).and_then(|slot| {
-            let entry = if path.from.is_none() && self.send_to {
+            let entry = if path.from.is_none() && self.features.has(RingFeature::SendTo) {
                 self.datagram(path.socket, slot)
             } else {
                 self.message(path.socket, slot)

@@ -11,10 +11,11 @@ use std::thread::JoinHandle;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ringtide::config::SOCKET_VARIABLE;
+use ringtide::engine::{RingFeature, RingFeatures};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{engine, eventually};
+use super::{engine, eventually, features};
 
 pub const RINGTIDE: &str = env!("CARGO_BIN_EXE_ringtide");
 
@@ -39,6 +40,11 @@ impl Binary {
     pub fn spawn(mut command: Command) -> Self {
         if !command.get_args().any(|argument| argument == "--engine") {
             command.args(["--engine", engine().name()]);
+        }
+        let without = RingFeatures::ALL.but(features());
+        if without != RingFeatures::NONE && !command.get_args().any(|a| a == "--io-uring-without") {
+            let names: Vec<_> = without.iter().map(RingFeature::name).collect();
+            command.args(["--io-uring-without", &names.join(",")]);
         }
         // The caller may have set the variable itself.
         if !command.get_envs().any(|(name, _)| name == "RINGTIDE_LOG") {

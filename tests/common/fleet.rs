@@ -31,7 +31,7 @@ impl Fleet {
             SteeringConstants { addend: steering.addend(), multipliers: steering.multipliers() };
         let program = SteeringProgram::new(constants, workers as u32);
         let ids = ConnectionIds::new(random_key().unwrap(), settings.connection_lifetime_s);
-        let policy = SharedPolicy::new(Policy { settings, access: AccessList::default() });
+        let policy = SharedPolicy::new(Policy { settings, access: AccessList::default() }, [7; 2]);
         let shared = Arc::clone(&shards);
         let make = move |worker, counters| {
             let shards = Arc::clone(&shared);

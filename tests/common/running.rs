@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use ringtide::config::Settings;
-use ringtide::engine::EngineChoice;
+use ringtide::engine::{EngineChoice, RingFeatures};
 use ringtide::process::Process;
 use ringtide::telemetry::{Counter, DropReason, Snapshot};
 
-use super::{Client, engine};
+use super::{Client, engine, features};
 
 /// A running tracker; stopped in the end, in whatever way that comes.
 pub struct Running {
@@ -24,7 +24,8 @@ impl Running {
     /// As [`Self::start`], with this many workers.
     pub fn with_workers(workers: usize, change: impl FnOnce(&mut Settings)) -> Self {
         let engine = EngineChoice::Only(engine());
-        let mut settings = Settings { engine, ..Settings::default() };
+        let io_uring_without = RingFeatures::ALL.but(features());
+        let mut settings = Settings { engine, io_uring_without, ..Settings::default() };
         settings.tracker.as_mut().unwrap().listen = vec!["127.0.0.1:0".parse().unwrap()];
         change(&mut settings);
         let usable: Vec<usize> =

@@ -14,7 +14,7 @@ use ringtide::net::steering::SteeringProgram;
 use ringtide::telemetry::{Counter, Counters, Snapshot};
 use ringtide::worker::Workers;
 
-use super::engine;
+use super::{engine, features};
 
 /// Workers that run a handler of the test's.
 pub struct Started {
@@ -74,6 +74,7 @@ impl Started {
                 counters: Arc::clone(&counters[index]),
                 control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
                 engine,
+                features: features(),
                 sizes,
             })
             .collect();

@@ -187,8 +187,11 @@ impl World {
         self.fragments += 1;
         self.settle();
         let gone = (held + 1).checked_sub(self.pool.held()).expect("one frame more") as u64;
-        assert!(taken <= 1 && dropped <= gone, "{dropped} drops of {gone} fragments");
-        assert_eq!(gone == 0, taken + dropped == 0, "fragments go only when that is counted");
+        match taken {
+            0 => assert_eq!(dropped, gone, "each that goes is counted"),
+            // Others may have been given up for the room of the last one.
+            _ => assert!(taken == 1 && dropped < gone, "{dropped} drops of {gone} fragments"),
+        }
     }
 
     /// The end of an iteration, and of all sends.

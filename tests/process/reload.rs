@@ -122,3 +122,40 @@ fn a_level_from_the_command_line_stays() {
     binary.event("a change of log.level has no effect: --log-level goes before it");
     binary.event("configuration reloaded");
 }
+
+#[test]
+fn limits_for_each_source_change_while_it_runs() {
+    let limits = |per_s: u32, burst: u32| {
+        let limits =
+            format!("announces_per_source = {per_s}\nannounces_per_source_burst = {burst}");
+        format!("report_interval = \"1s\"\n[tracker]\nlisten = [\"127.0.0.1:0\"]\n{limits}\n")
+    };
+    let (_directory, path) = file("r.toml", limits(0, 5));
+    let binary = configured(&path, &[]);
+    let client = Client::new(binary.serving());
+    let many = |ports: std::ops::Range<u16>| {
+        for port in ports {
+            client.announce(&Ask::leecher(hash(1), port));
+        }
+    };
+    many(1001..1101);
+    for (nth, (per_s, burst)) in [(1, 5), (1, 50), (0, 5)].into_iter().enumerate() {
+        fs::write(&path, limits(per_s, burst)).unwrap();
+        binary.signal(Signal::SIGHUP);
+        binary.nth_event("configuration reloaded", nth + 1);
+        // Everybody has the whole burst again.
+        many(1001..1001 + burst as u16);
+    }
+    many(1001..1101);
+    // Over the limit nothing is answered, and the report says what became of it.
+    fs::write(&path, limits(1, 1)).unwrap();
+    binary.signal(Signal::SIGHUP);
+    binary.nth_event("configuration reloaded", 4);
+    for port in 1001..1101 {
+        client.send(&client.announce_request(&Ask::leecher(hash(1), port)));
+    }
+    crate::common::eventually("refusals in the report", || {
+        let lines = binary.lines();
+        lines.iter().any(|line| line.contains("announces_over_limit=")).then_some(())
+    });
+}

@@ -14,6 +14,7 @@ mod latency;
 mod line;
 mod links;
 mod marks;
+mod overload;
 mod ports;
 mod privileges;
 mod reload;

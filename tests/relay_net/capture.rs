@@ -17,7 +17,7 @@ use ringtide::telemetry::Counters;
 use ringtide::worker::Workers;
 
 use super::DEADLINE;
-use super::common::{Namespace, engine};
+use super::common::{Namespace, engine, features};
 
 /// What arrived.
 #[derive(Clone)]
@@ -166,6 +166,7 @@ pub fn plan(sockets: &[Arc<PacketSocket>]) -> WorkerPlan {
         counters: Arc::new(Counters::default()),
         control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
         engine: engine(),
+        features: features(),
         sizes: LoopSizes { frame_buffers: 64, ..LoopSizes::TRACKER },
     }
 }

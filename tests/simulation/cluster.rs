@@ -45,7 +45,7 @@ impl Cluster {
         let mut seed = [0; Secrets::SEED_BYTES];
         rng.fill(&mut seed);
         let shards = Arc::new(Shards::new(scenario.workers, &Secrets::from_seed(&seed)));
-        let policy = SharedPolicy::new(scenario.rules.policy());
+        let policy = SharedPolicy::new(scenario.rules.policy(), [7; 2]);
         let mut key = [0; 16];
         rng.fill(&mut key);
         let ids = ConnectionIds::new(key, scenario.rules.settings.connection_lifetime_s);
@@ -182,7 +182,7 @@ impl Cluster {
 
     pub(crate) fn replace_rules(&mut self, rules: Rules) {
         self.policy.replace(rules.policy());
-        self.model.rules = rules;
+        self.model.replace_rules(rules);
     }
 
     /// The tracker is empty, every buffer is at home and every datagram accounted for.
@@ -210,7 +210,7 @@ impl Cluster {
         let mut shard = self.shards.lock(self.model.owner(&key.1));
         let mut out = vec![0; 18 * (shard.ipv4.peers() + shard.ipv6.peers())];
         let rng = &mut Rng::with_seed(0);
-        let limits = Limits { torrents: 0, peers: 0, peers_per_torrent: 0 };
+        let limits = Limits { torrents: 0, peers: 0, peers_per_torrent: 0, ..Limits::NONE };
         let (now, info_hash) = (at(0), &key.1);
         let (seeder, event, numwant) = (false, Event::None, usize::MAX);
         let answer = match key.0 {

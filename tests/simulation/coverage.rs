@@ -71,6 +71,8 @@ seen! {
     ScrapeWithRest,
     ScrapeDenied,
     ScrapeUnknown,
+    LimitedIpv4,
+    LimitedIpv6,
     ScrapeKnown,
     Vanished,
     GaveUp,

@@ -70,7 +70,7 @@ impl Issued {
 }
 
 /// What a connection ID is bound to: an IPv4 address or an IPv6 /64.
-fn bound(to: SocketAddr) -> (Family, u64) {
+pub(crate) fn bound(to: SocketAddr) -> (Family, u64) {
     match to.ip().to_canonical() {
         IpAddr::V4(address) => (Family::Ipv4, address.to_bits().into()),
         IpAddr::V6(address) => (Family::Ipv6, (address.to_bits() >> 64) as u64),

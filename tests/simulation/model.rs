@@ -9,6 +9,7 @@ use ringtide::tracker::response::Family;
 
 use super::coverage::{Coverage, Seen};
 use super::issued::{Issued, family, is_mapped};
+use super::limits::{Buckets, Kind};
 use super::reading::{Announced, Asked, read_request};
 use super::scenario::Rules;
 
@@ -81,6 +82,7 @@ pub(crate) struct Model {
     pub(crate) rules: Rules,
     pub(crate) torrents: BTreeMap<Key, Torrent>,
     pub(crate) issued: Issued,
+    limits: Buckets,
     /// Peers that expired, until they announce again.
     expired: BTreeSet<(Key, SocketAddr)>,
     workers: usize,
@@ -99,6 +101,7 @@ impl Model {
             rules,
             torrents: BTreeMap::new(),
             issued: Issued::new(lifetime_s),
+            limits: Buckets::default(),
             expired: BTreeSet::new(),
             workers,
             owner: Box::new(owner),
@@ -132,7 +135,11 @@ impl Model {
             Asked::Connect => {
                 seen.note_if(arrival.bytes.len() > 16, Seen::LongConnect);
                 count(&mut expected, arrival, Counter::ConnectsIpv4, Counter::ConnectsIpv6);
-                reply(&mut expected, arrival, Counter::ConnectResponses, Reply::Connect);
+                if self.is_within_limit(Kind::Connect, arrival, seen) {
+                    reply(&mut expected, arrival, Counter::ConnectResponses, Reply::Connect);
+                } else {
+                    expected.dropped = Some(DropReason::ConnectsOverLimit);
+                }
             }
             _ if !self.issued.holds(arrival, id_refused, seen) => {
                 if self.rules.settings.answer_bad_connection_ids {
@@ -177,6 +184,10 @@ impl Model {
     ) {
         expected.authenticated = true;
         count(expected, arrival, Counter::AnnouncesIpv4, Counter::AnnouncesIpv6);
+        if !self.is_within_limit(Kind::Announce, arrival, seen) {
+            expected.dropped = Some(DropReason::AnnouncesOverLimit);
+            return;
+        }
         if !self.rules.permits(&announced.hash) {
             expected.counted.push(Counter::AnnouncesDenied);
             return reply(expected, arrival, Counter::ErrorResponses, Reply::Error);
@@ -302,7 +313,7 @@ impl Model {
     }
 
     fn scrape(
-        &self,
+        &mut self,
         expected: &mut Expected,
         arrival: &Arrival<'_>,
         hashes: &[InfoHash],
@@ -310,6 +321,10 @@ impl Model {
     ) {
         expected.authenticated = true;
         count(expected, arrival, Counter::ScrapesIpv4, Counter::ScrapesIpv6);
+        if !self.is_within_limit(Kind::Announce, arrival, seen) {
+            expected.dropped = Some(DropReason::AnnouncesOverLimit);
+            return;
+        }
         if let [only] = hashes {
             self.count_arrival(expected, arrival, only, seen);
         }
@@ -329,6 +344,22 @@ impl Model {
         });
         let entries = Reply::Scrape(entries.collect());
         reply(expected, arrival, Counter::ScrapeResponses, entries);
+    }
+
+    fn is_within_limit(&mut self, kind: Kind, arrival: &Arrival<'_>, seen: &mut Coverage) -> bool {
+        let limits = &self.rules.settings.source_limits;
+        let within = self.limits.take(limits, kind, arrival.now_ms, arrival.from);
+        seen.note_if(!within && family(arrival.from) == Family::Ipv4, Seen::LimitedIpv4);
+        seen.note_if(!within && family(arrival.from) == Family::Ipv6, Seen::LimitedIpv6);
+        within
+    }
+
+    /// Other rules; with other limits everybody begins anew.
+    pub(crate) fn replace_rules(&mut self, rules: Rules) {
+        if rules.settings.source_limits != self.rules.settings.source_limits {
+            self.limits = Buckets::default();
+        }
+        self.rules = rules;
     }
 
     fn count_arrival(

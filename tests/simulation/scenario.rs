@@ -7,7 +7,7 @@ use std::ops::Range;
 use fastrand::Rng;
 use ringtide::tracker::access_list::{AccessList, AccessMode};
 use ringtide::tracker::policy::Policy;
-use ringtide::tracker::{InfoHash, TrackerSettings};
+use ringtide::tracker::{InfoHash, RateLimit, SourceLimitSettings, TrackerSettings};
 
 /// What a scenario is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +22,22 @@ pub(crate) enum Shape {
     Listed,
     /// A network that loses a third, and few that say goodbye.
     Rough,
+    /// Limits for each source, which change now and then.
+    Limited,
     /// Intervals and timeouts as long as they may be: ages wrap around several times.
     Slow,
 }
 
 impl Shape {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Ordinary, Self::Crowd, Self::Capped, Self::Listed, Self::Rough, Self::Slow];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Ordinary,
+        Self::Crowd,
+        Self::Capped,
+        Self::Listed,
+        Self::Rough,
+        Self::Limited,
+        Self::Slow,
+    ];
 }
 
 /// What the network does to datagrams.
@@ -160,6 +169,7 @@ fn draw_settings(rng: &mut Rng, shape: Shape) -> TrackerSettings {
     match shape {
         Shape::Crowd => settings.numwant_max = 300,
         Shape::Capped => draw_caps(rng, &mut settings),
+        Shape::Limited => settings.source_limits = draw_limits(rng),
         Shape::Slow => {
             settings.announce_interval_s = rng.u32(1500..2500);
             settings.peer_timeout_s = rng.u32(2600..=TrackerSettings::PEER_TIMEOUT_S_MAX);
@@ -175,6 +185,12 @@ fn draw_caps(rng: &mut Rng, settings: &mut TrackerSettings) {
     settings.peers_per_torrent_max = rng.u32(0..8);
 }
 
+/// Tight enough for clients that share an address, and for datagrams that come twice.
+fn draw_limits(rng: &mut Rng) -> SourceLimitSettings {
+    let mut limit = || RateLimit { per_s: rng.u32(..3), burst: rng.u32(1..4) };
+    SourceLimitSettings { connects: limit(), announces: limit(), table_sources: 65_536 }
+}
+
 /// Rules after an operator's change. Timeout and intervals stay, so that the time that peers
 /// have left does not depend on when they were stored.
 pub(crate) fn redraw_rules(
@@ -188,6 +204,9 @@ pub(crate) fn redraw_rules(
     rules.settings.scrape_hashes_max = rng.u16(74..=TrackerSettings::SCRAPE_HASHES_MAX);
     if shape == Shape::Capped {
         draw_caps(rng, &mut rules.settings);
+    }
+    if shape == Shape::Limited && rng.bool() {
+        rules.settings.source_limits = draw_limits(rng);
     }
     if shape == Shape::Listed {
         rules.mode = [AccessMode::Off, AccessMode::Allow, AccessMode::Deny][rng.usize(..3)];

@@ -11,3 +11,4 @@ mod connection;
 mod limits;
 mod numwant;
 mod scrape;
+mod source_limits;

@@ -89,7 +89,7 @@ fn workers(out: &mut Out<'_>, workers: &[WorkerStats]) -> fmt::Result {
 }
 
 fn worker_gauges(out: &mut Out<'_>, workers: &[WorkerStats]) -> fmt::Result {
-    let gauges: [Figure<WorkerStats>; 8] = [
+    let gauges: [Figure<WorkerStats>; 9] = [
         ("worker_healthy", "Whether the worker's loop ticks: 1 or 0.", |worker| {
             worker.healthy.into()
         }),
@@ -101,6 +101,9 @@ fn worker_gauges(out: &mut Out<'_>, workers: &[WorkerStats]) -> fmt::Result {
         }),
         ("shard_peers", "Peers in the worker's shard, both families.", |worker| {
             worker.shard.peers()
+        }),
+        ("shard_memory_bytes", "Bytes allocated for the worker's shard.", |worker| {
+            worker.shard.memory_bytes
         }),
         ("receive_buffers_free", "Receive buffers for datagrams nobody holds.", |worker| {
             worker.pools.receive_buffers_free
@@ -157,6 +160,10 @@ fn tracker(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
     }
     let help = "Datagrams that the kernel dropped because a receive buffer was full.";
     out.counter("kernel_drops", help, |mut metric| metric.row(NONE, tracker.kernel_drops))?;
+    let help = "The most bytes that all shards may allocate.";
+    out.gauge("memory_limit_bytes", help, |mut metric| {
+        metric.row(NONE, tracker.memory_limit_bytes)
+    })?;
     let help = "Torrents on the access list.";
     out.gauge("access_list_hashes", help, |mut metric| {
         metric.row(&[("mode", &tracker.access_mode)], tracker.access_hashes)

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::{info, warn};
 
 use super::Ground;
 use crate::handler::SocketId;
+use crate::logging::Told;
 use crate::net::filter::{Wanted, compile};
 use crate::net::interface::{Interface, LinkChange, LinkEvent};
 use crate::net::membership::{Membership, Memberships};
@@ -16,18 +18,26 @@ use crate::net::packet_socket::{
 use crate::relay::table::InputKey;
 use crate::relay::{Input, Rule};
 
-/// All interfaces that rules take from, by name.
+/// All interfaces that rules take from.
 #[derive(Default)]
-pub(super) struct Inputs(BTreeMap<String, InputInterface>);
+pub(super) struct Inputs {
+    by_name: BTreeMap<String, InputInterface>,
+    /// What the kernel dropped at sockets that are open and at those that were.
+    drops: Arc<AtomicU64>,
+}
 
-/// The packet sockets that are open, for their figures.
+/// What the kernel dropped, and the packet sockets that may have news of it.
 #[derive(Default)]
-pub(super) struct KernelDrops(Vec<Arc<PacketSocket>>);
+pub(super) struct KernelDrops {
+    total: Arc<AtomicU64>,
+    open: Vec<Arc<PacketSocket>>,
+}
 
 impl KernelDrops {
-    /// Frames that the kernel dropped because a socket's buffer was full.
+    /// Frames that the kernel dropped because a socket's buffer was full, since the start.
     pub(super) fn read(&self) -> u64 {
-        self.0.iter().map(|socket| socket.kernel_drops()).sum()
+        self.open.iter().for_each(|socket| socket.count_drops());
+        self.total.load(Ordering::Relaxed)
     }
 }
 
@@ -44,10 +54,10 @@ struct InputInterface {
     wanted: Vec<Wanted>,
     /// Whether it came up since the memberships were last renewed.
     came_up: bool,
-    /// Groups that could not be joined.
-    unjoined: bool,
-    /// Whether its absence was told.
-    told: bool,
+    /// Why groups could not be joined, as it was told.
+    unjoined: Vec<String>,
+    /// What was last said about why nothing is received from it.
+    told: Told,
 }
 
 impl Inputs {
@@ -56,37 +66,40 @@ impl Inputs {
         for event in events {
             match event {
                 LinkEvent::Changed { interface, change: LinkChange::Up, .. } => {
-                    if let Some(input) = self.0.get_mut(interface) {
+                    if let Some(input) = self.by_name.get_mut(interface) {
                         input.came_up = true;
                     }
                 }
                 LinkEvent::Changed { .. } => {}
-                LinkEvent::Resync => self.0.values_mut().for_each(|input| input.came_up = true),
+                LinkEvent::Resync => {
+                    self.by_name.values_mut().for_each(|input| input.came_up = true);
+                }
             }
         }
     }
 
     /// How many sockets there are.
     pub(super) fn sockets(&self) -> usize {
-        self.0.values().map(|input| input.sockets.len()).sum()
+        self.by_name.values().map(|input| input.sockets.len()).sum()
     }
 
     /// Whether something is missing that may be had later.
     pub(super) fn is_incomplete(&self) -> bool {
-        self.0.values().any(|input| input.sockets.is_empty() || input.unjoined)
+        self.by_name.values().any(|input| input.sockets.is_empty() || !input.unjoined.is_empty())
     }
 
     /// What identifies a rule's input on one worker; `None` while its interface is missing.
     pub(super) fn key(&self, input: &Input, worker: usize) -> Option<InputKey> {
-        let interface = self.0.get(&input.endpoint.interface)?;
+        let interface = self.by_name.get(&input.endpoint.interface)?;
         let (socket, _) = interface.sockets.get(worker)?;
         Some(InputKey::new(*socket, input.endpoint.address))
     }
 
     /// Reads what the kernel dropped for want of room, over all interfaces.
     pub(super) fn kernel_drops(&self) -> KernelDrops {
-        let sockets = self.0.values().flat_map(|input| &input.sockets);
-        KernelDrops(sockets.map(|(_, socket)| Arc::clone(socket)).collect())
+        let sockets = self.by_name.values().flat_map(|input| &input.sockets);
+        let open = sockets.map(|(_, socket)| Arc::clone(socket)).collect();
+        KernelDrops { total: Arc::clone(&self.drops), open }
     }
 
     /// Makes sockets, filters and memberships what the rules and interfaces ask for.
@@ -101,7 +114,7 @@ impl Inputs {
             let interface = rule.input.endpoint.interface.clone();
             needed.entry(interface).or_default().push(rule.input.clone());
         }
-        self.0.retain(|name, input| {
+        self.by_name.retain(|name, input| {
             let stays = needed.contains_key(name);
             if !stays {
                 input.close(retired);
@@ -110,9 +123,9 @@ impl Inputs {
         });
         let mut result = Ok(());
         for (name, inputs) in needed {
-            let input = self.0.entry(name.clone()).or_default();
+            let input = self.by_name.entry(name.clone()).or_default();
             input.inputs = inputs;
-            let refreshed = input.refresh(&name, ground, retired);
+            let refreshed = input.refresh(&name, ground, &self.drops, retired);
             result = result.and(refreshed);
         }
         result
@@ -124,11 +137,12 @@ impl InputInterface {
         &mut self,
         name: &str,
         ground: &mut Ground<'_>,
+        drops: &Arc<AtomicU64>,
         retired: &mut Vec<(usize, SocketId)>,
     ) -> Result<(), PacketError> {
         let Some(interface) = ground.watch.find(name) else {
             self.close(retired);
-            if !std::mem::replace(&mut self.told, true) {
+            if self.told.is_news("missing") {
                 warn!(interface = name, "there is no such interface yet; its rules wait for it");
             }
             return Ok(());
@@ -136,18 +150,23 @@ impl InputInterface {
         if self.index != interface.index {
             self.close(retired);
         }
-        self.told = false;
         self.index = interface.index;
         let wanted = self.wanted();
         if self.sockets.is_empty() {
-            match self.open(interface, &wanted, ground) {
-                Ok(()) => {}
+            match self.open(interface, &wanted, ground, drops) {
+                Ok(()) => drop(self.told.is_over()),
                 // It went away, or is down, since it was looked up: news of that will follow.
                 Err(error @ (PacketError::Missing { .. } | PacketError::Down { .. })) => {
-                    warn!(interface = name, %error, "the interface cannot be received from yet");
+                    if self.told.is_news(&error.to_string()) {
+                        warn!(interface = name, %error, "the interface cannot be received from yet");
+                    }
                     return Ok(());
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // Whoever asked for it says so.
+                    self.told.is_news(&error.to_string());
+                    return Err(error);
+                }
             }
         } else if wanted != self.wanted {
             let filter = compile(&wanted);
@@ -167,6 +186,7 @@ impl InputInterface {
         interface: &Interface,
         wanted: &[Wanted],
         ground: &mut Ground<'_>,
+        drops: &Arc<AtomicU64>,
     ) -> Result<(), PacketError> {
         let bytes = ground.settings.receive_buffer_bytes;
         let (opener, workers) = (&mut ground.opener, ground.workers);
@@ -190,7 +210,7 @@ impl InputInterface {
             {
                 warn!(interface = interface.name, %error, "latency cannot be measured here");
             }
-            let socket = Arc::new(socket);
+            let socket = Arc::new(socket.counting_drops_in(drops));
             if let Some(id) = worker.lend(Arc::clone(&socket) as _) {
                 self.sockets.push((id, socket));
             }
@@ -218,23 +238,23 @@ impl InputInterface {
             Some(memberships) => memberships,
             None => Memberships::new(self.index),
         };
-        self.unjoined = false;
-        if std::mem::take(&mut self.came_up)
-            && let Err(error) = memberships.rejoin(self.index)
-        {
-            self.unjoined = true;
-            warn!(interface = name, %error, "not all groups could be joined again");
+        if std::mem::take(&mut self.came_up) {
+            // What fails is tried, and told, below.
+            let _ = memberships.rejoin(self.index);
         }
         let wanted: Vec<Membership> = self.inputs.iter().flat_map(memberships_of).collect();
         let unwanted: Vec<_> =
             memberships.wanted().filter(|joined| !wanted.contains(joined)).copied().collect();
         unwanted.into_iter().for_each(|membership| memberships.leave(membership));
-        for membership in wanted {
-            if let Err(error) = memberships.join(membership) {
-                self.unjoined = true;
-                warn!(interface = name, %error, "a group cannot be joined");
-            }
+        let join = |membership| memberships.join(membership).err().map(|error| error.to_string());
+        let unjoined: Vec<String> = wanted.into_iter().filter_map(join).collect();
+        for error in unjoined.iter().filter(|error| !self.unjoined.contains(error)) {
+            warn!(interface = name, %error, "a group cannot be joined");
         }
+        if unjoined.is_empty() && !self.unjoined.is_empty() {
+            info!(interface = name, "all groups are joined");
+        }
+        self.unjoined = unjoined;
         self.memberships = Some(memberships);
     }
 

@@ -177,11 +177,14 @@ impl RelayControl {
         self.refresh(Publish::Changes)
     }
 
-    /// Tries again what could not be opened, such as an output without a route.
+    /// Tries again what could not be opened, such as an output without a route, and looks whether
+    /// sends fail.
     ///
     /// # Errors
     /// As for [`Self::new`].
     pub fn retry(&mut self) -> Result<(), RelayError> {
+        let outputs = self.rules.iter_mut().flat_map(|entry| &mut entry.outputs);
+        outputs.for_each(OutputEntry::look_at_sends);
         let down = self.rules.iter().flat_map(|entry| &entry.outputs).any(OutputEntry::is_down);
         if down || self.inputs.is_incomplete() {
             return self.refresh(Publish::Changes);

@@ -2,6 +2,7 @@
 //! changes.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tracing::{info, warn};
 
@@ -9,6 +10,7 @@ use super::Ground;
 use crate::handler::SocketId;
 use crate::net::egress::{EgressError, EgressOptions, EgressSocket};
 use crate::net::interface::Interface;
+use crate::relay::stats::{FlowSnapshot, RelayDrop};
 use crate::relay::table::{OutputState, TableOutput};
 use crate::relay::{Dscp, Output, Ttl};
 
@@ -23,6 +25,10 @@ pub(super) struct OutputEntry {
     made_for: Option<Interface>,
     /// What was last said about why it is down.
     told: Option<String>,
+    /// What it had sent when its sends were looked at last.
+    seen: FlowSnapshot,
+    /// Whether it was told that the kernel refuses its sends.
+    refused: bool,
 }
 
 impl OutputEntry {
@@ -34,6 +40,8 @@ impl OutputEntry {
             sockets: Vec::new(),
             made_for: None,
             told: None,
+            seen: FlowSnapshot::default(),
+            refused: false,
         }
     }
 
@@ -91,8 +99,10 @@ impl OutputEntry {
             dscp: fixed(self.output.dscp),
             send_buffer_bytes: ground.settings.send_buffer_bytes,
         };
-        for worker in ground.workers {
+        for (worker, state) in ground.workers.iter().zip(&self.states) {
             let socket = Arc::new(ground.opener.open_output(interface, &options)?);
+            // What the interface refused before, with another MTU for example, it may take now.
+            state.refuses_segments.store(false, Ordering::Relaxed);
             if let Some(id) = worker.lend(Arc::clone(&socket) as _) {
                 self.sockets.push((id, socket));
             }
@@ -105,6 +115,34 @@ impl OutputEntry {
         if self.told.as_ref() != Some(&reason) {
             warn!(output = %self.output.endpoint, "the output is down: {reason}");
             self.told = Some(reason);
+        }
+    }
+
+    /// Says once that the kernel refuses what is sent, though the interface is up, as it does
+    /// where a route is missing or a firewall is in the way; and once that it takes it again.
+    pub(super) fn look_at_sends(&mut self) {
+        let counted = self.states.iter().map(|state| state.counters.snapshot());
+        let now = counted.fold(FlowSnapshot::default(), FlowSnapshot::plus);
+        let before = std::mem::replace(&mut self.seen, now);
+        let since = |reason| now.dropped(reason).saturating_sub(before.dropped(reason));
+        let (unrouted, failed) = (since(RelayDrop::OutputDown), since(RelayDrop::SendError));
+        if now.packets > before.packets {
+            // Some refusals beside it are of a moment, as while an address changes.
+            if std::mem::take(&mut self.refused) {
+                info!(output = %self.output.endpoint, "the kernel takes what is sent again");
+            }
+        } else if !self.is_down()
+            && unrouted + failed > 0
+            && !std::mem::replace(&mut self.refused, true)
+        {
+            warn!(
+                output = %self.output.endpoint,
+                output_down = unrouted,
+                send_error = failed,
+                "the kernel refuses what is sent: there is no route, or a firewall is in the way \
+                 (`ip route get {}` and `nft list ruleset` tell)",
+                self.output.endpoint.address.ip()
+            );
         }
     }
 

@@ -67,6 +67,7 @@ fn tracker_stats(view: &View, tracker: &TrackerView, shards: &[Holdings]) -> Tra
         listen: tracker.addresses.iter().map(ToString::to_string).collect(),
         steering: tracker.steering.to_owned(),
         holdings: shards.iter().fold(Holdings::default(), |sum, shard| sum.plus(*shard)),
+        memory_limit_bytes: view.shards.memory_bytes_max() as u64,
         kernel_drops: tracker.kernel_drops(),
         access_mode: policy.access.mode().name().to_owned(),
         access_hashes: policy.access.len() as u64,
@@ -123,6 +124,7 @@ impl From<&Gauges> for Holdings {
             torrents_ipv6: gauges.torrents_ipv6() as u64,
             peers_ipv4: gauges.peers_ipv4() as u64,
             peers_ipv6: gauges.peers_ipv6() as u64,
+            memory_bytes: gauges.memory_bytes() as u64,
         }
     }
 }
@@ -134,6 +136,7 @@ impl Holdings {
             torrents_ipv6: self.torrents_ipv6 + other.torrents_ipv6,
             peers_ipv4: self.peers_ipv4 + other.peers_ipv4,
             peers_ipv6: self.peers_ipv6 + other.peers_ipv6,
+            memory_bytes: self.memory_bytes + other.memory_bytes,
         }
     }
 }

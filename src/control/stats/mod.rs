@@ -62,6 +62,8 @@ pub struct Holdings {
     pub peers_ipv4: u64,
     /// IPv6 peers.
     pub peers_ipv6: u64,
+    /// Bytes allocated for them, and for what finds them.
+    pub memory_bytes: u64,
 }
 
 /// What a loop had at hand at the end of its last turn that took packets; all 0 before the first.
@@ -96,6 +98,8 @@ pub struct TrackerStats {
     pub steering: String,
     /// What all shards hold.
     pub holdings: Holdings,
+    /// The most memory that they may take.
+    pub memory_limit_bytes: u64,
     /// Datagrams that the kernel dropped because a receive buffer was full.
     pub kernel_drops: u64,
     /// What the access list does: "off", "allow" or "deny".

@@ -16,6 +16,9 @@ pub struct ProcessStats {
     pub version: String,
     /// What drives the workers' loops: "io_uring" or "epoll".
     pub engine: String,
+    /// What of io_uring they use, by the names that `io_uring_without` takes; empty on epoll.
+    #[serde(default)]
+    pub io_uring_features: Vec<String>,
     /// Its process ID.
     pub pid: u32,
     /// Seconds since it began to serve.
@@ -37,7 +40,8 @@ impl ProcessStats {
     pub(super) fn collect(view: &View) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            engine: view.engine.to_owned(),
+            engine: view.engine.name().to_owned(),
+            io_uring_features: view.features.iter().map(|one| one.name().to_owned()).collect(),
             pid: std::process::id(),
             uptime_s: view.started.elapsed().as_secs(),
             draining: view.is_draining(),

@@ -15,7 +15,7 @@ use super::target::{probe, resolve, source};
 use super::usage::{Sample, memory};
 use crate::clock::Clock;
 use crate::control::{Event, Signals};
-use crate::engine::{LoopSizes, WorkerControl, WorkerPlan};
+use crate::engine::{LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
 use crate::net::files::raise_file_limit;
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::socket::{BoundSocket, SocketOptions, bind_group};
@@ -92,7 +92,7 @@ impl Fleet {
         let stop = Arc::new(AtomicBool::new(false));
         let mut sockets = Vec::with_capacity(plan.clients);
         let mut plans = Vec::with_capacity(count);
-        let engine = choose_engine(args.engine, sizes(plan.clients));
+        let engine = choose_engine(args.engine, sizes(plan.clients), RingFeatures::ALL);
         for (index, counters) in counters.iter().enumerate() {
             let clients = plan.clients_of(index, count);
             let mine = clients.map(|client| bind(plan, args, client));
@@ -107,6 +107,7 @@ impl Fleet {
                 counters: Arc::clone(counters),
                 control: Arc::new(control),
                 engine,
+                features: RingFeatures::ALL,
                 sizes: sizes(mine.len()),
             });
             sockets.extend(mine);

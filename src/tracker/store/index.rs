@@ -3,6 +3,7 @@
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
+use super::memory::allocated_bytes;
 use super::slab::Slab;
 use crate::tracker::InfoHash;
 
@@ -14,6 +15,8 @@ pub(super) struct Index {
     hasher: SipHasher13,
     /// The part whose size is looked at next.
     to_shrink: usize,
+    /// Bytes allocated for all parts.
+    bytes: usize,
 }
 
 /// What the index needs to know of a value.
@@ -31,7 +34,13 @@ impl Index {
             parts: (0..PARTS).map(|_| HashTable::new()).collect(),
             hasher: SipHasher13::new_with_keys(key[0], key[1]),
             to_shrink: 0,
+            bytes: 0,
         }
+    }
+
+    /// Bytes allocated.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     #[inline]
@@ -51,9 +60,22 @@ impl Index {
     }
 
     /// Adds a number that is not there yet.
+    ///
+    /// A part that has no room is made anew here and not by its own rule, which would double a
+    /// part that is half full because of places that removals leave unusable.
     pub(super) fn insert<T: Named>(&mut self, slab: &Slab<T>, digest: Digest, number: u32) {
         let hasher = rehash(slab, &self.hasher);
-        self.parts[digest.part()].insert_unique(digest.0, number, hasher);
+        let part = &mut self.parts[digest.part()];
+        if part.len() == part.capacity() {
+            let before = part_bytes(part);
+            let mut roomy = HashTable::with_capacity(part.len() + part.len() / 8 + 1);
+            for number in part.iter() {
+                roomy.insert_unique(hasher(number), *number, &hasher);
+            }
+            *part = roomy;
+            self.bytes = self.bytes - before + part_bytes(part);
+        }
+        part.insert_unique(digest.0, number, hasher);
     }
 
     pub(super) fn remove(&mut self, digest: Digest, number: u32) {
@@ -63,8 +85,28 @@ impl Index {
         }
     }
 
+    /// How many numbers each part has.
+    #[cfg(test)]
+    pub(super) fn part_lens(&self) -> impl Iterator<Item = usize> {
+        self.parts.iter().map(HashTable::len)
+    }
+
+    /// How many numbers a lookup compares with the one looked for: those whose hashes agree in
+    /// the bits that a slot keeps, in the groups of slots that it passes.
+    #[cfg(test)]
+    pub(super) fn comparisons(&self, digest: Digest, number: u32) -> usize {
+        let compared = std::cell::Cell::new(0);
+        let found = self.parts[digest.part()].find(digest.0, |other| {
+            compared.set(compared.get() + 1);
+            *other == number
+        });
+        assert!(found.is_some());
+        compared.get()
+    }
+
     pub(super) fn clear(&mut self) {
         self.parts.iter_mut().for_each(|part| *part = HashTable::new());
+        self.bytes = 0;
     }
 
     /// Looks at one part and gives memory back if most of it is unused. Parts empty at much the
@@ -72,7 +114,9 @@ impl Index {
     pub(super) fn shrink_one<T: Named>(&mut self, slab: &Slab<T>) {
         let part = &mut self.parts[self.to_shrink];
         if part.len() * SHRINK_BELOW < part.capacity() {
+            let before = part_bytes(part);
             part.shrink_to(part.len(), rehash(slab, &self.hasher));
+            self.bytes = self.bytes - before + part_bytes(part);
         }
         self.to_shrink = (self.to_shrink + 1) % PARTS;
     }
@@ -85,6 +129,10 @@ impl Digest {
     fn part(self) -> usize {
         (self.0 >> 40) as usize % PARTS
     }
+}
+
+fn part_bytes(part: &HashTable<u32>) -> usize {
+    allocated_bytes(part.allocation_size())
 }
 
 #[inline]
@@ -100,3 +148,6 @@ fn rehash<T: Named>(slab: &Slab<T>, hasher: &SipHasher13) -> impl Fn(&u32) -> u6
 const PARTS: usize = 1024;
 /// A part is shrunk when less than one in this many places is used.
 const SHRINK_BELOW: usize = 4;
+/// What a number may take in the index: a part that is made for `n` numbers has fewer than
+/// `18 / 7 * n` places, of five bytes each.
+pub(super) const NUMBER_BYTES_MAX: usize = 14;

@@ -47,6 +47,8 @@ pub trait Record: Copy + Eq + Debug + 'static {
     fn is_empty(&self) -> bool;
     /// Whether both have the same endpoint.
     fn is_peer(&self, other: &Self) -> bool;
+    /// Whether both may be of the same host: equal IPv4 addresses, or IPv6 addresses of one /64.
+    fn is_same_source(&self, other: &Self) -> bool;
     /// The state beside the endpoint.
     fn state(&self) -> State;
     /// Replaces the state.
@@ -84,6 +86,11 @@ impl Record for Ipv4Record {
     #[inline]
     fn is_peer(&self, other: &Self) -> bool {
         (self.0 ^ other.0) >> 16 == 0
+    }
+
+    #[inline]
+    fn is_same_source(&self, other: &Self) -> bool {
+        (self.0 ^ other.0) >> 32 == 0
     }
 
     #[inline]
@@ -146,6 +153,11 @@ impl Record for Ipv6Record {
     }
 
     #[inline]
+    fn is_same_source(&self, other: &Self) -> bool {
+        self.address[..8] == other.address[..8]
+    }
+
+    #[inline]
     fn state(&self) -> State {
         State(self.port_and_state as u16)
     }
@@ -204,7 +216,13 @@ impl State {
     /// Seconds since the last announce; 0 for one that seems to lie a moment ahead.
     #[inline]
     pub fn age_s(self, now: Now) -> u16 {
-        let age_s = (now.seconds() as u16).wrapping_sub(self.0) & SECONDS;
+        self.age_before_s(Self::new(now, false, false))
+    }
+
+    /// Seconds between this announce and a `later` one; 0 if that seems to come a moment before.
+    #[inline]
+    pub(super) fn age_before_s(self, later: Self) -> u16 {
+        let age_s = later.0.wrapping_sub(self.0) & SECONDS;
         if age_s > SECONDS - CLOCK_SKEW_S_MAX { 0 } else { age_s }
     }
 

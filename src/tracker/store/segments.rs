@@ -7,6 +7,7 @@
 use fastrand::Rng;
 use smallvec::SmallVec;
 
+use super::memory::allocated_bytes;
 use super::peer::{Record, State};
 use super::sample::{Reply, sample_table};
 use super::table::PeerTable;
@@ -17,6 +18,8 @@ pub(super) struct Segments<R> {
     /// At least one.
     tables: SmallVec<[PeerTable<R>; 1]>,
     len: usize,
+    /// Bytes allocated by the tables.
+    bytes: usize,
     /// Secret of the hash that tells a peer's table.
     key: u64,
 }
@@ -36,10 +39,10 @@ impl<R: Record> Segments<R> {
     /// A set of `peers`, in any order. Empty records and repeated endpoints are left out.
     pub(super) fn from_peers(peers: Vec<R>, rng: &mut Rng) -> Self {
         let table = PeerTable::from_peers(peers, rng);
-        let len = table.len();
+        let (len, bytes) = (table.len(), table.bytes());
         let mut tables = SmallVec::new();
         tables.push(table);
-        let mut segments = Self { tables, len, key: rng.u64(..) };
+        let mut segments = Self { tables, len, bytes, key: rng.u64(..) };
         while segments.split() {}
         segments
     }
@@ -48,6 +51,13 @@ impl<R: Record> Segments<R> {
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Bytes allocated.
+    #[inline]
+    pub(super) fn bytes(&self) -> usize {
+        let tables = if self.tables.spilled() { self.tables.capacity() } else { 0 };
+        self.bytes + allocated_bytes(tables * size_of::<PeerTable<R>>())
     }
 
     /// All peers, in no telling order.
@@ -71,7 +81,7 @@ impl<R: Record> Segments<R> {
     /// Adds a peer that is not there yet.
     pub(super) fn insert(&mut self, peer: R, rng: &mut Rng) {
         let table = self.table_of(&peer);
-        self.tables[table].insert(peer, rng);
+        self.change(table, |table| table.insert(peer, rng));
         self.len += 1;
         self.split();
     }
@@ -79,7 +89,7 @@ impl<R: Record> Segments<R> {
     /// Removes the peer with this endpoint and returns its record.
     pub(super) fn remove(&mut self, peer: &R) -> Option<R> {
         let table = self.table_of(peer);
-        let removed = self.tables[table].remove(peer)?;
+        let removed = self.change(table, |table| table.remove(peer))?;
         self.len -= 1;
         self.merge();
         Some(removed)
@@ -139,12 +149,13 @@ impl<R: Record> Segments<R> {
                 }
                 at = self.begin(at.table as usize);
             }
-            let Some(table) = self.tables.get_mut(at.table as usize) else {
+            if at.table as usize >= self.tables.len() {
                 at = self.begin(self.tables.len());
                 continue;
-            };
+            }
             let region = at.regions.reverse_bits().checked_shr(u32::BITS - at.bits).unwrap_or(0);
-            let (slots, peers) = table.expire(region, at.bits, &is_expired);
+            let (slots, peers) =
+                self.change(at.table as usize, |table| table.expire(region, at.bits, &is_expired));
             at.regions += 1;
             visited += slots + 1;
             removed += peers;
@@ -155,6 +166,22 @@ impl<R: Record> Segments<R> {
         }
         *position = Some(at);
         (visited, removed)
+    }
+
+    /// Changes one table and keeps account of what it takes.
+    #[inline]
+    fn change<T>(&mut self, table: usize, change: impl FnOnce(&mut PeerTable<R>) -> T) -> T {
+        let table = &mut self.tables[table];
+        let before = table.bytes();
+        let result = change(table);
+        self.bytes = self.bytes - before + table.bytes();
+        result
+    }
+
+    /// As [`PeerTable::probes`], of each table.
+    #[cfg(test)]
+    pub(super) fn probes(&self) -> impl Iterator<Item = (usize, Vec<usize>)> {
+        self.tables.iter().map(|table| (table.len(), table.probes().collect()))
     }
 
     /// The beginning of the sweep of the table before `table`.
@@ -191,7 +218,10 @@ impl<R: Record> Segments<R> {
         self.tables.push(PeerTable::empty());
         let buddy = self.buddy_of_last();
         let mut table = std::mem::replace(&mut self.tables[buddy], PeerTable::empty());
-        self.tables[last] = table.split_off(|peer| self.table_of(peer) == last);
+        self.bytes -= table.bytes();
+        let split = table.split_off(|peer| self.table_of(peer) == last);
+        self.bytes += table.bytes() + split.bytes();
+        self.tables[last] = split;
         self.tables[buddy] = table;
         true
     }
@@ -201,7 +231,8 @@ impl<R: Record> Segments<R> {
         if self.len * 2 < (self.tables.len() - 1) * SEGMENT_PEERS {
             let buddy = self.buddy_of_last();
             if let Some(last) = self.tables.pop() {
-                self.tables[buddy].append(last);
+                self.bytes -= last.bytes();
+                self.change(buddy, |table| table.append(last));
             }
             if self.tables.len() == 1 {
                 self.tables.shrink_to_fit();
@@ -241,6 +272,7 @@ mod tests {
             assert!(table.len() < SEGMENT_PEERS * 5 / 2, "{} peers", table.len());
         }
         assert_eq!(segments.peers().count(), segments.len());
+        assert_eq!(segments.bytes, segments.tables.iter().map(PeerTable::bytes).sum::<usize>());
     }
 
     #[test]

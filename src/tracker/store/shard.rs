@@ -10,8 +10,9 @@ use std::sync::{Mutex, MutexGuard};
 use fastrand::Rng;
 
 use super::expiry::{Expired, Pace};
+use super::memory::{MemoryShare, Usage, share_bytes};
 use super::peer::{Ipv4, Ipv6};
-use super::torrents::Torrents;
+use super::torrents::{Limits, Torrents};
 use crate::handler::Now;
 use crate::tracker::InfoHash;
 use crate::tracker::steering::Steering;
@@ -25,19 +26,40 @@ pub struct Shard {
     /// Chooses peers; seeded once, so that a simulation can be repeated.
     pub rng: Rng,
     pace: Pace,
+    /// The most memory that both families may take.
+    memory_bytes_max: usize,
 }
 
 impl Shard {
-    fn new(index_key: [u64; 2], seed: u64) -> Self {
+    fn new(index_key: [u64; 2], seed: u64, memory_bytes_max: usize) -> Self {
         Self {
             ipv4: Torrents::new(index_key),
             ipv6: Torrents::new(index_key),
             rng: Rng::with_seed(seed),
             pace: Pace::default(),
+            memory_bytes_max,
         }
     }
 
-    /// Removes the expired peers that are due; to be called once a tick by the shard's owner.
+    /// `caps`, with the memory that there is for IPv4.
+    #[inline]
+    pub fn limits_ipv4(&self, caps: Limits) -> Limits {
+        Limits { memory: self.memory_beside(self.ipv6.usage()), ..caps }
+    }
+
+    /// `caps`, with the memory that there is for IPv6.
+    #[inline]
+    pub fn limits_ipv6(&self, caps: Limits) -> Limits {
+        Limits { memory: self.memory_beside(self.ipv4.usage()), ..caps }
+    }
+
+    #[inline]
+    fn memory_beside(&self, other: Usage) -> MemoryShare {
+        MemoryShare { bytes_max: self.memory_bytes_max, other }
+    }
+
+    /// Removes the expired peers that are due; to be called once a tick by the shard's owner, and
+    /// after [`BACKLOG_INTERVAL`](super::BACKLOG_INTERVAL) when it tells of a backlog.
     pub fn expire_due(&mut self, now: Now, timeout_s: u32) -> Expired {
         let (ipv4, ipv6) = (self.ipv4.sweep_visits(), self.ipv6.sweep_visits());
         let total = ipv4 + ipv6;
@@ -45,6 +67,7 @@ impl Shard {
         let ipv4_budget = (budget * ipv4).div_ceil(total.max(1));
         let mut expired = self.ipv4.expire(now, timeout_s, ipv4_budget);
         expired += self.ipv6.expire(now, timeout_s, (budget - ipv4_budget).max(1));
+        expired.backlog = self.pace.removed(expired.peers, budget);
         expired
     }
 
@@ -62,6 +85,7 @@ pub struct Gauges {
     torrents_ipv6: AtomicUsize,
     peers_ipv4: AtomicUsize,
     peers_ipv6: AtomicUsize,
+    memory_bytes: AtomicUsize,
 }
 
 impl Gauges {
@@ -85,6 +109,11 @@ impl Gauges {
         self.peers_ipv6.load(Ordering::Relaxed)
     }
 
+    /// Bytes accounted for both families' torrents and peers.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory_bytes.load(Ordering::Relaxed)
+    }
+
     /// Torrents, each address family counted for itself.
     pub fn torrents(&self) -> usize {
         self.torrents_ipv4() + self.torrents_ipv6()
@@ -100,6 +129,8 @@ impl Gauges {
         self.torrents_ipv6.store(shard.ipv6.torrents(), Ordering::Relaxed);
         self.peers_ipv4.store(shard.ipv4.peers(), Ordering::Relaxed);
         self.peers_ipv6.store(shard.ipv6.peers(), Ordering::Relaxed);
+        let memory_bytes = shard.ipv4.usage().bytes() + shard.ipv6.usage().bytes();
+        self.memory_bytes.store(memory_bytes, Ordering::Relaxed);
     }
 }
 
@@ -143,6 +174,7 @@ impl Secrets {
 pub struct Shards {
     cells: Box<[Cell]>,
     steering: Steering,
+    memory_bytes_max: usize,
 }
 
 /// A shard with its lock and gauges, on cache lines of its own.
@@ -153,14 +185,27 @@ struct Cell {
 }
 
 impl Shards {
-    /// `count` shards, at least one.
+    /// `count` shards, at least one, that may take any memory.
     pub fn new(count: usize, secrets: &Secrets) -> Self {
+        Self::with_memory(count, secrets, usize::MAX)
+    }
+
+    /// `count` shards, at least one, with equal shares of `memory_bytes`.
+    pub fn with_memory(count: usize, secrets: &Secrets, memory_bytes: usize) -> Self {
+        let share_bytes = share_bytes(memory_bytes, count);
         let mut seeds = Rng::with_seed(secrets.rng_seed);
         let cell = |_| Cell {
-            shard: Mutex::new(Shard::new(secrets.index_key, seeds.u64(..))),
+            shard: Mutex::new(Shard::new(secrets.index_key, seeds.u64(..), share_bytes)),
             gauges: Gauges::default(),
         };
-        Self { cells: (0..count.max(1)).map(cell).collect(), steering: secrets.steering }
+        let cells: Box<[Cell]> = (0..count.max(1)).map(cell).collect();
+        let memory_bytes_max = share_bytes.saturating_mul(cells.len());
+        Self { cells, steering: secrets.steering, memory_bytes_max }
+    }
+
+    /// What all shards together may take for torrents and peers.
+    pub fn memory_bytes_max(&self) -> usize {
+        self.memory_bytes_max
     }
 
     /// How many shards there are.

@@ -7,8 +7,10 @@ use std::collections::BTreeSet;
 #[derive(Debug)]
 pub(super) struct Slab<T> {
     chunks: Vec<Chunk<T>>,
-    /// The chunks that are not full.
+    /// The chunks that have memory and are not full.
     roomy: BTreeSet<u32>,
+    /// The chunks that have no memory, below others that have.
+    holes: BTreeSet<u32>,
     /// A chunk that is empty but keeps its memory, so that one value that comes and goes does
     /// not allocate each time.
     spare: Option<u32>,
@@ -32,12 +34,29 @@ pub(super) enum Entry<T> {
 
 impl<T> Slab<T> {
     pub(super) fn new() -> Self {
-        Self { chunks: Vec::new(), roomy: BTreeSet::new(), spare: None, len: 0 }
+        let (roomy, holes) = (BTreeSet::new(), BTreeSet::new());
+        Self { chunks: Vec::new(), roomy, holes, spare: None, len: 0 }
     }
 
     /// How many values there are.
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Bytes allocated for entries, used or not.
+    pub(super) fn bytes(&self) -> usize {
+        (self.chunks.len() - self.holes.len()) * Self::CHUNK_BYTES
+    }
+
+    /// How many entries there is memory for.
+    pub(super) fn capacity(&self) -> usize {
+        (self.chunks.len() - self.holes.len()) * CHUNK_ENTRIES as usize
+    }
+
+    /// Whether the next value takes memory that is not allocated yet.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.roomy.is_empty()
     }
 
     /// One more than the largest number that a value may have now.
@@ -79,8 +98,10 @@ impl<T> Slab<T> {
     /// Stores a value and returns its number. There must be fewer than [`Slab::LEN_MAX`].
     pub(super) fn insert(&mut self, value: T) -> u32 {
         let at = self.roomy.first().copied().unwrap_or_else(|| {
-            let at = self.chunks.len() as u32;
-            self.chunks.push(Chunk { entries: Vec::new(), used: 0, free: NONE });
+            let at = self.holes.pop_first().unwrap_or(self.chunks.len() as u32);
+            if at as usize == self.chunks.len() {
+                self.chunks.push(Chunk { entries: Vec::new(), used: 0, free: NONE });
+            }
             self.roomy.insert(at);
             at
         });
@@ -94,6 +115,11 @@ impl<T> Slab<T> {
         }
         self.len += 1;
         at * CHUNK_ENTRIES + entry
+    }
+
+    /// Puts a value in the place of another one, which is returned if it was there.
+    pub(super) fn replace(&mut self, number: u32, value: T) -> Option<T> {
+        Some(std::mem::replace(self.get_mut(number)?, value))
     }
 
     /// Takes the value of this number out.
@@ -114,7 +140,8 @@ impl<T> Slab<T> {
     /// Calls `keep` for all values and removes those it declines; rebuilds everything that
     /// describes the entries from the entries themselves.
     pub(super) fn rebuild(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
-        (self.roomy, self.spare, self.len) = (BTreeSet::new(), None, 0);
+        (self.roomy, self.holes) = (BTreeSet::new(), BTreeSet::new());
+        (self.spare, self.len) = (None, 0);
         for (at, chunk) in (0..).zip(&mut self.chunks) {
             (chunk.used, chunk.free) = (0, NONE);
             for (entry, place) in (0..).zip(&mut chunk.entries) {
@@ -128,7 +155,9 @@ impl<T> Slab<T> {
                 }
             }
             self.len += chunk.used as usize;
-            if chunk.used < CHUNK_ENTRIES {
+            if chunk.entries.capacity() == 0 {
+                self.holes.insert(at);
+            } else if chunk.used < CHUNK_ENTRIES {
                 self.roomy.insert(at);
             }
         }
@@ -140,12 +169,18 @@ impl<T> Slab<T> {
         let give = self.spare.replace(keep).map_or(empty, |spare| spare.max(empty));
         if give != keep {
             self.chunks[give as usize] = Chunk { entries: Vec::new(), used: 0, free: NONE };
+            self.roomy.remove(&give);
+            self.holes.insert(give);
         }
         while self.chunks.last().is_some_and(|chunk| chunk.entries.capacity() == 0) {
             self.chunks.pop();
-            self.roomy.remove(&(self.chunks.len() as u32));
+            self.holes.remove(&(self.chunks.len() as u32));
         }
     }
+
+    /// Bytes of one chunk: its entries, and what the allocator adds to a mapping.
+    pub(super) const CHUNK_BYTES: usize =
+        CHUNK_ENTRIES as usize * size_of::<Entry<T>>() + PAGE_BYTES;
 
     /// The most values that numbers suffice for.
     pub(super) const LEN_MAX: usize = (u32::MAX - CHUNK_ENTRIES) as usize;
@@ -184,9 +219,11 @@ impl<T> Chunk<T> {
     }
 }
 
+/// What a mapping takes beyond its content: a header, and the rest of its last page.
+const PAGE_BYTES: usize = 4096;
 /// Values in one chunk: large enough that each is a mapping of its own, which goes back to the
 /// kernel whole.
-const CHUNK_ENTRIES: u32 = 4096;
+pub(super) const CHUNK_ENTRIES: u32 = 4096;
 /// No entry.
 const NONE: u32 = u32::MAX;
 
@@ -215,6 +252,9 @@ mod tests {
             }
             assert_eq!(slab.len(), model.len());
             assert!(model.iter().all(|(number, value)| slab.get(*number) == Some(value)));
+            let allocated = slab.chunks.iter().map(|chunk| chunk.entries.capacity()).sum::<usize>();
+            assert_eq!(slab.capacity(), allocated);
+            assert_eq!(slab.is_full(), slab.len() == allocated);
         }
         model.keys().for_each(|number| assert!(slab.remove(*number).is_some()));
         let kept = slab.chunks.iter().filter(|chunk| chunk.entries.capacity() > 0).count();
@@ -238,9 +278,10 @@ mod tests {
         let mut slab = Slab::new();
         let numbers: Vec<u32> = (0..10_000_u32).map(|value| slab.insert(value)).collect();
         (slab.len, slab.roomy, slab.spare) = (0, BTreeSet::from([77]), Some(5));
+        slab.holes = BTreeSet::from([1]);
         slab.chunks.iter_mut().for_each(|chunk| (chunk.used, chunk.free) = (9999, 3));
         slab.rebuild(|value| *value % 2 == 0);
-        assert_eq!(slab.len(), 5000);
+        assert_eq!((slab.len(), slab.capacity()), (5000, 3 * CHUNK_ENTRIES as usize));
         assert!((0..5000).all(|value| numbers.contains(&slab.insert(value))));
         assert!(slab.insert(0) >= 10_000);
     }

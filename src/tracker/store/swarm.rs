@@ -3,6 +3,7 @@
 use fastrand::Rng;
 use smallvec::SmallVec;
 
+use super::memory::allocated_bytes;
 use super::peer::{Record, State};
 use super::sample::{Reply, sample_flat};
 use super::segments::{self, Segments};
@@ -69,6 +70,24 @@ impl<R: Record> Swarm<R> {
             Self::Flat(peers) => peers.len(),
             Self::Large(large) => large.seeders.len() + large.leechers.len(),
         }
+    }
+
+    /// Bytes allocated beyond the swarm itself.
+    pub(super) fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Flat(peers) if !peers.spilled() => 0,
+            Self::Flat(peers) => allocated_bytes(peers.capacity() * size_of::<R>()),
+            Self::Large(large) => {
+                let itself = allocated_bytes(size_of::<LargeSwarm<R>>());
+                itself + large.seeders.bytes() + large.leechers.bytes()
+            }
+        }
+    }
+
+    /// Whether one more peer takes no more memory for certain.
+    #[inline]
+    pub(super) fn has_vacancy(&self) -> bool {
+        matches!(self, Self::Flat(peers) if peers.len() < peers.capacity().min(FLAT_MAX))
     }
 
     /// Seeders and leechers.

@@ -11,6 +11,7 @@
 
 use fastrand::Rng;
 
+use super::memory::allocated_bytes;
 use super::peer::{Record, State};
 
 /// A set of peers in ascending order of their hashes.
@@ -59,6 +60,12 @@ impl<R: Record> PeerTable<R> {
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.len as usize
+    }
+
+    /// Bytes allocated for slots.
+    #[inline]
+    pub(super) fn bytes(&self) -> usize {
+        allocated_bytes(self.slots.capacity() * size_of::<R>())
     }
 
     /// All slots, empty ones included.
@@ -210,6 +217,13 @@ impl<R: Record> PeerTable<R> {
             slot += 1;
         }
         Place::Vacant(slot)
+    }
+
+    /// How many slots a lookup of each peer passes, its own included.
+    #[cfg(test)]
+    pub(super) fn probes(&self) -> impl Iterator<Item = usize> {
+        let taken = self.slots.iter().enumerate().filter(|(_, record)| !record.is_empty());
+        taken.map(|(slot, record)| slot - self.home(record.hash(self.key)) + 1)
     }
 
     /// The first slot whose record has at least this hash, empty slots before it included.

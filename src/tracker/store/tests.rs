@@ -70,8 +70,7 @@ struct Pair<F: Tested> {
     reached: BTreeMap<String, u32>,
 }
 
-const NO_LIMITS: Limits =
-    Limits { torrents: usize::MAX, peers: usize::MAX, peers_per_torrent: usize::MAX };
+const NO_LIMITS: Limits = Limits::NONE;
 const TIMEOUT_S: u32 = 1000;
 
 fn hash(number: u8) -> InfoHash {
@@ -304,7 +303,10 @@ fn caps_are_kept() {
         (Limits { peers: 0, ..NO_LIMITS }, Counter::UnstoredPeerCap),
         (Limits { peers_per_torrent: 60, ..NO_LIMITS }, Counter::UnstoredSwarmCap),
         (Limits { peers_per_torrent: 0, ..NO_LIMITS }, Counter::UnstoredSwarmCap),
-        (Limits { torrents: 4, peers: 70, peers_per_torrent: 40 }, Counter::UnstoredSwarmCap),
+        (
+            Limits { torrents: 4, peers: 70, peers_per_torrent: 40, ..NO_LIMITS },
+            Counter::UnstoredSwarmCap,
+        ),
     ];
     for (seed, (limits, counter)) in (10..).zip(cases) {
         let mut pair = Pair::<Ipv4>::new(seed, limits);

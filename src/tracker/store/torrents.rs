@@ -4,6 +4,7 @@ use fastrand::Rng;
 
 use super::expiry::Cursor;
 use super::index::{Digest, Index, Named};
+use super::memory::{Hand, MemoryShare};
 use super::peer::{Family, Record, State};
 use super::sample::Reply;
 use super::slab::Slab;
@@ -21,15 +22,50 @@ pub struct Torrents<F: Family> {
     pub(super) slab: Slab<Torrent<F::Record>>,
     pub(super) index: Index,
     pub(super) peers: usize,
+    /// Bytes allocated by swarms.
+    pub(super) peers_bytes: usize,
+    pub(super) hand: Hand,
     pub(super) sweep: Cursor,
 }
 
 /// One torrent.
 #[derive(Debug)]
 pub(super) struct Torrent<R: Record> {
-    info_hash: InfoHash,
-    pub(super) completed: u32,
+    pub(super) info_hash: InfoHash,
+    /// The completed count in 31 bits, and [`CONFIRMED`].
+    marks: u32,
     pub(super) swarm: Swarm<R>,
+}
+
+impl<R: Record> Torrent<R> {
+    fn of(info_hash: InfoHash, peer: R) -> Self {
+        Self { info_hash, marks: 0, swarm: Swarm::of(peer) }
+    }
+
+    /// How often a stored peer reported `completed` for the first time, up to 2^31 - 1.
+    #[inline]
+    pub(super) fn completed(&self) -> u32 {
+        self.marks & !CONFIRMED
+    }
+
+    /// Whether one of its peers has announced again some time after another announce, or it was
+    /// there before the process.
+    #[inline]
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.marks & CONFIRMED != 0
+    }
+
+    #[inline]
+    fn count_completed(&mut self) {
+        if self.completed() < !CONFIRMED {
+            self.marks += 1;
+        }
+    }
+
+    /// Takes in what was saved of a torrent.
+    pub(super) fn restore(&mut self, completed: u32) {
+        self.marks = self.completed().max(completed.min(!CONFIRMED)) | CONFIRMED;
+    }
 }
 
 const _: () = assert!(size_of::<super::slab::Entry<Torrent<super::Ipv4Record>>>() == 56);
@@ -68,10 +104,21 @@ pub struct Limits {
     pub peers: usize,
     /// The most peers of one torrent.
     pub peers_per_torrent: usize,
+    /// The memory they may take.
+    pub memory: MemoryShare,
 }
 
 impl Limits {
-    /// One shard's part of the process's caps, rounded up.
+    /// No limits.
+    pub const NONE: Self = Self {
+        torrents: usize::MAX,
+        peers: usize::MAX,
+        peers_per_torrent: usize::MAX,
+        memory: MemoryShare::UNLIMITED,
+    };
+
+    /// One shard's part of the process's caps, rounded up. Memory is bounded by
+    /// [`Shard::limits_ipv4`](super::Shard::limits_ipv4) and its like.
     pub fn per_shard(settings: &TrackerSettings, shards: usize) -> Self {
         let part = |total: u64| {
             usize::try_from(total.div_ceil(shards.max(1) as u64)).unwrap_or(usize::MAX)
@@ -80,6 +127,7 @@ impl Limits {
             torrents: part(settings.torrents_max),
             peers: part(settings.peers_max),
             peers_per_torrent: settings.peers_per_torrent_max as usize,
+            memory: MemoryShare::UNLIMITED,
         }
     }
 }
@@ -99,6 +147,8 @@ pub struct Announced {
     pub completed: bool,
     /// Whether the peer is stored and was not before.
     pub is_new: bool,
+    /// How many peers another torrent had that was given up for this one; 0 if none was.
+    pub evicted: usize,
 }
 
 /// What became of an announcing peer.
@@ -126,7 +176,14 @@ pub struct ScrapeCounts {
 impl<F: Family> Torrents<F> {
     /// No torrents yet. `key` is secret: it keeps info hashes from being chosen to collide.
     pub fn new(key: [u64; 2]) -> Self {
-        Self { slab: Slab::new(), index: Index::new(key), peers: 0, sweep: Cursor::default() }
+        Self {
+            slab: Slab::new(),
+            index: Index::new(key),
+            peers: 0,
+            peers_bytes: 0,
+            hand: Hand::default(),
+            sweep: Cursor::default(),
+        }
     }
 
     /// How many torrents there are.
@@ -163,18 +220,26 @@ impl<F: Family> Torrents<F> {
         }
         let (found, placed) = self.store(found, digest, request.info_hash, me, limits, rng);
         let torrent = found.and_then(|number| self.slab.get_mut(number));
-        let counted = completed
-            && match placed {
-                Ok(Placed::Updated(earlier)) => !earlier.completed(),
-                Ok(Placed::Inserted) => true,
-                _ => false,
-            };
+        let (mut counted, mut confirmed, mut evicted) = (false, false, 0);
+        match placed {
+            Ok(Stored::Updated(earlier)) => {
+                counted = completed && !earlier.completed();
+                confirmed = earlier.age_before_s(state) >= CONFIRMED_AFTER_S;
+            }
+            Ok(Stored::Inserted { evicted: peers }) => (counted, evicted) = (completed, peers),
+            Err(_) => {}
+        }
         let outcome = placed.map_or_else(Outcome::Unstored, |_| Outcome::Stored);
         let stored = outcome == Outcome::Stored;
         let mut reply = Reply::new(out);
         let mut counts = Counts::default();
         if let Some(torrent) = torrent {
-            torrent.completed = torrent.completed.saturating_add(u32::from(counted));
+            if counted {
+                torrent.count_completed();
+            }
+            if confirmed {
+                torrent.marks |= CONFIRMED;
+            }
             counts = torrent.swarm.counts();
             torrent.swarm.sample(&me, stored, request.numwant, rng, &mut reply);
         }
@@ -185,7 +250,8 @@ impl<F: Family> Torrents<F> {
             bytes_written: reply.written(),
             outcome,
             completed: counted,
-            is_new: placed == Ok(Placed::Inserted),
+            is_new: matches!(placed, Ok(Stored::Inserted { .. })),
+            evicted,
         }
     }
 
@@ -194,19 +260,23 @@ impl<F: Family> Torrents<F> {
         let digest = self.index.digest(info_hash);
         let torrent = self.slab.get(self.index.find(&self.slab, digest, info_hash)?)?;
         let Counts { seeders, leechers } = torrent.swarm.counts();
-        Some(ScrapeCounts { seeders, completed: torrent.completed, leechers })
+        Some(ScrapeCounts { seeders, completed: torrent.completed(), leechers })
     }
 
     /// Rebuilds the index, the counts and each swarm from the stored records, after a panic may
     /// have cut a change short.
     pub fn recover(&mut self, rng: &mut Rng) {
         self.index.clear();
-        (self.peers, self.sweep) = (0, Cursor::default());
+        (self.peers, self.peers_bytes, self.sweep) = (0, 0, Cursor::default());
         let mut seen = std::collections::BTreeSet::new();
         self.slab.rebuild(|torrent| {
             torrent.swarm.repair(rng);
-            self.peers += torrent.swarm.len();
-            torrent.swarm.len() > 0 && seen.insert(torrent.info_hash)
+            let keep = torrent.swarm.len() > 0 && seen.insert(torrent.info_hash);
+            if keep {
+                self.peers += torrent.swarm.len();
+                self.peers_bytes += torrent.swarm.heap_bytes();
+            }
+            keep
         });
         for number in 0..self.slab.numbers() {
             if let Some(torrent) = self.slab.get(number) {
@@ -224,6 +294,7 @@ impl<F: Family> Torrents<F> {
 
     /// Stores the peer if the caps allow, and says in which torrent and how; or, if not, which
     /// cap it was, and the torrent if there is one.
+    #[inline]
     pub(super) fn store(
         &mut self,
         found: Option<u32>,
@@ -232,36 +303,66 @@ impl<F: Family> Torrents<F> {
         me: F::Record,
         limits: &Limits,
         rng: &mut Rng,
-    ) -> (Option<u32>, Result<Placed, Counter>) {
+    ) -> (Option<u32>, Result<Stored, Counter>) {
         if me.is_empty() {
             return (found, Err(Counter::UnstoredPortZero));
         }
-        let peers_full = self.peers >= limits.peers;
-        let swarm_max = limits.peers_per_torrent.min(SWARM_PEERS_MAX);
         let Some(number) = found else {
-            if self.slab.len() >= limits.torrents.min(Slab::<F>::LEN_MAX) {
-                return (None, Err(Counter::UnstoredTorrentCap));
-            }
-            if peers_full || swarm_max == 0 {
-                return (None, Err(cap_reached(peers_full)));
-            }
-            let info_hash = *info_hash;
-            let torrent = Torrent { info_hash, completed: 0, swarm: Swarm::of(me) };
-            let number = self.slab.insert(torrent);
-            self.index.insert(&self.slab, digest, number);
-            self.peers += 1;
-            return (Some(number), Ok(Placed::Inserted));
+            return match self.add_torrent(digest, info_hash, me, limits) {
+                Ok((number, evicted)) => (Some(number), Ok(Stored::Inserted { evicted })),
+                Err(cap) => (None, Err(cap)),
+            };
         };
+        let peers_full = self.peers >= limits.peers;
+        let has_memory = self.has_room_for_peer(&limits.memory);
         let Some(torrent) = self.slab.get_mut(number) else {
             return (None, Err(Counter::UnstoredTorrentCap));
         };
-        let room = !peers_full && torrent.swarm.len() < swarm_max;
-        let placed = match torrent.swarm.store(me, room, rng) {
-            Placed::Refused => Err(cap_reached(peers_full)),
-            placed => Ok(placed),
+        let swarm = &mut torrent.swarm;
+        let swarm_full = swarm.len() >= limits.peers_per_torrent.min(SWARM_PEERS_MAX);
+        let room = !peers_full && !swarm_full && (has_memory || swarm.has_vacancy());
+        let before = swarm.heap_bytes();
+        let stored = match swarm.store(me, room, rng) {
+            Placed::Updated(earlier) => Ok(Stored::Updated(earlier)),
+            Placed::Inserted => Ok(Stored::Inserted { evicted: 0 }),
+            Placed::Refused if peers_full => Err(Counter::UnstoredPeerCap),
+            Placed::Refused if swarm_full => Err(Counter::UnstoredSwarmCap),
+            Placed::Refused => Err(Counter::UnstoredMemoryLimit),
         };
-        self.peers += usize::from(placed == Ok(Placed::Inserted));
-        (found, placed)
+        self.peers_bytes = self.peers_bytes - before + swarm.heap_bytes();
+        self.peers += usize::from(matches!(stored, Ok(Stored::Inserted { .. })));
+        (found, stored)
+    }
+
+    /// Adds a torrent of one peer, in the place of another one if memory is short. Returns its
+    /// number and how many peers the other one had.
+    fn add_torrent(
+        &mut self,
+        digest: Digest,
+        info_hash: &InfoHash,
+        me: F::Record,
+        limits: &Limits,
+    ) -> Result<(u32, usize), Counter> {
+        if self.slab.len() >= limits.torrents.min(Slab::<F>::LEN_MAX) {
+            return Err(Counter::UnstoredTorrentCap);
+        }
+        if self.peers >= limits.peers {
+            return Err(Counter::UnstoredPeerCap);
+        }
+        if limits.peers_per_torrent == 0 {
+            return Err(Counter::UnstoredSwarmCap);
+        }
+        let torrent = Torrent::of(*info_hash, me);
+        let (number, evicted) = if self.has_room_for_torrent(&limits.memory) {
+            (self.slab.insert(torrent), 0)
+        } else {
+            let (number, evicted) = self.evict(&me).ok_or(Counter::UnstoredMemoryLimit)?;
+            self.slab.replace(number, torrent);
+            (number, evicted)
+        };
+        self.index.insert(&self.slab, digest, number);
+        self.peers += 1;
+        Ok((number, evicted))
     }
 
     fn stop(&mut self, found: Option<u32>, digest: Digest, me: &F::Record) -> Announced {
@@ -269,7 +370,9 @@ impl<F: Family> Torrents<F> {
         if let Some(number) = found
             && let Some(torrent) = self.slab.get_mut(number)
         {
+            let before = torrent.swarm.heap_bytes();
             self.peers -= usize::from(torrent.swarm.remove(me));
+            self.peers_bytes = self.peers_bytes - before + torrent.swarm.heap_bytes();
             counts = torrent.swarm.counts();
             if torrent.swarm.len() == 0 {
                 self.remove_torrent(digest, number);
@@ -282,13 +385,24 @@ impl<F: Family> Torrents<F> {
             outcome: Outcome::Removed,
             completed: false,
             is_new: false,
+            evicted: 0,
         }
     }
 }
 
-fn cap_reached(peers_full: bool) -> Counter {
-    if peers_full { Counter::UnstoredPeerCap } else { Counter::UnstoredSwarmCap }
+/// How a peer was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// It was there; this was its state.
+    Updated(State),
+    /// It is new; `evicted` peers went with another torrent to make room.
+    Inserted { evicted: usize },
 }
 
 /// The most peers of one torrent, whatever is configured: a table counts its slots in 32 bits.
 const SWARM_PEERS_MAX: usize = 1 << 30;
+/// The mark of a torrent that was announced again: the highest bit beside its completed count.
+const CONFIRMED: u32 = 1 << 31;
+/// A peer that announces again confirms its torrent if that comes so many seconds later: whoever
+/// floods the tracker has to keep all it invents for as long.
+pub(super) const CONFIRMED_AFTER_S: u16 = 60;

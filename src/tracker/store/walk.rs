@@ -5,7 +5,7 @@ use fastrand::Rng;
 use super::index::Named;
 use super::peer::{Family, Record};
 use super::swarm::{Counts, Place};
-use super::torrents::{Limits, ScrapeCounts, Torrents};
+use super::torrents::{Limits, ScrapeCounts, Stored, Torrents};
 use crate::tracker::InfoHash;
 
 /// How far a walk over all torrents has come.
@@ -46,6 +46,8 @@ pub struct Restored {
     pub stored: usize,
     /// Peers left out, because a cap was reached or their port was 0.
     pub refused: usize,
+    /// Peers of other torrents that were given up to make room.
+    pub evicted: usize,
 }
 
 impl<F: Family> Torrents<F> {
@@ -72,7 +74,7 @@ impl<F: Family> Torrents<F> {
             visits += slots.len();
             visit(&Piece {
                 info_hash: torrent.info_hash(),
-                completed: torrent.completed,
+                completed: torrent.completed(),
                 continues: place.is_some(),
                 slots,
             });
@@ -95,7 +97,7 @@ impl<F: Family> Torrents<F> {
             *walk = Walk { number: number + 1, within: None };
             if let Some(torrent) = self.slab.get(number) {
                 let Counts { seeders, leechers } = torrent.swarm.counts();
-                let completed = torrent.completed;
+                let completed = torrent.completed();
                 visit(torrent.info_hash(), ScrapeCounts { seeders, completed, leechers });
             }
         }
@@ -119,12 +121,17 @@ impl<F: Family> Torrents<F> {
             let (torrent, placed) = self.store(found, digest, info_hash, peer, limits, rng);
             found = torrent;
             match placed {
-                Ok(_) => restored.stored += 1,
+                Ok(stored) => {
+                    restored.stored += 1;
+                    if let Stored::Inserted { evicted } = stored {
+                        restored.evicted += evicted;
+                    }
+                }
                 Err(_) => restored.refused += 1,
             }
         }
         if let Some(torrent) = found.and_then(|number| self.slab.get_mut(number)) {
-            torrent.completed = torrent.completed.max(completed);
+            torrent.restore(completed);
         }
         restored
     }
@@ -157,8 +164,7 @@ mod tests {
     use crate::tracker::request::Event;
     use crate::tracker::store::{Announce, Ipv4, Ipv4Record};
 
-    const LIMITS: Limits =
-        Limits { torrents: usize::MAX, peers: usize::MAX, peers_per_torrent: usize::MAX };
+    const LIMITS: Limits = Limits::NONE;
     const STABLE: u32 = 0x0a00_0000;
     const FLEETING: u32 = 0x0b00_0000;
 
