@@ -29,6 +29,7 @@ use crate::relay::table::SharedTable;
 use crate::restart::{connection_key, keeps, offer, open_state};
 use crate::state::handover::{HandedOver, Offer};
 use crate::state::keeper::{Keeper, Keeps};
+use crate::state::sizes::SharedSizes;
 use crate::state::swarms::load_or_set_aside;
 use crate::state::{StateDirectory, StateError};
 use crate::telemetry::{Counters, Snapshot};
@@ -166,7 +167,8 @@ impl Process {
             user.act(|| load_or_set_aside(path, &shards, &tracker.settings, clock.now()))?;
         }
         warn_of_small_buffers(&groups, tracker);
-        let (tracker_view, hands) = deal_and_view(tracker, cores.len(), groups, policy.clone());
+        let (tracker_view, hands) =
+            deal_and_view(tracker, cores.len(), groups, policy.clone(), &keeps);
         let sizes = settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes);
         let plans = plan_workers(settings, sizes, cores.iter().zip(hands))?;
         let tables: Vec<Arc<SharedTable>> = plans.iter().map(|_| Arc::default()).collect();
@@ -191,6 +193,7 @@ impl Process {
             started: Instant::now(),
             engine: workers.engine(),
             features: workers.features(),
+            privileges: confinement.clone(),
             workers: views,
             shards,
             tracker: settings.tracker.is_some().then_some(tracker_view),
@@ -391,8 +394,9 @@ fn deal_and_view(
     workers: usize,
     groups: Vec<SocketGroup>,
     policy: SharedPolicy,
+    keeps: &Keeps,
 ) -> (TrackerView, Vec<Vec<Arc<BoundSocket>>>) {
-    let mut view = tracker_view(tracker, workers, &groups, policy);
+    let mut view = tracker_view(tracker, workers, &groups, policy, Arc::clone(&keeps.sizes));
     let hands = deal(groups, workers);
     view.sockets.extend(hands.iter().flatten().cloned());
     (view, hands)
@@ -404,6 +408,7 @@ fn tracker_view(
     workers: usize,
     groups: &[SocketGroup],
     policy: SharedPolicy,
+    torrent_sizes: SharedSizes,
 ) -> TrackerView {
     let steered = groups.iter().all(|group| group.steered);
     TrackerView {
@@ -412,6 +417,7 @@ fn tracker_view(
         steering: steering_state(tracker, workers, steered),
         sockets: Vec::new(),
         policy,
+        torrent_sizes,
     }
 }
 

@@ -155,6 +155,8 @@ fn read_sockets(file: &mut Reader<'_>, tracker: &mut TrackerConfig) {
     set(&mut tracker.send_buffer_bytes, bytes.map(|Bytes(bytes)| bytes));
     set(&mut tracker.steering, file.boolean("tracker.steering"));
     tracker.connection_key_file = file.path("tracker.connection_key_file");
+    let interval = file.quantity("tracker.torrent_sizes_interval", &limit::TORRENT_SIZES_INTERVAL);
+    set(&mut tracker.torrent_sizes_interval, interval.map(|Seconds(s)| zero_is_never(s)));
 }
 
 fn read_timing(file: &mut Reader<'_>, tracker: &mut TrackerSettings) {
@@ -183,6 +185,7 @@ fn read_amounts(file: &mut Reader<'_>, tracker: &mut TrackerSettings) {
     set(&mut tracker.scrape_hashes_max, hashes);
     let answer = file.boolean("tracker.answer_bad_connection_ids");
     set(&mut tracker.answer_bad_connection_ids, answer);
+    set(&mut tracker.client_statistics, file.boolean("tracker.client_statistics"));
 }
 
 fn read_source_limits(file: &mut Reader<'_>, limits: &mut SourceLimitSettings) {
@@ -342,6 +345,8 @@ mod tests {
             announces_per_source = 3
             announces_per_source_burst = 4
             source_limit_table = 5_000
+            client_statistics = true
+            torrent_sizes_interval = "2m"
             access_mode = "deny"
             access_file = "lists/deny.txt"
             receive_buffer = "64KiB"
@@ -370,6 +375,7 @@ mod tests {
             peers_max: 2_000,
             peers_per_torrent_max: 50,
             answer_bad_connection_ids: true,
+            client_statistics: true,
             source_limits: SourceLimitSettings {
                 connects: RateLimit { per_s: 1, burst: 2 },
                 announces: RateLimit { per_s: 3, burst: 4 },
@@ -377,6 +383,7 @@ mod tests {
             },
         };
         assert_eq!(tracker.settings, expected);
+        assert_eq!(tracker.torrent_sizes_interval, Some(Duration::from_secs(120)));
         assert_eq!(settings.warnings.len(), 1, "of connects: {:?}", settings.warnings);
     }
 

@@ -20,6 +20,7 @@ use ringtide::control::view::{TrackerView, View};
 use ringtide::control::{Errands, Operate, Problem, ReloadOutcome, errands};
 use ringtide::engine::{Engine, RingFeatures};
 use ringtide::logging::LogFilter;
+use ringtide::privileges::Confinement;
 use ringtide::relay::Rule;
 use ringtide::tracker::InfoHash;
 use ringtide::tracker::access_list::{AccessList, AccessMode};
@@ -222,12 +223,14 @@ impl Process {
             steering: "on",
             sockets: Vec::new(),
             policy: self.policy.clone(),
+            torrent_sizes: Arc::default(),
         };
         View {
             clock: Clock::start(),
             started: Instant::now(),
             engine: Engine::Epoll,
             features: RingFeatures::NONE,
+            privileges: Confinement::default(),
             workers: Vec::new(),
             shards: Arc::clone(&common.shards),
             tracker: (!bit(choices, 2)).then_some(tracker),

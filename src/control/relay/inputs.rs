@@ -209,6 +209,11 @@ impl InputInterface {
             );
         }
         for (worker, socket) in workers.iter().zip(group.sockets) {
+            if ground.settings.latency
+                && let Err(error) = socket.stamp_arrivals()
+            {
+                warn!(interface = interface.name, %error, "latency cannot be measured here");
+            }
             let socket = Arc::new(socket.counting_drops_in(drops));
             if let Some(id) = worker.lend(Arc::clone(&socket) as _) {
                 self.sockets.push((id, socket));
