@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn a_busy_worker_and_its_process_are_seen() {
         let pid = Some(std::process::id());
-        let busy = || {
+        let busy = move || {
             let before = Sample::take(INDEX + 1, pid);
             let started = Instant::now();
             while started.elapsed() < Duration::from_millis(50) {
