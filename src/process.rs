@@ -201,14 +201,13 @@ impl Process {
             draining: AtomicBool::new(false),
         };
         let keeper = Keeper::start(keeps.clone(), Arc::clone(&view.shards), clock)
-            .map_err(ProcessError::Keeper)
-            .map(Some)?;
+            .map_err(ProcessError::Keeper)?;
         Ok(Self {
             workers: Some(workers),
             view: Arc::new(view),
             policy,
             relay,
-            keeper,
+            keeper: Some(keeper),
             confinement,
             offer,
             start,
