@@ -152,8 +152,7 @@ impl Process {
         // Without a tracker there is nothing to listen on.
         let none = || TrackerConfig { listen: Vec::new(), ..TrackerConfig::default() };
         let tracker = &settings.tracker.clone().unwrap_or_else(none);
-        let access = load_access(tracker.access.as_ref())?;
-        let policy = Policy { settings: tracker.settings.clone(), access };
+        let policy = shared_policy(tracker)?;
         let (state, inherited) = open_state(settings, cores.len(), user)?;
         let key = connection_key(tracker, state.as_ref(), user)?;
         let ids = ConnectionIds::new(key, tracker.settings.connection_lifetime_s);
@@ -168,7 +167,6 @@ impl Process {
             user.act(|| load_or_set_aside(path, &shards, &tracker.settings, clock.now()))?;
         }
         warn_of_small_buffers(&groups, tracker);
-        let policy = SharedPolicy::new(policy, limits_key()?);
         let (tracker_view, hands) =
             deal_and_view(tracker, cores.len(), groups, policy.clone(), &keeps);
         let sizes = settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes);
@@ -340,10 +338,12 @@ pub(crate) fn load_access(access: Option<&AccessConfig>) -> Result<AccessList, A
     }
 }
 
-/// The secret that places sources in the tables of limits.
-fn limits_key() -> Result<[u64; 2], ProcessError> {
+/// The policy to start with, and a secret that places sources in the tables of its limits.
+fn shared_policy(tracker: &TrackerConfig) -> Result<SharedPolicy, ProcessError> {
+    let access = load_access(tracker.access.as_ref())?;
     let word = || getrandom::u64().map_err(ProcessError::Secrets);
-    Ok([word()?, word()?])
+    let limits_key = [word()?, word()?];
+    Ok(SharedPolicy::new(Policy { settings: tracker.settings.clone(), access }, limits_key))
 }
 
 /// Says once what the workers' rings do without.

@@ -257,8 +257,8 @@ impl<'r> EventLoop<'r> {
 
     /// Takes a slot back, and tells the handler when it held a forward.
     fn sent(&mut self, slot: u16, result: i32, handler: &mut impl Handler, now: Now) {
-        self.send_failures.note(result);
         let Some(forward) = self.pools.slots.take_forward(slot) else {
+            self.send_failures.note(result);
             self.pools.slots.release(slot);
             return count_sent(&self.plan.counters, result);
         };

@@ -1,8 +1,9 @@
 //! Requests through the whole control interface, without a socket.
 //!
 //! Input: a byte of choices (bit 0 a relay, bit 1 an access list, bit 2 no tracker and so no list),
-//! then requests, each behind three bytes: choices (bits 0 to 2 the method, bit 3 a claim that the body is longer
-//! than allowed) and the body's length; then the path up to the end of the line, then the body.
+//! then requests, each behind three bytes: choices (bits 0 to 2 the method, bit 3 a claim that the
+//! body is longer than allowed) and the body's length; then the path up to the end of the line,
+//! then the body.
 
 use std::pin::pin;
 use std::sync::Arc;

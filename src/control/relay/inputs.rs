@@ -158,7 +158,11 @@ impl InputInterface {
                 // It went away, or is down, since it was looked up: news of that will follow.
                 Err(error @ (PacketError::Missing { .. } | PacketError::Down { .. })) => {
                     if self.told.is_news(&error.to_string()) {
-                        warn!(interface = name, %error, "the interface cannot be received from yet");
+                        warn!(
+                            interface = name,
+                            %error,
+                            "the interface cannot be received from yet"
+                        );
                     }
                     return Ok(());
                 }
