@@ -88,7 +88,7 @@ impl Relay {
         let sends = table.rules.iter().map(|rule| sends_of_batch(table.offload, rule));
         self.frame_sends_max = sends.max().unwrap_or(0);
         self.flights.take_up(table);
-        self.departures.take_up(table.rules.len());
+        self.departures.take_up(table);
         self.last = None;
         self.take_up_fragments();
         self.shared.set_seen(self.table.generation);

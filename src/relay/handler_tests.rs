@@ -5,10 +5,12 @@ use super::super::golden::{
     IPV4, IPV4_EMPTY, IPV4_FRAGMENT_FIRST, IPV4_PLAIN, IPV4_SUPER, IPV6, IPV6_FRAGMENTS,
     IPV6_PLAIN, plain, virtio,
 };
-use super::super::table::OutputState;
+use super::super::table::{LATENCY_BUCKETS, OutputState};
 use super::*;
 use crate::handler::{ReceivePool, RecordedTransmit, SentOn, SocketId};
+use crate::net::address::Auxiliary;
 use crate::relay::stats::FlowSnapshot;
+use crate::telemetry::SizesSnapshot;
 
 const INPUT: SocketId = SocketId(3);
 
@@ -61,13 +63,21 @@ impl Bench {
     }
 
     fn arrive(&mut self, bytes: &[u8]) {
+        self.arrive_with(bytes, None);
+    }
+
+    fn arrive_at(&mut self, bytes: &[u8], received_ns: u64) {
+        self.arrive_with(bytes, Some(Auxiliary { received_ns, ..Auxiliary::default() }));
+    }
+
+    fn arrive_with(&mut self, bytes: &[u8], auxiliary: Option<Auxiliary>) {
         let buffer = self.pool.fill(bytes).unwrap();
         let frame = Frame {
             socket: INPUT,
             bytes: buffer.bytes(),
             start: 0,
             buffer: &buffer,
-            auxiliary: None,
+            auxiliary,
             outgoing: false,
             truncated: false,
         };
@@ -149,6 +159,37 @@ fn a_rule_whose_batch_was_full_is_open_once() {
     assert_eq!(bench.tx.forwarded.len(), 6);
     assert_eq!(bench.flush().len(), 8);
     assert_eq!((bench.relay.open.len(), bench.relay.sends_per_frame_max()), (0, 2));
+}
+
+#[test]
+fn a_send_is_timed_from_the_oldest_frame_in_it() {
+    let mut bench = Bench::new(vec![rule(vec![output(7, 1)])]);
+    let table =
+        RelayTable { latency: true, ..table(vec![rule(vec![output(7, 1)])], Offload::Auto, 2) };
+    bench.shared.publish(table);
+    bench.relay.on_tick(Bench::now(), &mut bench.tx);
+    let frames = BATCH_DATAGRAMS_MAX as u64 + 1;
+    for microsecond in 1..=frames {
+        bench.arrive_at(&ipv4(), microsecond * 1000);
+    }
+    assert_eq!(bench.tx.forwarded.len(), 1, "a full batch went, and one frame waits");
+    assert_eq!(bench.flush().len(), 2);
+    assert!(bench.relay.awaits_departure());
+    bench.relay.on_departed((frames + 1) * 1000);
+    assert!(!bench.relay.awaits_departure());
+    let timed = bench.relay.table.rules[0].outputs[0].state.latency_us.snapshot();
+    let mut expected = SizesSnapshot::<LATENCY_BUCKETS>::default();
+    expected.add(frames);
+    expected.add(1);
+    assert_eq!(timed, expected);
+}
+
+#[test]
+fn nothing_awaits_its_departure_unless_sends_are_timed() {
+    let mut bench = Bench::new(vec![rule(vec![output(7, 1)])]);
+    bench.arrive_at(&ipv4(), 1000);
+    assert_eq!(bench.flush().len(), 1);
+    assert!(!bench.relay.awaits_departure());
 }
 
 #[test]

@@ -16,8 +16,10 @@ pub(super) struct Departures {
     /// When the oldest frame in each rule's open batch came in, in nanoseconds since the Unix
     /// epoch by the wall clock; 0 where that is not known.
     pub(super) oldest_ns: Vec<u64>,
-    /// Sends since the last departure, never more than [`DEPARTURES_MAX`].
+    /// Sends since the last departure, never more than `sends_max`.
     sends: Vec<Departure>,
+    /// [`DEPARTURES_MAX`], or 0 where nothing is timed.
+    sends_max: usize,
 }
 
 /// One send.
@@ -29,14 +31,13 @@ struct Departure {
 }
 
 impl Departures {
-    /// Has room for so many rules. What is on its way is not timed.
-    pub(super) fn take_up(&mut self, rules: usize) {
+    /// Has room for the table's rules. What is on its way is not timed.
+    pub(super) fn take_up(&mut self, table: &RelayTable) {
         self.oldest_ns.clear();
-        self.oldest_ns.resize(rules, 0);
+        self.oldest_ns.resize(table.rules.len(), 0);
         self.sends.clear();
-        if rules > 0 {
-            self.sends.reserve(DEPARTURES_MAX);
-        }
+        self.sends_max = if table.latency { DEPARTURES_MAX } else { 0 };
+        self.sends.reserve(self.sends_max);
     }
 
     /// Whether a send waits for its time.
@@ -48,8 +49,11 @@ impl Departures {
     /// What the rule gathered last was given to one of its outputs.
     #[inline]
     pub(super) fn begin(&mut self, rule: usize, output: usize) {
+        if self.sends.len() >= self.sends_max {
+            return;
+        }
         let received_ns = self.oldest_ns[rule];
-        if received_ns > 0 && self.sends.len() < DEPARTURES_MAX {
+        if received_ns > 0 {
             self.sends.push(Departure { rule, output, received_ns });
         }
     }

@@ -19,6 +19,8 @@ pub struct RelayTable {
     pub generation: u64,
     /// Whether datagrams are kept together.
     pub offload: Offload,
+    /// Whether sends are timed.
+    pub latency: bool,
     /// Receive buffers that fragments of IPv6 datagrams may hold; 0 where no rule takes any.
     pub fragments_held_max: usize,
     /// Rules by what they take. With source lists, several may take the same.

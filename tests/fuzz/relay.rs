@@ -75,6 +75,7 @@ impl World {
         let table = RelayTable {
             generation: 1,
             offload: if bit(choices, 0) { Offload::Off } else { Offload::Auto },
+            latency: bit(choices, 4),
             fragments_held_max: [16, 3, 0, 64][usize::from(choices >> 2 & 3)],
             inputs: ["239.1.1.1:5001", "[ff15::1]:5001"]
                 .iter()
@@ -105,7 +106,8 @@ impl World {
     /// a second behind it, bit 7 a right IPv4 header checksum.
     fn step(&mut self, input: &mut Input<'_>) {
         let (choices, ends, zeros) = (input.byte(), input.byte(), input.byte());
-        let length = usize::from(input.word());
+        let word = input.word();
+        let length = usize::from(word);
         let mut bytes = input.take(length).to_vec();
         bytes.resize((bytes.len() + 256 * usize::from(zeros)).min(BUFFER_BYTES), 0);
         bytes.truncate(BUFFER_BYTES);
@@ -115,7 +117,7 @@ impl World {
         let auxiliary = [
             None,
             Some(Auxiliary { vlan: true, ..Auxiliary::default() }),
-            Some(Auxiliary { checksum_valid: true, ..Auxiliary::default() }),
+            Some(Auxiliary { checksum_valid: true, received_ns: 1, ..Auxiliary::default() }),
             Some(Auxiliary { checksum_pending: true, ..Auxiliary::default() }),
         ][usize::from(choices & 3)];
         self.arrive(&bytes, auxiliary, bit(choices, 3), bit(choices, 2));
@@ -126,6 +128,9 @@ impl World {
         }
         if bit(choices, 4) {
             self.relay.on_flush(self.now, &mut self.slots);
+            if self.relay.awaits_departure() {
+                self.relay.on_departed(u64::from(word) << 10);
+            }
         }
         if bit(choices, 6) {
             self.relay.on_flush(self.now, &mut self.slots);

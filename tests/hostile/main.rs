@@ -8,6 +8,13 @@ mod common;
 mod connection_ids;
 mod expiry;
 mod flood;
-#[path = "../fuzz/mod.rs"]
-mod fuzz;
 mod reflection;
+
+/// The tracker that the fuzz target has.
+#[path = "../fuzz"]
+#[allow(dead_code, unreachable_pub)]
+mod fuzz {
+    pub mod input;
+    pub mod tracker;
+    pub mod transmit;
+}

@@ -317,6 +317,7 @@ impl RelayControl {
         let mut table = RelayTable {
             generation: self.generation,
             offload: self.settings.offload,
+            latency: self.settings.latency,
             fragments_held_max: self.fragments_held_max(),
             ..RelayTable::default()
         };

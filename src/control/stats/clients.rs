@@ -1,5 +1,7 @@
 //! What is told of peers' programs and of the sizes of torrents.
 
+use std::cmp::Reverse;
+
 use super::{ClientStats, Counts, TorrentSizeStats};
 use crate::control::view::{TrackerView, View};
 use crate::telemetry::ClientSnapshot;
@@ -20,7 +22,7 @@ impl ClientStats {
 /// Those with the most peers.
 fn most(prefixes: Counts) -> Counts {
     let mut sorted: Vec<_> = prefixes.into_iter().collect();
-    sorted.sort_by(|a, b| b.1.cmp(&a.1));
+    sorted.sort_by_key(|client| Reverse(client.1));
     sorted.truncate(PREFIXES_SHOWN);
     sorted.into_iter().collect()
 }
