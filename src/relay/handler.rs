@@ -71,9 +71,6 @@ impl Relay {
         self.table = self.shared.current();
         let table = &self.table;
         self.batches.clear();
-        let widest = |rule: &TableRule| {
-            rule.outputs.iter().map(|output| output.segment_max).max().unwrap_or(0)
-        };
         let segment_max = |rule| match table.offload {
             Offload::Auto => u16::try_from(widest(rule)).unwrap_or(u16::MAX),
             Offload::Off => 0,
@@ -81,8 +78,7 @@ impl Relay {
         self.batches.extend(table.rules.iter().map(|rule| Batch::new(segment_max(rule))));
         self.open.reserve(table.rules.len());
         self.is_open = vec![false; table.rules.len()];
-        let sends = table.rules.iter().map(|rule| sends_of_batch(table.offload, rule));
-        self.frame_sends_max = sends.max().unwrap_or(0);
+        self.frame_sends_max = sends_of_frame(table);
         self.flights.take_up(table);
         self.last = None;
         self.take_up_fragments();
@@ -177,6 +173,7 @@ impl Handler for Relay {
             // The device or its MTU does not allow it: from now on datagrams go singly here.
             libc::EINVAL | libc::EIO | libc::EMSGSIZE if forwarded.segment_bytes.is_some() => {
                 output.state.refuses_segments.store(true, Ordering::Relaxed);
+                self.frame_sends_max = sends_of_frame(&self.table);
                 true
             }
             // News of an earlier datagram, told instead of sending this one.
@@ -323,11 +320,25 @@ impl<T: Transmit> Sender<'_, T> {
     }
 }
 
+/// The sends that one frame can lead to at the most, besides those of open batches.
+fn sends_of_frame(table: &RelayTable) -> usize {
+    let sends = table.rules.iter().map(|rule| sends_of_batch(table.offload, rule));
+    sends.max().unwrap_or(0)
+}
+
+/// The longest datagrams that are gathered: what does not fit the other outputs is cut there.
+fn widest(rule: &TableRule) -> usize {
+    rule.outputs.iter().map(|output| output.segment_max).max().unwrap_or(0)
+}
+
 /// The sends that closing a batch of this rule takes: one for each output that takes it whole, one
-/// for each datagram and output where it must be cut.
+/// for each datagram and output where it must be cut, or may have to be.
 fn sends_of_batch(offload: Offload, rule: &TableRule) -> usize {
+    let widest = widest(rule);
     let cuts = |output: &TableOutput| {
-        offload == Offload::Off || output.state.refuses_segments.load(Ordering::Relaxed)
+        offload == Offload::Off
+            || output.segment_max < widest
+            || output.state.refuses_segments.load(Ordering::Relaxed)
     };
     let sends = |output| if cuts(output) { BATCH_DATAGRAMS_MAX } else { 1 };
     rule.outputs.iter().map(sends).sum()
