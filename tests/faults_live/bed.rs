@@ -58,8 +58,7 @@ impl Bed {
         std::fs::write(directory.path().join("r.toml"), text).unwrap();
         let process = line.hop(1).run(|| Controlled::start_in(directory));
         let before = Baseline { descriptors: 0, pools: Value::Null };
-        let mut bed =
-            Self { line, process, steady: None, pulse: None, to: to.to_owned(), before };
+        let mut bed = Self { line, process, steady: None, pulse: None, to: to.to_owned(), before };
         bed.before = bed.baseline();
         bed.steady = Some(Steady::start(ends(&bed.line, 1)));
         bed.pulse = Some(Pulse::start(&bed.line, "right2", IN, bytes));

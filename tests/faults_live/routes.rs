@@ -77,10 +77,8 @@ fn the_mtu_of_an_input_rises_under_traffic() {
         return;
     }
     let bed = Bed::start();
-    let (from, to) = (
-        sender(bed.line.source(), "right2", IN),
-        receiver(bed.line.sink(), "left2", OUT),
-    );
+    let (from, to) =
+        (sender(bed.line.source(), "right2", IN), receiver(bed.line.sink(), "left2", OUT));
     bed.line.hop(1).ip("link set dev left2 mtu 9000");
     bed.line.source().ip("link set dev right2 mtu 9000");
     let large = [9; 8000];
@@ -170,7 +168,10 @@ fn the_broker_is_killed_and_then_an_interface_goes() {
     bed.end(&[
         ("the socket broker ended", 1),
         ("there is no such interface yet", 1),
-        ("the relay could not follow a change: cannot receive frames: no packet socket on left2", 1),
+        (
+            "the relay could not follow a change: cannot receive frames: no packet socket on left2",
+            1,
+        ),
     ]);
 }
 
