@@ -22,6 +22,7 @@ main() {
     step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
     step "tests" cargo test --locked
     step "tests on epoll" test_on_epoll
+    step "tests as on Linux 6.0" test_as_on_6_0
     step "release build, through run.sh" check_run
     step "systemd units and Debian package" check_packaging
     step "soak" check_soak
@@ -116,9 +117,14 @@ check_dependencies() {
 
 # All that runs a worker, on the other engine.
 test_on_epoll() {
-    local suites=(loop load_test tracker workers storm process relay relay_net)
+    local suites=(loop load_test tracker workers storm process relay relay_net faults_live)
     suites+=(real_clients pipeline)
     RINGTIDE_TEST_ENGINE=epoll cargo test --locked "${suites[@]/#/--test=}"
+}
+
+# With no more of io_uring than the oldest kernel that has enough of it.
+test_as_on_6_0() {
+    RINGTIDE_TEST_KERNEL=6.0 cargo test --locked --test=loop --test=tracker --test=relay
 }
 
 # From another directory, as a user may call it.

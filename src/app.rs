@@ -16,7 +16,7 @@ use crate::control::relay::{RelayControl, RelayError, RelayReporter};
 use crate::control::report::Report;
 use crate::control::{Errands, Event, Operate, Signals, errands};
 use crate::error::{Remedy, causes};
-use crate::logging::{LogControl, RateLimited};
+use crate::logging::{LogControl, RateLimited, Told};
 use crate::net::files::raise_file_limit;
 use crate::process::{Process, ProcessError};
 use crate::running::Running;
@@ -97,9 +97,14 @@ pub fn run(settings: Settings, log: LogControl) -> Result<(), RunError> {
     let api = Api::new(process.view(), desk);
     let server = listeners.map(|listeners| Server::start(listeners, api)).transpose()?;
     log_serving(&settings, &process, cores.len());
-    let manager = ServiceManager::ready();
+    let mut manager = ServiceManager::ready();
     let mut running = Running::new(settings, process, log);
-    watch(&mut running, &mut signals, &errands, manager)?;
+    loop {
+        watch(&mut running, &mut signals, &errands, &mut manager)?;
+        if !running.process.hand_over() {
+            break;
+        }
+    }
     ServiceManager::stopping();
     running.process.view().draining.store(true, Ordering::Relaxed);
     info!("stopping; a second signal stops at once");
@@ -135,10 +140,10 @@ fn watch(
     running: &mut Running,
     signals: &mut Signals,
     errands: &Errands,
-    mut manager: ServiceManager,
+    manager: &mut ServiceManager,
 ) -> Result<(), RunError> {
     let mut reporter = Reporter::default();
-    let mut trouble = Trouble::default();
+    let mut unfollowed = Told::default();
     loop {
         let interval = running.settings.report_interval;
         let due = interval.map(|interval| interval.saturating_sub(reporter.age()));
@@ -164,11 +169,14 @@ fn watch(
             }
             Event::Timeout => {
                 let retried = running.process.relay_mut().map_or(Ok(()), RelayControl::retry);
-                retried.inspect(|()| trouble.is_over())
+                if retried.is_ok() {
+                    unfollowed.is_over();
+                }
+                retried
             }
         };
         if let Err(error) = followed {
-            trouble.tell(&error);
+            tell_unfollowed(&mut unfollowed, &error);
         }
         if running.stops_in().is_some_and(|wait| wait.is_zero()) {
             return Ok(());
@@ -187,22 +195,12 @@ fn watch(
     }
 }
 
-/// What keeps the relay from following a change, said once however often it is tried again.
-#[derive(Default)]
-struct Trouble(Option<String>);
-
-impl Trouble {
-    fn tell(&mut self, error: &RelayError) {
-        let chain: Vec<_> = causes(Some(error)).map(ToString::to_string).collect();
-        let reason = chain.join(": ");
-        if self.0.as_ref() != Some(&reason) {
-            error!("the relay could not follow a change: {reason}");
-            self.0 = Some(reason);
-        }
-    }
-
-    fn is_over(&mut self) {
-        self.0 = None;
+/// Says what keeps the relay from following a change.
+fn tell_unfollowed(told: &mut Told, error: &RelayError) {
+    let chain: Vec<_> = causes(Some(error)).map(ToString::to_string).collect();
+    let reason = chain.join(": ");
+    if told.is_news(&reason) {
+        error!("the relay could not follow a change: {reason}");
     }
 }
 

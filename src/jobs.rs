@@ -34,6 +34,10 @@ impl Handler for Jobs {
         self.relay.on_flush(now, tx);
     }
 
+    fn next_deadline(&self) -> Option<Now> {
+        self.tracker.next_deadline()
+    }
+
     fn on_tick<T: Transmit>(&mut self, now: Now, tx: &mut T) {
         self.tracker.on_tick(now, tx);
         self.relay.on_tick(now, tx);

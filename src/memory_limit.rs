@@ -5,6 +5,35 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use tracing::{info, warn};
+
+use crate::config::TrackerConfig;
+use crate::config::units::format_size;
+use crate::tracker::store::SHARE_BYTES_MIN;
+
+/// The most memory that swarms may take, in bytes: as configured, or half of what the process may
+/// use. Without a tracker it is none.
+pub(crate) fn of_swarms(tracker: Option<&TrackerConfig>, workers: usize) -> usize {
+    let Some(tracker) = tracker else { return 0 };
+    let automatic = automatic().map(|bytes| bytes as usize);
+    let least = workers * SHARE_BYTES_MIN;
+    let Some(bytes) = tracker.memory_limit_bytes else {
+        let bytes = automatic.unwrap_or(MEMORY_BYTES_UNKNOWN).max(least);
+        info!("swarms may take {}", format_size(bytes as u64 >> 20 << 20));
+        return bytes;
+    };
+    if bytes < least {
+        let least = format_size(least as u64);
+        warn!("memory_limit is too low for {workers} workers: swarms may take {least}");
+    }
+    if automatic.is_some_and(|half| bytes / 2 > half) {
+        warn!(
+            "memory_limit is more than the machine, its control groups or resource limits allow \
+             this process: the kernel may kill it first"
+        );
+    }
+    bytes
+}
 
 /// What `memory_limit = "auto"` gives the swarms: half of what the process may use. `None` if
 /// that cannot be found out.
@@ -88,6 +117,9 @@ fn mount(line: &str, controllers: &str) -> Option<Mount> {
 /// One in so many bytes: the rest is for the kernel's socket buffers, workers, a saved file that
 /// is written, and everything else on the machine.
 const AUTO_SHARE: u64 = 2;
+
+/// What swarms may take where nobody tells how much there is.
+const MEMORY_BYTES_UNKNOWN: usize = 1 << 30;
 
 #[cfg(test)]
 mod tests {

@@ -10,14 +10,13 @@ use tracing::{info, warn};
 
 use crate::broker::{Broker, BrokerError, Opener};
 use crate::clock::Clock;
-use crate::config::units::format_size;
 use crate::config::{AccessConfig, Settings, TrackerConfig};
 use crate::confinement;
 use crate::control::http::ServerError;
 use crate::control::relay::{RelayControl, RelayError, RelayWorker};
 use crate::control::report::Holdings;
 use crate::control::view::{TrackerView, View, WorkerView};
-use crate::engine::{Engine, LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
+use crate::engine::{Engine, LoopSizes, RingFeature, RingFeatures, WorkerControl, WorkerPlan};
 use crate::jobs::Jobs;
 use crate::listening::{adopt_or_bind, deal, warn_of_small_buffers};
 use crate::memory_limit;
@@ -29,7 +28,7 @@ use crate::relay::handler::Relay;
 use crate::relay::table::SharedTable;
 use crate::restart::{connection_key, keeps, offer, open_state};
 use crate::state::handover::{HandedOver, Offer};
-use crate::state::keeper::Keeper;
+use crate::state::keeper::{Keeper, Keeps};
 use crate::state::swarms::load_or_set_aside;
 use crate::state::{StateDirectory, StateError};
 use crate::telemetry::{Counters, Snapshot};
@@ -38,8 +37,12 @@ use crate::tracker::connection_id::ConnectionIds;
 use crate::tracker::connection_key::{KeyFileError, RandomKeyError};
 use crate::tracker::handler::{Tracker, TrackerParts};
 use crate::tracker::policy::{InForce, Policy, SharedPolicy};
-use crate::tracker::store::{SHARE_BYTES_MIN, Secrets, Shards};
+use crate::tracker::store::{Secrets, Shards};
 use crate::worker::{StartError, Workers};
+
+mod succession;
+
+use succession::{StartWorkers, start_workers};
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +103,9 @@ pub struct Process {
     confinement: Confinement,
     /// `None` once stopped, and where nobody can take over.
     offer: Option<Offer>,
+    /// Starts the workers, also when they were stopped for a successor that did not come.
+    start: StartWorkers,
+    keeps: Keeps,
     /// Locked until everything is saved.
     _state: Option<StateDirectory>,
     /// The last to go: a successor starts then.
@@ -151,7 +157,7 @@ impl Process {
         let key = connection_key(tracker, state.as_ref(), user)?;
         let ids = ConnectionIds::new(key, tracker.settings.connection_lifetime_s);
         let secrets = Secrets::random().map_err(ProcessError::Secrets)?;
-        let memory_bytes = memory_bytes(settings, cores.len());
+        let memory_bytes = memory_limit::of_swarms(settings.tracker.as_ref(), cores.len());
         let shards = Arc::new(Shards::with_memory(cores.len(), &secrets, memory_bytes));
         let groups = adopt_or_bind(tracker, &shards, inherited)?;
         // What clients send meanwhile waits in the sockets.
@@ -175,11 +181,12 @@ impl Process {
             tracker: Tracker::new(parts(worker)),
             relay: Relay::new(Arc::clone(&tables[worker])),
         };
+        let start = start_workers(settings.engine, plans, clock, make_jobs);
         let confinement = give_up(broker)?;
         // From here on threads may start: they inherit what was given up.
         let offer = offer(settings, cores.len(), state.as_ref())?;
         // The engine is chosen by what is permitted from here on, as restarted workers find it.
-        let workers = Workers::start_by_choice(settings.engine, plans, clock, make_jobs)?;
+        let workers = start()?;
         tell_of_features(&workers, settings.io_uring_without);
         let view = View {
             clock,
@@ -192,7 +199,7 @@ impl Process {
             relay: relay.as_ref().map(RelayControl::view),
             draining: AtomicBool::new(false),
         };
-        let keeper = Keeper::start(keeps, Arc::clone(&view.shards), clock)
+        let keeper = Keeper::start(keeps.clone(), Arc::clone(&view.shards), clock)
             .map_err(ProcessError::Keeper)
             .map(Some)?;
         Ok(Self {
@@ -203,6 +210,8 @@ impl Process {
             keeper,
             confinement,
             offer,
+            start,
+            keeps,
             _state: state,
             handed_over: None,
         })
@@ -300,44 +309,25 @@ impl Process {
     /// Stops the workers in good order and saves the swarms. What the workers counted and held
     /// stays readable.
     pub fn stop(&mut self) {
+        self.stop_and_save();
+        // One that asks only now is told, or sees the end and starts by itself.
+        if let Some(offer) = self.offer.take() {
+            if let Err(error) = offer.hand_over(self.sockets()) {
+                warn!("the sockets cannot be handed over: {error}");
+            }
+            self.handed_over = offer.finish();
+        }
+    }
+
+    fn stop_and_save(&mut self) {
         if let Some(workers) = self.workers.take() {
             workers.stop();
         }
         if let Some(keeper) = self.keeper.take() {
             keeper.finish();
         }
-        if let Some(offer) = self.offer.take() {
-            self.handed_over = offer
-                .finish(self.view.tracker.as_ref().map_or(&[], |tracker| &tracker.sockets[..]));
-        }
     }
 }
-
-/// The most memory that swarms may take.
-fn memory_bytes(settings: &Settings, workers: usize) -> usize {
-    let Some(tracker) = &settings.tracker else { return 0 };
-    let automatic = memory_limit::automatic().map(|bytes| bytes as usize);
-    let least = workers * SHARE_BYTES_MIN;
-    let Some(bytes) = tracker.memory_limit_bytes else {
-        let bytes = automatic.unwrap_or(MEMORY_BYTES_UNKNOWN).max(least);
-        info!("swarms may take {}", format_size(bytes as u64 >> 20 << 20));
-        return bytes;
-    };
-    if bytes < least {
-        let least = format_size(least as u64);
-        warn!("memory_limit is too low for {workers} workers: swarms may take {least}");
-    }
-    if automatic.is_some_and(|half| bytes / 2 > half) {
-        warn!(
-            "memory_limit is more than the machine, its control groups or resource limits allow \
-             this process: the kernel may kill it first"
-        );
-    }
-    bytes
-}
-
-/// What swarms may take where nobody tells how much there is.
-const MEMORY_BYTES_UNKNOWN: usize = 1 << 30;
 
 /// The list that is configured; an empty one that serves everything when none is.
 pub(crate) fn load_access(access: Option<&AccessConfig>) -> Result<AccessList, AccessListError> {
@@ -356,6 +346,11 @@ fn limits_key() -> Result<[u64; 2], ProcessError> {
 /// Says once what the workers' rings do without.
 fn tell_of_features(workers: &Workers, switched_off: RingFeatures) {
     let missing = workers.missing();
+    // Without the one there is no other.
+    let switched_off = match switched_off.has(RingFeature::SingleIssuer) {
+        true => switched_off.with(RingFeature::DeferTaskrun),
+        false => switched_off,
+    };
     let unknown = missing.but(switched_off);
     if unknown != RingFeatures::NONE {
         info!("this kernel's io_uring is used without {unknown}: later ones have it");

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::operate::Problem;
 use crate::config::relay::{parse_dscp, parse_endpoint, parse_source, parse_ttl};
-use crate::relay::validate::RuleDraft;
+use crate::relay::validate::{RuleDraft, check_rules};
 use crate::relay::{Dscp, Input, Output, Rule, Ttl};
 
 /// A rule as it is written.
@@ -98,6 +99,29 @@ impl RuleChanges {
         }
         Ok(list)
     }
+}
+
+/// Reads and checks all rules together. Returns them, and what is allowed but probably not meant.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub fn read_rules(specs: &[RuleSpec]) -> Result<(Vec<Rule>, Vec<String>), Problem> {
+    let mut drafts = Vec::with_capacity(specs.len());
+    let mut problems = Vec::new();
+    for (index, spec) in specs.iter().enumerate() {
+        match spec.draft(index) {
+            Ok(draft) => drafts.push(draft),
+            Err(wrong) => problems.extend(wrong),
+        }
+    }
+    if problems.is_empty() {
+        let checked = check_rules(drafts);
+        problems.extend(checked.problems.into_iter().map(|problem| problem.message));
+        if problems.is_empty() {
+            return Ok((checked.rules, checked.warnings));
+        }
+    }
+    Err(Problem::invalid(problems.join("\n"), "nothing was changed; correct all of it"))
 }
 
 impl RuleSpec {

@@ -14,6 +14,8 @@ pub(crate) enum Operation {
     Cancel,
     /// A wait for completions or readiness.
     Wait,
+    /// The set-up of a ring.
+    SetUp,
 }
 
 /// Whether anything is ever refused.
@@ -46,7 +48,7 @@ mod planned {
 
     use super::Operation;
 
-    const OPERATIONS: usize = 5;
+    const OPERATIONS: usize = 6;
 
     /// What a thread's operations are refused with.
     #[derive(Clone, Debug)]
@@ -112,11 +114,6 @@ mod planned {
         /// What was refused so far.
         pub(crate) fn refused(&self) -> Vec<(Operation, i32)> {
             self.0.lock().unwrap().clone()
-        }
-
-        /// How many of a kind were refused so far.
-        pub(crate) fn count(&self, operation: Operation) -> usize {
-            self.refused().iter().filter(|(kind, _)| *kind == operation).count()
         }
     }
 

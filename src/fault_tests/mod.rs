@@ -4,11 +4,13 @@
 mod echo;
 mod log;
 mod relay;
+mod restart;
+mod table;
 
 use std::time::{Duration, Instant};
 
 use crate::engine::faults::{FaultPlan, Faults, Operation};
-use crate::engine::{Engine, WorkerPlan};
+use crate::engine::{Engine, WorkerControl, WorkerPlan};
 use crate::handler::Handler;
 use crate::{epoll, uring};
 
@@ -41,8 +43,9 @@ fn everything(seed: u64, per_mille: u32, times: usize) -> FaultPlan {
     receives.retain(|errno| *errno != libc::ENOBUFS);
     let faults = vec![
         (Operation::Send, errnos(), times),
-        (Operation::Receive, receives, times / 10),
-        (Operation::Wake, errnos(), times),
+        // These rest until the next tick.
+        (Operation::Receive, receives, times / 40),
+        (Operation::Wake, errnos(), times / 40),
         (Operation::Cancel, errnos(), times),
         (Operation::Wait, quiet, times),
     ];
@@ -53,7 +56,7 @@ fn everything(seed: u64, per_mille: u32, times: usize) -> FaultPlan {
 fn seeds() -> Vec<u64> {
     match std::env::var("RINGTIDE_SEED") {
         Ok(seed) => vec![seed.parse().expect("RINGTIDE_SEED is a number")],
-        Err(_) => (1..=4).chain([u64::from(fastrand::u32(..))]).collect(),
+        Err(_) => (1..=2).chain([u64::from(fastrand::u32(..))]).collect(),
     }
 }
 
@@ -83,11 +86,13 @@ fn run_under<H: Handler, T>(
     })
 }
 
-/// Waits for a condition.
+/// Waits for a condition. Waking the worker has it take note of what has ended at once, not with
+/// the next datagram or tick.
 #[track_caller]
-fn eventually(what: &str, condition: impl Fn() -> bool) -> Duration {
+fn eventually(what: &str, control: &WorkerControl, condition: impl Fn() -> bool) -> Duration {
     let began = Instant::now();
     while !condition() {
+        control.wake();
         assert!(began.elapsed() < Duration::from_secs(20), "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -11,8 +11,10 @@ use crate::config::suggest::did_you_mean;
 use crate::error::Remedy;
 
 mod rate_limited;
+mod told;
 
 pub use rate_limited::{Admitted, RateLimited};
+pub use told::Told;
 
 /// The environment variable that sets the filter, between flag and file in precedence.
 pub const FILTER_VARIABLE: &str = "RINGTIDE_LOG";

@@ -35,7 +35,8 @@ pub enum RelayDrop {
     OutputDown,
     /// The worker panicked while it handled it.
     Panic,
-    /// It was received, but not handled before the worker stopped, or was restarted.
+    /// It was received, but not handled before the worker stopped, was restarted, or let go of the
+    /// socket.
     Shutdown,
 }
 

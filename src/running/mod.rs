@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 use tracing::info;
 
 use crate::config::{Settings, render};
-use crate::control::rules::{RuleChanges, RuleSpec};
+use crate::control::rules::{RuleChanges, RuleSpec, read_rules};
 use crate::control::{Operate, Problem, ReloadOutcome};
 use crate::error::causes;
 use crate::logging::{LogControl, LogFilter};
 use crate::process::Process;
 use crate::relay::Rule;
-use crate::relay::validate::check_rules;
 use crate::reload;
 use crate::tracker::InfoHash;
 use crate::tracker::access_list::{AccessList, AccessMode};
@@ -157,25 +156,6 @@ impl Operate for Running {
         self.stop_at = Some(self.stop_at.map_or(at, |earlier| earlier.min(at)));
         info!(wait = %humantime::format_duration(wait), "asked to stop");
     }
-}
-
-fn read_rules(specs: &[RuleSpec]) -> Result<(Vec<Rule>, Vec<String>), Problem> {
-    let mut drafts = Vec::with_capacity(specs.len());
-    let mut problems = Vec::new();
-    for (index, spec) in specs.iter().enumerate() {
-        match spec.draft(index) {
-            Ok(draft) => drafts.push(draft),
-            Err(wrong) => problems.extend(wrong),
-        }
-    }
-    if problems.is_empty() {
-        let checked = check_rules(drafts);
-        problems.extend(checked.problems.into_iter().map(|problem| problem.message));
-        if problems.is_empty() {
-            return Ok((checked.rules, checked.warnings));
-        }
-    }
-    Err(Problem::invalid(problems.join("\n"), "nothing was changed; correct all of it"))
 }
 
 fn no_relay() -> Problem {

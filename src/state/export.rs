@@ -16,6 +16,7 @@ use tracing::{error, info};
 
 use super::slices::{self, Manner, Slices};
 use crate::aside::write_aside;
+use crate::logging::Told;
 use crate::tracker::InfoHash;
 use crate::tracker::store::{Family, Ipv4, Ipv6, ScrapeCounts, Shards, Torrents, Walk};
 
@@ -36,12 +37,16 @@ pub fn write(to: &mut impl Write, shards: &Shards, manner: Manner<'_>) -> io::Re
     Ok(exporting.lines)
 }
 
-/// Writes the list, and says in the log how that went.
-pub fn export_and_say(path: &Path, shards: &Shards, manner: Manner<'_>) {
+/// Writes the list, and says in the log how that went; what `told` knows is not said again.
+pub fn export_and_say(path: &Path, shards: &Shards, manner: Manner<'_>, told: &mut Told) {
     let began = Instant::now();
     match export(path, shards, manner) {
-        Ok(torrents) => info!(torrents, took = ?began.elapsed(), "exported torrents"),
+        Ok(torrents) => {
+            told.is_over();
+            info!(torrents, took = ?began.elapsed(), "exported torrents");
+        }
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+        Err(error) if !told.is_news(&error.to_string()) => {}
         Err(error) => error!("cannot export torrents to {}: {error}", path.display()),
     }
 }

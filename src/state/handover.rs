@@ -20,8 +20,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 use nix::unistd::{Pid, geteuid};
 use tracing::{info, warn};
 
@@ -32,6 +33,7 @@ use crate::net::descriptors::{DESCRIPTORS_MAX, peer_user, receive_descriptors, s
 #[derive(Debug)]
 pub struct Offer {
     path: PathBuf,
+    serves: String,
     listener: Arc<UnixListener>,
     /// The stream to the successor, once there is one.
     successor: Arc<Mutex<Option<UnixStream>>>,
@@ -57,9 +59,10 @@ impl Offer {
         fs::set_permissions(&path, Permissions::from_mode(PRIVATE_MODE))?;
         let successor = Arc::new(Mutex::new(None));
         let (listening, found) = (Arc::clone(&listener), Arc::clone(&successor));
+        let told = serves.clone();
         let wait = move || {
             while let Ok((stream, _)) = listening.accept() {
-                match agree(&stream, &serves) {
+                match agree(&stream, &told) {
                     Ok(()) => {
                         info!("another process takes over");
                         *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
@@ -72,22 +75,64 @@ impl Offer {
             }
         };
         std::thread::Builder::new().name("handover".into()).spawn(wait)?;
-        Ok(Self { path, listener, successor })
+        Ok(Self { path, serves, listener, successor })
     }
 
-    /// Stops waiting. If there is a successor, it gets `sockets`, and the workers must not run
-    /// any more; everything else that it needs must be in place by now.
-    pub fn finish(self, sockets: &[impl AsFd]) -> Option<HandedOver> {
-        // Before the successor is told: it makes one of its own at this place.
+    /// Whether there is a successor, and whether it is still there.
+    pub fn successor(&self) -> Option<Presence> {
+        let successor = self.successor.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = successor.as_ref()?;
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        // It says nothing more: what can be read is the end.
+        match recv(stream.as_raw_fd(), &mut [0], flags) {
+            Err(Errno::EAGAIN | Errno::EINTR) => Some(Presence::There),
+            Ok(_) | Err(_) => Some(Presence::Gone),
+        }
+    }
+
+    /// Gives `sockets` to the successor, if there is one. The workers must not run any more, and
+    /// everything else that it needs must be in place by now.
+    ///
+    /// # Errors
+    /// When it does not take them.
+    pub fn hand_over(&self, sockets: &[impl AsFd]) -> io::Result<()> {
+        let successor = self.successor.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(stream) = successor.as_ref() else { return Ok(()) };
+        give(stream, sockets)?;
+        info!(sockets = sockets.len(), "handed over");
+        Ok(())
+    }
+
+    /// Stops waiting.
+    pub fn finish(self) -> Option<HandedOver> {
+        self.close().map(HandedOver)
+    }
+
+    /// Forgets the successor, and waits for another one.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn renew(self) -> io::Result<Self> {
+        let (path, serves) = (self.path.clone(), self.serves.clone());
+        drop(self.close());
+        Self::start(path, serves)
+    }
+
+    fn close(self) -> Option<UnixStream> {
+        // Before the successor starts: it makes one of its own at this place.
         let _ = fs::remove_file(&self.path);
         let _ = shutdown(self.listener.as_raw_fd(), Shutdown::Both);
-        let stream = self.successor.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        match give(&stream, sockets) {
-            Ok(()) => info!(sockets = sockets.len(), "handed over"),
-            Err(error) => warn!("the sockets cannot be handed over: {error}"),
-        }
-        Some(HandedOver(stream))
+        self.successor.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+}
+
+/// Whether one that asked to take over still wants to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It waits.
+    There,
+    /// It went away.
+    Gone,
 }
 
 /// Takes the sockets of the process that listens at `path`, and waits for its end. `None` when
@@ -269,7 +314,8 @@ mod tests {
         let path = folder.path().join("handover.sock");
         let offer = Offer::start(path.clone(), String::new()).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(offer.finish(&[] as &[OwnedFd]).is_none());
+        offer.hand_over(&[] as &[OwnedFd]).unwrap();
+        assert!(offer.finish().is_none());
         assert!(!path.exists());
     }
 }

@@ -12,6 +12,7 @@ use super::export::export_and_say;
 use super::slices::Manner;
 use super::swarms::save_and_say;
 use crate::clock::Clock;
+use crate::logging::Told;
 use crate::tracker::store::Shards;
 
 /// What is written, where, and how often.
@@ -72,7 +73,7 @@ impl Keeper {
             let _ = thread.join();
         }
         if let Some(path) = &self.keeps.swarms {
-            save_and_say(path, &self.shards, &self.clock, Manner::ALONE);
+            save_and_say(path, &self.shards, &self.clock, Manner::ALONE, &mut Told::default());
         }
     }
 }
@@ -90,9 +91,10 @@ impl Running {
                     return;
                 }
                 let manner = Manner::beside_workers(&stopping);
+                let told = &mut chore.told;
                 match &chore.work {
-                    Work::Save(path) => save_and_say(path, &shards, &clock, manner),
-                    Work::Export(path) => export_and_say(path, &shards, manner),
+                    Work::Save(path) => save_and_say(path, &shards, &clock, manner, told),
+                    Work::Export(path) => export_and_say(path, &shards, manner, told),
                 }
                 chore.due = Instant::now() + chore.every;
             }
@@ -108,6 +110,7 @@ struct Chore {
     every: Duration,
     due: Instant,
     work: Work,
+    told: Told,
 }
 
 #[derive(Debug)]
@@ -118,6 +121,6 @@ enum Work {
 
 impl Chore {
     fn new(every: Duration, work: Work) -> Self {
-        Self { every, due: Instant::now() + every, work }
+        Self { every, due: Instant::now() + every, work, told: Told::default() }
     }
 }

@@ -14,6 +14,7 @@ use crate::aside::write_aside;
 use crate::clock::Clock;
 use crate::error::causes;
 use crate::handler::Now;
+use crate::logging::Told;
 use crate::tracker::TrackerSettings;
 use crate::tracker::store::{Gauges, Ipv4, Ipv6, Limits, Restored, Shard, Shards, Torrents, Walk};
 use crate::tracker::swarm_file::{
@@ -248,15 +249,23 @@ pub fn load_or_set_aside(path: &Path, shards: &Shards, settings: &TrackerSetting
     }
 }
 
-/// Saves all swarms, and says in the log how that went.
-pub fn save_and_say(path: &Path, shards: &Shards, clock: &Clock, manner: Manner<'_>) {
+/// Saves all swarms, and says in the log how that went; what `told` knows is not said again.
+pub fn save_and_say(
+    path: &Path,
+    shards: &Shards,
+    clock: &Clock,
+    manner: Manner<'_>,
+    told: &mut Told,
+) {
     let began = Instant::now();
     match save(path, shards, clock, manner) {
         Ok(SavedSwarms { torrents, peers }) => {
+            told.is_over();
             info!(torrents, peers, took = ?began.elapsed(), "saved swarm");
         }
         // Another save comes, or none is wanted any more.
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+        Err(error) if !told.is_news(&error.to_string()) => {}
         Err(error) => error!("cannot save swarms to {}: {error}", path.display()),
     }
 }

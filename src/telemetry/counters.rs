@@ -14,7 +14,7 @@ use crate::sync::AtomicU64;
 macro_rules! counted {
     ($(#[$meta:meta])* $enum:ident { $($variant:ident = $name:literal, $help:literal;)+ }) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $enum { $(#[doc = $help] $variant,)+ }
 
         impl $enum {
@@ -45,7 +45,7 @@ counted! {
         FramesLostToPanic = "frames_lost_to_panic",
             "Frames that the worker handled when it panicked.";
         FramesLostToShutdown = "frames_lost_to_shutdown",
-            "Frames received, but not handled before the worker stopped.";
+            "Frames received, but not handled before the worker stopped or let go of the socket.";
         Iterations = "iterations", "Turns of the event loop.";
         ReceiveRearms = "receive_rearms",
             "Receives started: multishot ones of io_uring, or single batches of epoll.";

@@ -11,7 +11,7 @@ use super::response::{
     AnnounceHeader, Family, ScrapeEntry, ScrapeWriter, peers_max, write_connect, write_error,
 };
 use super::source_limits::Verdict;
-use super::store::{self, Announced, Ipv4, Ipv6, Limits, Outcome, Shard, Shards};
+use super::store::{self, Announced, BACKLOG_INTERVAL, Ipv4, Ipv6, Limits, Outcome, Shard, Shards};
 use super::wire::{ANNOUNCE_HEADER_BYTES, TransactionId};
 use crate::handler::{Handler, Now, Packet, ReplyPath, Transmit};
 use crate::telemetry::{Counter, Counters, DropReason};
@@ -37,13 +37,15 @@ pub struct Tracker {
     policy: PolicyView,
     ids: ConnectionIds,
     counters: Arc<Counters>,
+    /// When to remove more peers, if there are many to remove.
+    more_expiry: Option<Now>,
 }
 
 impl Tracker {
     /// Puts a tracker together. It stores nothing of its own.
     pub fn new(parts: TrackerParts) -> Self {
         let TrackerParts { worker, shards, policy, ids, counters } = parts;
-        Self { worker, shards, policy: policy.view(), ids, counters }
+        Self { worker, shards, policy: policy.view(), ids, counters, more_expiry: None }
     }
 
     fn connect<T: Transmit>(&mut self, now: Now, client: &Client, request: Connect, tx: &mut T) {
@@ -96,6 +98,15 @@ impl Tracker {
             header_bytes + answer.bytes_written
         });
         self.count_response(sent.is_ok(), Counter::AnnounceResponses);
+    }
+
+    /// Removes a slice of what expired, and sees to it that the next one comes soon if there is
+    /// much more.
+    fn expire(&mut self, now: Now) {
+        let timeout_s = self.policy.load().settings.peer_timeout_s;
+        let expired = self.shards.lock(self.worker).expire_due(now, timeout_s);
+        self.counters.add(Counter::PeersExpired, expired.peers as u64);
+        self.more_expiry = expired.backlog.then(|| now.after(BACKLOG_INTERVAL));
     }
 
     fn scrape<T: Transmit>(&mut self, now: Now, client: &Client, request: &Scrape<'_>, tx: &mut T) {
@@ -198,13 +209,20 @@ impl Handler for Tracker {
     }
 
     fn on_tick<T: Transmit>(&mut self, now: Now, _: &mut T) {
-        let policy = self.policy.load();
-        let timeout_s = policy.settings.peer_timeout_s;
         if self.worker == 0 {
-            policy.limits.sweep(now);
+            self.policy.load().limits.sweep(now);
         }
-        let expired = self.shards.lock(self.worker).expire_due(now, timeout_s);
-        self.counters.add(Counter::PeersExpired, expired.peers as u64);
+        self.expire(now);
+    }
+
+    fn on_flush<T: Transmit>(&mut self, now: Now, _: &mut T) {
+        if self.more_expiry.is_some_and(|due| due <= now) {
+            self.expire(now);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Now> {
+        self.more_expiry
     }
 }
 

@@ -1,6 +1,5 @@
 //! The loop: reap, handle, flush, recycle, submit and wait.
 
-use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
@@ -17,12 +16,13 @@ use super::ring::{Queues, RingError, push};
 use super::sockets::{Groups, Sockets};
 use super::token::Token;
 use super::transmit::RingTransmit;
+use super::waiting::Waiting;
 use crate::clock::Clock;
 use crate::engine::{
     self, Engine, FRAME_BYTES_MAX, Failures, LoopSizes, RingFeatures, Turns, WorkerControl,
     WorkerPlan, count_sent, ended,
 };
-use crate::handler::{Buffer, Handler, Now, ReceivePool};
+use crate::handler::{Handler, Now, ReceivePool};
 use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::net::lent::{Receives, SocketTable};
 use crate::net::slots::SendSlots;
@@ -111,9 +111,8 @@ pub(super) struct Pools {
     pub(super) sockets: Sockets,
     pub(super) groups: Groups,
     pub(super) slots: SendSlots,
-    /// Frames held back because too few transmit slots are free, oldest first. At most one for
-    /// each frame buffer.
-    pub(super) deferred: VecDeque<(u16, Buffer)>,
+    /// Frames that were received and are not handled yet. At most one for each frame buffer.
+    pub(super) waiting: Waiting,
     /// Where the wake-up read puts its eight bytes.
     wake_value: Box<u64>,
 }
@@ -154,7 +153,7 @@ impl<'r> EventLoop<'r> {
             sockets: Sockets::new(plan.table.clone(), plan.sizes.sockets),
             groups: Groups { datagrams, frames: None },
             slots: SendSlots::new(plan.sizes.send_slots, plan.sizes.forwards, plan.sizes.segments)?,
-            deferred: VecDeque::with_capacity(usize::from(plan.sizes.frame_buffers)),
+            waiting: Waiting::new(plan.sizes.frame_buffers, plan.sizes.sockets),
             wake_value: Box::new(0),
         };
         Ok(Self {
@@ -224,7 +223,7 @@ impl<'r> EventLoop<'r> {
             let counters = &self.plan.counters;
             if receives == Receives::Frames {
                 counters.count(Counter::FramesReceived);
-                pools.deferred.push_back((socket, buffer));
+                pools.waiting.push(socket, buffer);
             } else {
                 self.handling = true;
                 let header = pools.sockets.header();
@@ -237,18 +236,16 @@ impl<'r> EventLoop<'r> {
         }
     }
 
-    /// Handles frames as long as what each may send finds free slots; the rest waits for the turn
-    /// in which sends have completed. One is always handled when nothing is in flight, so that a
-    /// rule with more outputs than there are slots goes on too.
-    fn take_up_deferred(&mut self, handler: &mut impl Handler, now: Now) {
+    /// Handles frames, of one socket after the other, up to the bound of a turn and as long as what
+    /// each may send finds free slots; the rest waits for another turn. One is always handled when
+    /// nothing is in flight, so that a rule with more outputs than there are slots goes on too.
+    fn handle_frames(&mut self, handler: &mut impl Handler, now: Now) {
         let pools = &mut *self.pools;
-        while !pools.deferred.is_empty() && pools.slots.have_room_for(handler.sends_per_frame_max())
-        {
-            let Some((socket, buffer)) = pools.deferred.pop_front() else { break };
-            // A socket that was taken back in the meantime left nothing to match.
-            if pools.sockets.receives(socket) != Receives::Frames {
-                continue;
+        for _ in 0..FRAMES_PER_TURN_MAX {
+            if !pools.slots.have_room_for(handler.sends_per_frame_max()) {
+                break;
             }
+            let Some((socket, buffer)) = pools.waiting.pop() else { break };
             let header = pools.sockets.header();
             let Some(frame) = unwrap_frame(socket, header, &buffer) else { continue };
             let transmit = transmit!(self.queues, pools.slots, self.plan.counters);
@@ -296,7 +293,7 @@ impl<'r> EventLoop<'r> {
             }
             // What is queued means the sockets as they were.
             if queues.submit()? {
-                pools.sockets.catch_up(queues)?;
+                pools.sockets.catch_up(queues, &mut pools.waiting, &self.plan.counters)?;
                 if let Some(frames) = &mut pools.groups.frames {
                     frames.widen(self.plan.table.frame_buffers());
                 }
@@ -347,8 +344,8 @@ impl Turns for EventLoop<'_> {
         let wait = deadline.since_epoch().saturating_sub(self.clock.now().since_epoch());
         // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for what is wanted
         // beside those spares a turn that would reap nothing but them.
-        // Frames held back wait for nothing else.
-        let more = if self.pools.deferred.is_empty() { handler.packets_wanted() } else { 0 };
+        // Frames that wait already wait for nothing else.
+        let more = if self.pools.waiting.is_empty() { handler.packets_wanted() } else { 0 };
         let want = self.pools.slots.in_flight() + more;
         self.queues.submit_and_wait(want, wait)?;
         let now = self.clock.now();
@@ -358,7 +355,7 @@ impl Turns for EventLoop<'_> {
             self.plan.counters.count(Counter::CompletionQueueOverflows);
         }
         self.reap(handler, now);
-        self.take_up_deferred(handler, now);
+        self.handle_frames(handler, now);
         handler.on_flush(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
         self.pools.groups.recycle();
         Ok(now)
@@ -370,7 +367,7 @@ impl Turns for EventLoop<'_> {
             receive_buffers_free: datagrams.lent() as u64,
             frame_buffers_free: frames.as_ref().map_or(0, BufferRing::lent) as u64,
             send_slots_free: self.pools.slots.free() as u64,
-            frames_waiting: self.pools.deferred.len() as u64,
+            frames_waiting: self.pools.waiting.len() as u64,
         }
     }
 
@@ -392,6 +389,10 @@ impl Turns for EventLoop<'_> {
         self.iterate_until_idle(handler, deadline)
     }
 }
+
+/// Frames handled in a turn at the most, so that datagrams do not wait for all that a flood left:
+/// as many as the smallest usual pool has.
+const FRAMES_PER_TURN_MAX: usize = 256;
 
 const DATAGRAM_GROUP: u16 = 0;
 const FRAME_GROUP: u16 = 1;

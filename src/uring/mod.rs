@@ -16,6 +16,7 @@ mod sockets;
 pub(crate) mod tests;
 mod token;
 mod transmit;
+mod waiting;
 
 pub use event_loop::{EventLoop, Ring, probe};
 pub use ring::{MemoryLimit, RingError};

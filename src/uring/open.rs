@@ -5,6 +5,7 @@ use std::io;
 use io_uring::{IoUring, Probe, opcode};
 
 use super::ring::{RingError, kernel_release};
+use crate::engine::faults::{Operation, refusal};
 use crate::engine::{RingFeature, RingFeatures};
 
 /// Builds a ring and says what of `wanted` it has.
@@ -76,7 +77,10 @@ fn set_up(entries: u32, completion_entries: u32, features: RingFeatures) -> io::
     if features.has(RingFeature::CoopTaskrun) {
         builder.setup_coop_taskrun();
     }
-    builder.build(entries)
+    match refusal(Operation::SetUp) {
+        None => builder.build(entries),
+        Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+    }
 }
 
 /// The features that flags of io_uring_setup(2) ask for, the newest first.

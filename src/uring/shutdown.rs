@@ -17,6 +17,10 @@ impl EventLoop<'_> {
         deadline: Now,
     ) -> io::Result<()> {
         while self.outstanding() > 0 && self.now() < deadline {
+            if self.queues.cancels_pending == 0 {
+                // What is still there was not found, or its cancellation failed.
+                self.cancel_receives();
+            }
             let wake = self.now().after(TICK_INTERVAL).min(deadline);
             self.iterate(handler, wake)?;
         }
@@ -48,7 +52,7 @@ impl Drop for EventLoop<'_> {
             self.handling_frame = false;
         }
         // Their buffers go home here. What arrives from now on is counted by `Discard`.
-        let held_back = self.pools.deferred.drain(..).count() as u64;
+        let held_back = self.pools.waiting.forget_all() as u64;
         self.plan.counters.add(Counter::FramesLostToShutdown, held_back);
         if self.drain() {
             // SAFETY: nothing is outstanding: no operation of this ring refers to the pools any

@@ -9,8 +9,10 @@ use io_uring::{opcode, types};
 use super::receive::BufferRing;
 use super::ring::{Queues, push};
 use super::token::Token;
+use super::waiting::Waiting;
 use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::net::lent::{Lend, Receives, SocketTable};
+use crate::telemetry::{Counter, Counters};
 
 /// Where a slot's multishot receive stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,9 @@ pub(super) struct Sockets {
     postponed: bool,
     /// Slots whose receive is [`Receive::Ended`].
     ended: usize,
+    /// Whose receive is started first the next time. Each has its turn at that, as the first may
+    /// take all buffers that are free.
+    first: usize,
 }
 
 /// The buffer groups, by what is received into them.
@@ -78,7 +83,8 @@ impl Sockets {
     pub(super) fn new(table: Arc<SocketTable>, sockets_max: u16) -> Self {
         let header = Box::new(header(ADDRESS_BYTES, CONTROL_BYTES));
         let slots = Vec::with_capacity(usize::from(sockets_max));
-        Self { table, slots, header, seen: 0, unsettled: 0, postponed: false, ended: 0 }
+        let (unsettled, postponed, ended, first) = (0, false, 0, 0);
+        Self { table, slots, header, seen: 0, unsettled, postponed, ended, first }
     }
 
     /// Whether the table has changed, or a change waits for a receive that has ended since.
@@ -93,13 +99,22 @@ impl Sockets {
         })
     }
 
-    /// Makes the slots what the table says, as far as receives that must end first allow.
-    pub(super) fn catch_up(&mut self, queues: &mut Queues<'_>) -> io::Result<()> {
+    /// Makes the slots what the table says, as far as receives that must end first allow. What
+    /// waits of a socket goes with it: the next one under its ID is another.
+    pub(super) fn catch_up(
+        &mut self,
+        queues: &mut Queues<'_>,
+        waiting: &mut Waiting,
+        counters: &Counters,
+    ) -> io::Result<()> {
         let table = Arc::clone(&self.table);
         let version = table.with_wanted(|wanted, version| {
             (self.unsettled, self.postponed) = (0, false);
             for id in 0..wanted.len().max(self.slots.len()) {
-                self.settle(id, wanted.get(id).and_then(Option::as_ref), queues)?;
+                if self.settle(id, wanted.get(id).and_then(Option::as_ref), queues)? {
+                    let lost = waiting.forget(id as u16) as u64;
+                    counters.add(Counter::FramesLostToShutdown, lost);
+                }
             }
             Ok::<_, io::Error>(version)
         })?;
@@ -110,12 +125,13 @@ impl Sockets {
         Ok(())
     }
 
+    /// Makes one slot what is wanted. True when it holds another socket than before, or none.
     fn settle(
         &mut self,
         id: usize,
         wanted: Option<&Arc<dyn Lend>>,
         queues: &mut Queues<'_>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         if id == self.slots.len() {
             let (receives, receive) = (Receives::Nothing, Receive::Nothing);
             self.slots.push(Slot { socket: None, receives, receive });
@@ -132,7 +148,7 @@ impl Sockets {
                 slot.receive = Receive::Ended;
                 self.ended += 1;
             }
-            return Ok(());
+            return Ok(false);
         }
         if slot.receive == Receive::Armed {
             let token = Token::Receive(id as u16).encode();
@@ -140,13 +156,13 @@ impl Sockets {
                 // The next turn asks again.
                 self.postponed = true;
                 self.unsettled += 1;
-                return Ok(());
+                return Ok(false);
             }
             slot.receive = Receive::Closing;
         }
         if slot.receive == Receive::Closing {
             self.unsettled += 1;
-            return Ok(());
+            return Ok(false);
         }
         let descriptor = wanted.map_or(-1, |socket| socket.as_raw_fd());
         queues.submitter.register_files_update(id as u32, &[descriptor])?;
@@ -158,7 +174,7 @@ impl Sockets {
         };
         self.ended += usize::from(slot.receive == Receive::Ended);
         slot.socket = wanted.cloned();
-        Ok(())
+        Ok(true)
     }
 
     /// What a slot receives.
@@ -211,7 +227,9 @@ impl Sockets {
         if self.ended == 0 {
             return started;
         }
-        for id in 0..self.slots.len() {
+        let first = self.first;
+        for place in 0..self.slots.len() {
+            let id = (first + place) % self.slots.len();
             let receives = self.slots[id].receives;
             // A receive without a buffer to fill would end at once with ENOBUFS.
             let group = groups.of(receives).filter(|group| group.lent() > 0);
@@ -221,6 +239,9 @@ impl Sockets {
             if unsafe { push(&mut queues.submissions, &queues.submitter, &entry) } {
                 self.slots[id].receive = Receive::Armed;
                 self.ended -= 1;
+                if started == 0 {
+                    self.first = id + 1;
+                }
                 started += 1;
             }
         }

@@ -1,15 +1,19 @@
 //! The loop under conditions that a well-sized ring never meets.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use super::waiting::IN_A_ROW_MAX;
 use super::{EventLoop, Ring};
 use crate::clock::Clock;
 use crate::engine::testing::{
     EchoUntil, ForwardTwice, Numbers, PanicInReply, ask_in_turn, assert_accounted, plan,
 };
-use crate::engine::{Engine, LoopSizes, RingFeatures, WorkerPlan};
-use crate::handler::Handler;
+use crate::engine::{Engine, LoopSizes, RingFeatures, Turns, WorkerPlan};
+use crate::handler::{Forward, Frame, Handler, Now, Packet, Part, SocketId, Transmit};
+use crate::net::lent::{Lend, Receives, SocketTable};
 use crate::telemetry::{Counter, Counters, DropReason};
 
 /// Runs a loop to its end. Returns what it left taken: buffers of either kind, slots, operations.
@@ -52,6 +56,36 @@ fn an_overflowing_completion_queue_loses_nothing() {
     let total = counters.snapshot();
     assert!(total.get(Counter::CompletionQueueOverflows) > 0, "the test overflowed nothing");
     assert_eq!(total.get(Counter::PacketsSent), 1000);
+}
+
+#[test]
+fn a_queue_that_overflowed_is_as_good_as_new() {
+    let sizes = LoopSizes {
+        submission_entries: 8,
+        receive_buffers: 256,
+        send_slots: 256,
+        ..LoopSizes::TRACKER
+    };
+    let (plan, address) = plan(Engine::IoUring, sizes);
+    let (counters, control) = (Arc::clone(&plan.counters), Arc::clone(&plan.control));
+    let numbers = Numbers::send(1000, address);
+    let worker = std::thread::spawn(move || {
+        let mut ring = Ring::open_with(&plan, 8).unwrap();
+        let mut handler = EchoUntil { left: 1100, control };
+        EventLoop::new(&mut ring, plan, Clock::start()).unwrap().run(&mut handler).unwrap();
+    });
+    let began = Instant::now();
+    numbers.assert_back(1);
+    let overflows = || counters.snapshot().get(Counter::CompletionQueueOverflows);
+    let during = overflows();
+    println!("1000 replies through a queue of 8 in {:?}, {during} overflows", began.elapsed());
+    assert!(during > 0, "the test overflowed nothing");
+    ask_in_turn(100, address);
+    worker.join().unwrap();
+    // What was left over from before may have been told with the first of them.
+    assert!(overflows() <= during + 1, "{} and {during}", overflows());
+    assert_accounted(&counters, 1100);
+    assert_eq!(counters.snapshot().dropped_total(), 0);
 }
 
 #[test]
@@ -120,4 +154,149 @@ fn a_lone_request_takes_one_turn() {
 #[test]
 fn a_probe_finds_a_ring_here() {
     super::probe(LoopSizes::TRACKER, RingFeatures::ALL).unwrap();
+}
+
+/// A UDP socket whose datagrams a loop takes for what it is told.
+#[derive(Debug)]
+struct Taken(UdpSocket, Receives);
+
+impl AsRawFd for Taken {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Lend for Taken {
+    fn receives(&self) -> Receives {
+        self.1
+    }
+}
+
+fn taken(receives: Receives) -> (Arc<dyn Lend>, SocketAddr) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    (Arc::new(Taken(socket, receives)), address)
+}
+
+/// Two sockets under the numbers 0 and 1.
+fn two(receives: Receives, sizes: LoopSizes) -> (WorkerPlan, [SocketAddr; 2]) {
+    let (mut plan, _) = plan(Engine::IoUring, sizes);
+    let [first, second] = [taken(receives), taken(receives)];
+    plan.table = Arc::new(SocketTable::new([first.0, second.0]));
+    (plan, [first.1, second.1])
+}
+
+/// Notes where everything came in. With a frame it sends something, and wants no other frame until
+/// that has ended.
+#[derive(Default)]
+struct Order(Vec<(SocketId, Vec<u8>)>);
+
+impl Order {
+    fn first_of(&self, socket: u16) -> Option<usize> {
+        self.0.iter().position(|(came_in, _)| *came_in == SocketId(socket))
+    }
+}
+
+impl Handler for Order {
+    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, _: &mut T) {
+        self.0.push((packet.path.socket, packet.payload.to_vec()));
+    }
+
+    fn on_frame<T: Transmit>(&mut self, _: Now, frame: &Frame<'_>, tx: &mut T) {
+        self.0.push((frame.socket, frame.bytes.to_vec()));
+        let part = Part { buffer: frame.buffer.clone(), range: frame.start..frame.start + 1 };
+        let forward = Forward {
+            socket: SocketId(900),
+            to: None,
+            ipv6: false,
+            parts: &[part],
+            segment_bytes: None,
+            ttl: None,
+            tos: None,
+            tag: 1,
+        };
+        tx.forward(forward).unwrap();
+    }
+
+    fn sends_per_frame_max(&self) -> usize {
+        usize::MAX
+    }
+
+    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
+}
+
+fn turn(event_loop: &mut EventLoop<'_>, handler: &mut Order, times: usize) {
+    for _ in 0..times {
+        let soon = event_loop.now().after(Duration::from_millis(100));
+        event_loop.iterate(handler, soon).unwrap();
+    }
+}
+
+#[test]
+fn a_flooded_socket_takes_all_buffers_only_every_other_time() {
+    let sizes = LoopSizes { receive_buffers: 2, ..LoopSizes::TRACKER };
+    let (plan, addresses) = two(Receives::Datagrams, sizes);
+    let _flood = Numbers::send(200, addresses[0]);
+    let _lone = Numbers::send(1, addresses[1]);
+    let mut ring = Ring::open(&plan).unwrap();
+    let mut event_loop = EventLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    let mut order = Order::default();
+    turn(&mut event_loop, &mut order, 6);
+    let first = order.first_of(1);
+    assert!(first.is_some_and(|first| first <= 4), "it waits for the flood: {first:?}");
+}
+
+const FRAMES: LoopSizes = LoopSizes { frame_buffers: 64, forwards: true, ..LoopSizes::TRACKER };
+
+#[test]
+fn frames_of_a_flooded_socket_leave_the_others_their_turn() {
+    let (plan, addresses) = two(Receives::Frames, FRAMES);
+    let counters = Arc::clone(&plan.counters);
+    let _flood = Numbers::send(200, addresses[0]);
+    let _others = Numbers::send(5, addresses[1]);
+    let mut ring = Ring::open(&plan).unwrap();
+    let mut event_loop = EventLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    let mut order = Order::default();
+    turn(&mut event_loop, &mut order, IN_A_ROW_MAX + 8);
+    assert_eq!(order.first_of(0), Some(0));
+    let first = order.first_of(1);
+    assert!(first.is_some_and(|first| first <= IN_A_ROW_MAX), "after the flood: {first:?}");
+    while order.0.len() < 205 {
+        turn(&mut event_loop, &mut order, 1);
+    }
+    for (socket, count) in [(0, 200u32), (1, 5)] {
+        let of_it = order.0.iter().filter(|(came_in, _)| *came_in == SocketId(socket));
+        let numbers = (0..count).map(u32::to_be_bytes);
+        assert!(of_it.map(|(_, bytes)| &bytes[..]).eq(numbers), "in order, and all");
+    }
+    assert_eq!(counters.get(Counter::FramesReceived), 205);
+}
+
+/// What waits of a socket that is taken back belongs to no table of rules any more, and not to the
+/// socket that is lent under its number next.
+#[test]
+fn frames_of_a_socket_that_was_taken_back_are_counted() {
+    let (plan, addresses) = two(Receives::Frames, FRAMES);
+    let (counters, table) = (Arc::clone(&plan.counters), Arc::clone(&plan.table));
+    let _old = Numbers::send(20, addresses[0]);
+    let mut ring = Ring::open(&plan).unwrap();
+    let mut event_loop = EventLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    let mut order = Order::default();
+    turn(&mut event_loop, &mut order, 1);
+    assert_eq!((order.0.len(), event_loop.gauges().frames_waiting), (1, 19));
+    table.take_back(SocketId(0));
+    let (new, address) = taken(Receives::Frames);
+    assert_eq!(table.lend(new), Some(SocketId(0)));
+    while table.applied() < table.version() {
+        turn(&mut event_loop, &mut order, 1);
+    }
+    let handled = order.0.len();
+    UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"new", address).unwrap();
+    while order.0.last().unwrap().1 != b"new" {
+        turn(&mut event_loop, &mut order, 1);
+    }
+    assert_eq!(order.0.len(), handled + 1, "old frames came in on the new socket");
+    let lost = counters.get(Counter::FramesLostToShutdown);
+    assert!(lost > 0, "nothing waited: the test shows nothing");
+    assert_eq!(counters.get(Counter::FramesReceived), order.0.len() as u64 + lost);
 }

@@ -4,6 +4,7 @@
 mod binary;
 mod browser;
 mod client;
+mod description;
 mod engine;
 mod fleet;
 mod handlers;
@@ -15,6 +16,7 @@ mod wait;
 pub use binary::{Binary, RINGTIDE, file, give_away, ringtide_of_nobody, ringtide_refused, skip};
 pub use browser::{browse, browser};
 pub use client::{Announced, Ask, Client, hash};
+pub use description::{check, description};
 pub use engine::{engine, features};
 pub use fleet::{Fleet, Fragile, PANIC, PANIC_HOLDING_THE_SHARD};
 pub use handlers::{Echo, Forward};

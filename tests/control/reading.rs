@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 use crate::asking::Controlled;
-use crate::common::{Ask, Client, eventually, hash};
+use crate::common::{Ask, Client, check, description, eventually, hash};
 
 #[test]
 fn metrics_are_what_was_counted() {
@@ -81,8 +81,7 @@ fn the_description_is_the_interface() {
          input = \"239.9.1.1:1@absent\"\n",
     );
     let root = env!("CARGO_MANIFEST_DIR");
-    let text = std::fs::read_to_string(format!("{root}/contrib/openapi.json")).unwrap();
-    let description: Value = serde_json::from_str(&text).unwrap();
+    let description = description();
     let routes = std::fs::read_to_string(format!("{root}/src/control/http/router.rs")).unwrap();
     let paths = description["paths"].as_object().unwrap();
     for route in routes.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
@@ -117,35 +116,6 @@ fn the_description_is_the_interface() {
     }
     let (status, _) = process.ask("POST", "/api/v1/drain", "{}");
     assert_eq!(status, 200);
-}
-
-/// Whether a value has the properties that a schema requires, and no others.
-fn check(description: &Value, schema: &Value, value: &Value, place: &str) {
-    if let Some(reference) = schema["$ref"].as_str() {
-        let schema = description.pointer(reference.trim_start_matches('#')).unwrap();
-        return check(description, schema, value, place);
-    }
-    if let Some(choices) = schema["oneOf"].as_array() {
-        let is_null = |schema: &&Value| schema["type"] == "null";
-        if !value.is_null() {
-            let schema = choices.iter().find(|schema| !is_null(schema)).unwrap();
-            check(description, schema, value, place);
-        }
-        return;
-    }
-    if let (Some(items), Some(list)) = (schema.get("items"), value.as_array()) {
-        list.iter().for_each(|value| check(description, items, value, place));
-    }
-    let Some(properties) = schema["properties"].as_object() else { return };
-    let object = value.as_object().unwrap_or_else(|| panic!("{place}: {value}"));
-    for required in schema["required"].as_array().into_iter().flatten() {
-        assert!(object.contains_key(required.as_str().unwrap()), "{place}: no {required}");
-    }
-    for (name, value) in object {
-        let place = format!("{place} {name}");
-        let schema = properties.get(name).unwrap_or_else(|| panic!("{place} is not described"));
-        check(description, schema, value, &place);
-    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::asking::Controlled;
-use crate::common::{connect, eventually, give_away};
+use crate::common::{connect, eventually};
 use crate::line::Line;
 use crate::ports::{receive, receiver};
 use crate::pulse::Pulse;
@@ -44,6 +44,19 @@ impl Bed {
 
     /// Rule `r2` from `left2` to `to` by `right2`, payloads of so many bytes.
     pub(crate) fn sending(to: &str, bytes: usize) -> Self {
+        let mut bed = Self::lay(to, "");
+        bed.steady = Some(Steady::start(ends(&bed.line, 1)));
+        bed.pulse = Some(Pulse::start(&bed.line, "right2", IN, bytes));
+        bed.arrived();
+        bed
+    }
+
+    /// Without traffic, and with a receive buffer that is full soon.
+    pub(crate) fn quiet() -> Self {
+        Self::lay(OUT, "receive_buffer = \"256KiB\"\n")
+    }
+
+    fn lay(to: &str, relay: &str) -> Self {
         let line = Arc::new(Line::new(1));
         second_input(&line);
         second_output(&line);
@@ -51,7 +64,7 @@ impl Bed {
         let text = format!(
             "workers = 1\nreport_interval = \"1s\"\n[tracker]\nlisten = [\"127.0.0.1:0\"]\n\
              [control]\nsocket = \"control.sock\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
-             [privileges]\nuser = \"65534\"\n[relay]\n{}{}",
+             [privileges]\nuser = \"65534\"\n[relay]\n{relay}{}{}",
             rule(1),
             disturbed(to),
         );
@@ -60,9 +73,6 @@ impl Bed {
         let before = Baseline { descriptors: 0, pools: Value::Null };
         let mut bed = Self { line, process, steady: None, pulse: None, to: to.to_owned(), before };
         bed.before = bed.baseline();
-        bed.steady = Some(Steady::start(ends(&bed.line, 1)));
-        bed.pulse = Some(Pulse::start(&bed.line, "right2", IN, bytes));
-        bed.arrived();
         bed
     }
 
@@ -177,7 +187,7 @@ pub(crate) fn assert_warned(process: &Controlled, expected: &[(&str, usize)]) {
     for (beginning, count) in expected {
         let all = warnings.len();
         warnings.retain(|warning| !warning.starts_with(beginning));
-        assert_eq!(all - warnings.len(), *count, "{beginning}: {events:#?}");
+        assert_eq!(all - warnings.len(), *count, "{beginning}; others: {warnings:#?}");
     }
     assert!(warnings.is_empty(), "{warnings:#?}");
 }

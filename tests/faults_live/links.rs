@@ -134,5 +134,6 @@ fn addresses_are_taken_away_and_given_back() {
         bed.line.hop(1).ip(&format!("addr add {address} dev {name}"));
         bed.recovered(fault);
     }
-    bed.finish(&[("the output is down: 239.2.2.2:5002 cannot be reached from right2", 1)]);
+    // A group is then sent to from an address of another interface.
+    bed.finish(&[]);
 }

@@ -10,19 +10,26 @@
 #[allow(dead_code)]
 mod asking;
 mod bed;
+mod clients;
+mod clocks;
 #[path = "../common/mod.rs"]
 mod common;
+mod disk;
 #[path = "../relay/hop.rs"]
 #[allow(dead_code)]
 mod hop;
 #[path = "../relay/line.rs"]
 mod line;
 mod links;
+mod output;
 #[path = "../relay/ports.rs"]
 #[allow(dead_code)]
 mod ports;
 mod pulse;
 mod routes;
+mod steadfast;
+mod stopped;
+mod takeover;
 #[path = "../relay/traffic.rs"]
 #[allow(dead_code)]
 mod traffic;

@@ -34,6 +34,14 @@ impl<'a> Input<'a> {
         taken
     }
 
+    /// The bytes up to the end of the line, which is taken, too.
+    pub fn line(&mut self) -> &'a [u8] {
+        let end = self.0.iter().position(|byte| *byte == b'\n');
+        let line = self.take(end.unwrap_or(self.0.len()));
+        self.take(1);
+        line
+    }
+
     pub fn rest(&mut self) -> &'a [u8] {
         self.take(usize::MAX)
     }

@@ -7,6 +7,9 @@
 pub mod access_list;
 pub mod config;
 pub mod connection_id;
+pub mod control;
+#[path = "../common/description.rs"]
+pub mod description;
 pub mod input;
 pub mod relay;
 pub mod swarm_file;
@@ -17,11 +20,12 @@ pub mod transmit;
 pub type Target = fn(&[u8]);
 
 /// The targets by their names.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("tracker", tracker::run),
     ("connection_id", connection_id::run),
     ("access_list", access_list::run),
     ("config", config::run),
     ("relay", relay::run),
     ("swarm_file", swarm_file::run),
+    ("control", control::run),
 ];

@@ -1,21 +1,24 @@
 //! Datagrams through the whole tracker.
 //!
-//! Input: a byte of settings, then datagrams, each behind four bytes: choices (bits 0 and 1 the
+//! Input: a byte of settings (bit 7 limits per source), then datagrams, each behind four bytes: choices (bits 0 and 1 the
 //! connection ID: as it is, valid, of another address, expired; bits 2 to 4 the source; bit 5 no
 //! free slot; bit 6 a tick before it), seconds since the one before, and its length.
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ringtide::handler::{Handler, Now, Packet, ReceivePool, ReplyPath, Sent, SocketId};
-use ringtide::telemetry::{Counter, Counters, Snapshot};
-use ringtide::tracker::TrackerSettings;
+use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
 use ringtide::tracker::access_list::{AccessList, AccessMode};
 use ringtide::tracker::connection_id::{ConnectionId, ConnectionIds};
 use ringtide::tracker::handler::{Tracker, TrackerParts};
 use ringtide::tracker::policy::{Policy, SharedPolicy};
+use ringtide::tracker::source::Source;
 use ringtide::tracker::store::{Secrets, Shards};
+use ringtide::tracker::{RateLimit, SourceLimitSettings, TrackerSettings};
 
 use super::input::{Input, bit};
 use super::transmit::Slots;
@@ -97,6 +100,20 @@ pub struct World {
     replied: u64,
     refused: u64,
     pub reflected: Reflected,
+    /// How often each source was within its limit, of connects and of announces.
+    within: BTreeMap<(DropReason, Source), u64>,
+}
+
+/// What one source may ask for in worlds with limits, and a table that is easily crowded.
+const LIMITS: SourceLimitSettings = SourceLimitSettings {
+    connects: RateLimit { per_s: 1, burst: 2 },
+    announces: RateLimit { per_s: 1, burst: 3 },
+    table_sources: 8,
+};
+
+thread_local! {
+    /// Those without limits, which nothing changes: an index of access lists takes long to build.
+    static POLICIES: RefCell<HashMap<u8, SharedPolicy>> = RefCell::default();
 }
 
 impl World {
@@ -112,20 +129,30 @@ impl World {
             (settings.numwant_default, settings.numwant_max) = (1000, 1000);
             settings.scrape_hashes_max = TrackerSettings::SCRAPE_HASHES_MAX;
         }
-        let mode =
-            [AccessMode::Off, AccessMode::Allow, AccessMode::Deny][usize::from(choices >> 3) % 3];
-        let access = AccessList::parse(LISTED, mode).unwrap();
-        Self::with(settings, access)
+        if bit(choices, 7) {
+            settings.source_limits = LIMITS;
+            return Self::with(settings, access(choices));
+        }
+        let policy = POLICIES.with_borrow_mut(|policies| {
+            let make = || shared(settings.clone(), access(choices));
+            policies.entry(choices).or_insert_with(make).clone()
+        });
+        Self::under(settings, policy)
     }
 
     pub fn with(settings: TrackerSettings, access: AccessList) -> Self {
+        let policy = shared(settings.clone(), access);
+        Self::under(settings, policy)
+    }
+
+    fn under(settings: TrackerSettings, policy: SharedPolicy) -> Self {
         let shards = Arc::new(Shards::new(2, &Secrets::from_seed(&[7; Secrets::SEED_BYTES])));
         let ids = ConnectionIds::new(KEY, LIFETIME_S);
         let counters = Arc::<Counters>::default();
         let tracker = Tracker::new(TrackerParts {
             worker: 0,
             shards: Arc::clone(&shards),
-            policy: SharedPolicy::new(Policy { settings: settings.clone(), access }, [7; 2]),
+            policy,
             ids: ids.clone(),
             counters: Arc::clone(&counters),
         });
@@ -142,6 +169,7 @@ impl World {
             replied: 0,
             refused: 0,
             reflected: Reflected::default(),
+            within: BTreeMap::new(),
         }
     }
 
@@ -206,6 +234,7 @@ impl World {
             assert_eq!(reply.path, path, "a reply goes to where the request came from");
             self.check_length(payload, &reply.bytes, source.ip().to_canonical().is_ipv4());
         }
+        self.check_limits(source, &delta);
         self.check_caps();
         // The send is over.
         self.slots.free = 1;
@@ -247,10 +276,40 @@ impl World {
         }
     }
 
+    /// A source has its burst and what time brings, no more; without its burst it is not refused.
+    fn check_limits(&mut self, source: SocketAddr, delta: &Snapshot) {
+        let elapsed_s = self.now.seconds() - START_S;
+        let limits = &self.settings.source_limits;
+        let connects = [Counter::ConnectsIpv4, Counter::ConnectsIpv6];
+        let others = [
+            Counter::AnnouncesIpv4,
+            Counter::AnnouncesIpv6,
+            Counter::ScrapesIpv4,
+            Counter::ScrapesIpv6,
+        ];
+        for (counters, over, limit) in [
+            (&connects[..], DropReason::ConnectsOverLimit, limits.connects),
+            (&others[..], DropReason::AnnouncesOverLimit, limits.announces),
+        ] {
+            let asked: u64 = counters.iter().map(|counter| delta.get(*counter)).sum();
+            let refused = delta.dropped(over);
+            assert!(refused <= asked);
+            if limit.per_s == 0 {
+                assert_eq!(refused, 0, "refused without a limit");
+                continue;
+            }
+            let within = self.within.entry((over, Source::of(source.ip()))).or_default();
+            *within += asked - refused;
+            let burst = u64::from(limit.burst);
+            assert!(refused == 0 || *within >= burst, "refused with {within} of a burst used");
+            assert!(*within <= burst + u64::from(limit.per_s) * elapsed_s, "{within} within");
+        }
+    }
+
     fn check_caps(&self) {
         let shards = self.shards.len();
         // Each shard has its part of a cap, rounded up, for each address family.
-        let cap = |total: u64| 2 * shards * total.div_ceil(shards as u64) as usize;
+        let cap = |total: u64| (total.div_ceil(shards as u64) as usize).saturating_mul(2 * shards);
         let torrents: usize = self.shards.gauges().map(|gauges| gauges.torrents()).sum();
         let peers: usize = self.shards.gauges().map(|gauges| gauges.peers()).sum();
         assert!(torrents <= cap(self.settings.torrents_max), "{torrents} torrents");
@@ -275,7 +334,19 @@ impl World {
 }
 
 pub fn source(index: u8) -> SocketAddr {
-    SOURCES[usize::from(index) % SOURCES.len()].parse().unwrap()
+    static PARSED: LazyLock<[SocketAddr; SOURCES.len()]> =
+        LazyLock::new(|| SOURCES.map(|text| text.parse().unwrap()));
+    PARSED[usize::from(index) % SOURCES.len()]
+}
+
+fn access(choices: u8) -> AccessList {
+    let modes = [AccessMode::Off, AccessMode::Allow, AccessMode::Deny];
+    let mode = modes[usize::from(choices >> 3 & 15) % modes.len()];
+    AccessList::parse(if mode == AccessMode::Off { "" } else { LISTED }, mode).unwrap()
+}
+
+fn shared(settings: TrackerSettings, access: AccessList) -> SharedPolicy {
+    SharedPolicy::new(Policy { settings, access }, [7; 2])
 }
 
 fn responses(snapshot: &Snapshot) -> u64 {

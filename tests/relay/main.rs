@@ -13,6 +13,7 @@ mod hop;
 mod line;
 mod links;
 mod marks;
+mod overload;
 mod ports;
 mod privileges;
 mod reload;

@@ -7,6 +7,7 @@ mod change;
 mod dashboard;
 mod metrics;
 mod read;
+mod room;
 mod router;
 mod serve;
 mod socket;
@@ -19,6 +20,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
@@ -46,6 +51,15 @@ impl Api {
     /// Answers from `view`, and hands changes in at `desk`.
     pub fn new(view: Arc<View>, desk: Desk) -> Self {
         Self { view, desk, top: Arc::default() }
+    }
+}
+
+/// Answers requests as they would be answered on the control socket, without one.
+pub fn answering(api: Api) -> impl AsyncFn(Request) -> Response {
+    let service = TowerToHyperService::new(router::control(api));
+    async move |request| {
+        let Ok(response) = service.call(request).await;
+        response
     }
 }
 

@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::room::{Room, Visit};
 use super::socket::ControlListener;
 use super::{Api, router};
 
@@ -26,41 +28,29 @@ pub(super) async fn serve(
     http: Option<StdTcpListener>,
     stopped: watch::Receiver<bool>,
 ) {
-    let room =
-        (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+    let rooms = [Arc::new(Room::default()), Arc::new(Room::default())];
     let unix = control.as_ref().map(ControlListener::listener);
     if let Some(listener) = opened(unix.map(|listener| listener.and_then(UnixListener::from_std))) {
         let accept = async move || listener.accept().await.map(|(stream, _)| stream);
         let router = router::control(api.clone());
-        tokio::spawn(accept_all(
-            "control socket",
-            accept,
-            router,
-            Arc::clone(&room.0),
-            stopped.clone(),
-        ));
+        let room = Arc::clone(&rooms[0]);
+        tokio::spawn(accept_all("control socket", accept, router, room, stopped.clone()));
     }
     if let Some(listener) = opened(http.map(TcpListener::from_std)) {
         let accept = async move || listener.accept().await.map(|(stream, _)| stream);
         let router = router::public(api);
-        tokio::spawn(accept_all(
-            "address for metrics",
-            accept,
-            router,
-            Arc::clone(&room.1),
-            stopped.clone(),
-        ));
+        let room = Arc::clone(&rooms[1]);
+        tokio::spawn(accept_all("address for metrics", accept, router, room, stopped.clone()));
     }
     let mut stopped = stopped;
     // An error means that the server itself is gone.
     let _ = stopped.wait_for(|stop| *stop).await;
-    let all = CONNECTIONS_MAX as u32;
-    let idle = async {
-        for room in [room.0, room.1] {
-            let _ = room.acquire_many(all).await;
+    let empty = async {
+        for room in rooms {
+            room.empty().await;
         }
     };
-    let _ = tokio::time::timeout(STOP_WAIT, idle).await;
+    let _ = tokio::time::timeout(STOP_WAIT, empty).await;
 }
 
 fn opened<L>(listener: Option<io::Result<L>>) -> Option<L> {
@@ -71,48 +61,50 @@ async fn accept_all<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     what: &str,
     mut accept: impl AsyncFnMut() -> io::Result<S>,
     router: Router,
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     stopped: watch::Receiver<bool>,
 ) {
     let mut stop = stopped.clone();
     let mut refused = None;
-    loop {
-        // Beyond the bound connections wait in the kernel's queue.
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        let accepted = tokio::select! {
-            accepted = accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
-        };
-        match accepted {
-            Ok(stream) => {
-                if refused.take().is_some() {
-                    info!("the {what} takes connections again");
+    let admit = async {
+        loop {
+            match accept().await {
+                Ok(stream) => {
+                    if refused.take().is_some() {
+                        info!("the {what} takes connections again");
+                    }
+                    let (router, stopped) = (router.clone(), stopped.clone());
+                    room.admit(|visit| attend(stream, router, visit, stopped)).await;
                 }
-                tokio::spawn(attend(stream, router.clone(), permit, stopped.clone()));
-            }
-            // A client that is gone already is no trouble of ours.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                // Said once for as long as it lasts.
-                if refused.replace(error.raw_os_error()) != Some(error.raw_os_error()) {
-                    warn!(
-                        "the {what} takes no connections: {error}; for too many open files raise \
-                         the limit (`ulimit -n`, LimitNOFILE=)"
-                    );
+                // A client that is gone already is no trouble of ours.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    // Said once for as long as it lasts.
+                    if refused.replace(error.raw_os_error()) != Some(error.raw_os_error()) {
+                        warn!(
+                            "the {what} takes no connections: {error}; for too many open files \
+                             raise the limit (`ulimit -n`, LimitNOFILE=)"
+                        );
+                    }
+                    tokio::time::sleep(ACCEPT_REST).await;
                 }
-                tokio::time::sleep(ACCEPT_REST).await;
             }
         }
+    };
+    tokio::select! {
+        () = admit => {}
+        _ = stop.wait_for(|stop| *stop) => {}
     }
 }
 
 async fn attend<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     router: Router,
-    permit: OwnedSemaphorePermit,
+    visit: Visit,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let service = TowerToHyperService::new(router);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |request| visit.request(router.call(request)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
@@ -129,11 +121,7 @@ async fn attend<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     }));
     // What goes wrong on a connection is the client's to tell.
     let _ = connection.as_mut().await;
-    drop(permit);
 }
-
-/// Connections to each of the two at a time; further ones wait.
-const CONNECTIONS_MAX: usize = 32;
 
 /// How long a client may take for the head of a request, and stay silent between two.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);

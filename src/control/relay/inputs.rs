@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::Ground;
 use crate::handler::SocketId;
+use crate::logging::Told;
 use crate::net::filter::{Wanted, compile};
 use crate::net::interface::{Interface, LinkChange, LinkEvent};
 use crate::net::membership::{Membership, Memberships};
@@ -56,7 +57,7 @@ struct InputInterface {
     /// Why groups could not be joined, as it was told.
     unjoined: Vec<String>,
     /// What was last said about why nothing is received from it.
-    told: Option<String>,
+    told: Told,
 }
 
 impl Inputs {
@@ -141,7 +142,7 @@ impl InputInterface {
     ) -> Result<(), PacketError> {
         let Some(interface) = ground.watch.find(name) else {
             self.close(retired);
-            if self.is_news("missing") {
+            if self.told.is_news("missing") {
                 warn!(interface = name, "there is no such interface yet; its rules wait for it");
             }
             return Ok(());
@@ -153,15 +154,19 @@ impl InputInterface {
         let wanted = self.wanted();
         if self.sockets.is_empty() {
             match self.open(interface, &wanted, ground, drops) {
-                Ok(()) => self.told = None,
+                Ok(()) => drop(self.told.is_over()),
                 // It went away, or is down, since it was looked up: news of that will follow.
                 Err(error @ (PacketError::Missing { .. } | PacketError::Down { .. })) => {
-                    if self.is_news(&error.to_string()) {
+                    if self.told.is_news(&error.to_string()) {
                         warn!(interface = name, %error, "the interface cannot be received from yet");
                     }
                     return Ok(());
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // Whoever asked for it says so.
+                    self.told.is_news(&error.to_string());
+                    return Err(error);
+                }
             }
         } else if wanted != self.wanted {
             let filter = compile(&wanted);
@@ -246,13 +251,6 @@ impl InputInterface {
         }
         self.unjoined = unjoined;
         self.memberships = Some(memberships);
-    }
-
-    /// Whether this reason for receiving nothing was not the last one told.
-    fn is_news(&mut self, reason: &str) -> bool {
-        let is_news = self.told.as_deref() != Some(reason);
-        self.told = Some(reason.to_owned());
-        is_news
     }
 
     fn close(&mut self, retired: &mut Vec<(usize, SocketId)>) {

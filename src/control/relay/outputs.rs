@@ -126,12 +126,15 @@ impl OutputEntry {
         let before = std::mem::replace(&mut self.seen, now);
         let since = |reason| now.dropped(reason).saturating_sub(before.dropped(reason));
         let (unrouted, failed) = (since(RelayDrop::OutputDown), since(RelayDrop::SendError));
-        if self.is_down() || unrouted + failed == 0 {
-            if self.refused && now.packets > before.packets {
-                self.refused = false;
+        if now.packets > before.packets {
+            // Some refusals beside it are of a moment, as while an address changes.
+            if std::mem::take(&mut self.refused) {
                 info!(output = %self.output.endpoint, "the kernel takes what is sent again");
             }
-        } else if !std::mem::replace(&mut self.refused, true) {
+        } else if !self.is_down()
+            && unrouted + failed > 0
+            && !std::mem::replace(&mut self.refused, true)
+        {
             warn!(
                 output = %self.output.endpoint,
                 output_down = unrouted,

@@ -125,7 +125,7 @@ fn a_crowd_at_its_limit_still_leaves_room_for_strangers() {
 fn full_buckets_give_their_places_back() {
     let limited = buckets(10, 10, 1024);
     assert_eq!(limited.places(), 1024);
-    (0..500).for_each(|number| drop(limited.take(at(0), source(number))));
+    (0..500).for_each(|number| assert_eq!(accepted(&limited, at(0), source(number), 1), 1));
     let taken = limited.taken();
     assert!(taken > 490, "{taken} of 500");
     limited.sweep(at(50));
@@ -137,7 +137,7 @@ fn full_buckets_give_their_places_back() {
 #[test]
 fn the_sweep_comes_by_everywhere() {
     let limited = buckets(10, 10, 65_536);
-    (0..5000).for_each(|number| drop(limited.take(at(0), source(number))));
+    (0..5000).for_each(|number| assert_eq!(accepted(&limited, at(0), source(number), 1), 1));
     (0..8192 / 256).for_each(|_| limited.sweep(at(1000)));
     assert_eq!(limited.taken(), 0);
 }

@@ -25,6 +25,8 @@ pub struct Expired {
     pub torrents: usize,
     /// Whether the slice came to the end; the next begins from the start.
     pub finished: bool,
+    /// Whether so much of it was removed that the next should not wait for its time.
+    pub backlog: bool,
 }
 
 impl std::ops::AddAssign for Expired {
@@ -32,6 +34,7 @@ impl std::ops::AddAssign for Expired {
         self.peers += other.peers;
         self.torrents += other.torrents;
         self.finished |= other.finished;
+        self.backlog |= other.backlog;
     }
 }
 
@@ -96,11 +99,13 @@ impl<F: Family> Torrents<F> {
 #[derive(Debug, Default)]
 pub struct Pace {
     last: Option<Now>,
+    backlog: bool,
 }
 
 impl Pace {
     /// The budget of the slice that is due `now`, of a sweep of `visits` in all: a small
-    /// number at the least, [`EXPIRY_VISITS_MAX`] at the most. It is to be asked once a tick.
+    /// number at the least, [`EXPIRY_VISITS_MAX`] at the most. It is to be asked once a tick, or
+    /// every [`BACKLOG_INTERVAL`] while there is a backlog.
     pub fn budget(&mut self, now: Now, timeout_s: u32, visits: usize) -> usize {
         let elapsed = match self.last.replace(now) {
             Some(last) => now.since_epoch().saturating_sub(last.since_epoch()),
@@ -109,12 +114,25 @@ impl Pace {
         let sweep = (Duration::from_secs(timeout_s.into()) / 4).min(SWEEP_MAX);
         let share = elapsed.as_secs_f64() / sweep.as_secs_f64().max(SWEEP_S_MIN);
         let due = (visits as f64 * share).ceil();
-        (due as usize).clamp(EXPIRY_VISITS_MIN, EXPIRY_VISITS_MAX)
+        let least = if self.backlog { EXPIRY_VISITS_MAX } else { EXPIRY_VISITS_MIN };
+        (due as usize).clamp(least, EXPIRY_VISITS_MAX)
+    }
+
+    /// Takes note of what a slice of `budget` removed. While that is much, slices are as large as
+    /// they may be. Returns whether that is so.
+    pub fn removed(&mut self, peers: usize, budget: usize) -> bool {
+        self.backlog = peers * BACKLOG_SHARE >= budget;
+        self.backlog
     }
 }
 
 /// The most that one slice visits: with every peer expiring, well under a millisecond of work.
 pub const EXPIRY_VISITS_MAX: usize = 4096;
+/// How soon the next slice follows while there is a backlog: a twentieth of the usual time.
+pub const BACKLOG_INTERVAL: Duration = Duration::from_millis(5);
+/// There is a backlog if one in so many places of a slice was removed. A torrent that goes with
+/// its only peer counts for four.
+const BACKLOG_SHARE: usize = 8;
 /// What removing a torrent counts beside the visit: it has to be found in the index.
 const REMOVAL_VISITS: usize = 2;
 /// A slice below this costs nothing worth saving.

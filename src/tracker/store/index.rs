@@ -85,6 +85,25 @@ impl Index {
         }
     }
 
+    /// How many numbers each part has.
+    #[cfg(test)]
+    pub(super) fn part_lens(&self) -> impl Iterator<Item = usize> {
+        self.parts.iter().map(HashTable::len)
+    }
+
+    /// How many numbers a lookup compares with the one looked for: those whose hashes agree in
+    /// the bits that a slot keeps, in the groups of slots that it passes.
+    #[cfg(test)]
+    pub(super) fn comparisons(&self, digest: Digest, number: u32) -> usize {
+        let compared = std::cell::Cell::new(0);
+        let found = self.parts[digest.part()].find(digest.0, |other| {
+            compared.set(compared.get() + 1);
+            *other == number
+        });
+        assert!(found.is_some());
+        compared.get()
+    }
+
     pub(super) fn clear(&mut self) {
         self.parts.iter_mut().for_each(|part| *part = HashTable::new());
         self.bytes = 0;

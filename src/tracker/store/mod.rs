@@ -9,6 +9,8 @@ mod expiry;
 mod index;
 mod memory;
 mod peer;
+#[cfg(test)]
+mod probes;
 mod sample;
 mod segments;
 mod shard;
@@ -18,7 +20,7 @@ mod table;
 mod torrents;
 mod walk;
 
-pub use expiry::{EXPIRY_VISITS_MAX, Expired, Pace};
+pub use expiry::{BACKLOG_INTERVAL, EXPIRY_VISITS_MAX, Expired, Pace};
 pub use memory::{EVICTION_VISITS_MAX, MemoryShare, SHARE_BYTES_MIN, Usage, share_bytes};
 pub use peer::{Family, Ipv4, Ipv4Record, Ipv6, Ipv6Record, Record, State};
 pub use shard::{Gauges, Secrets, Shard, ShardGuard, Shards};

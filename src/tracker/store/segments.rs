@@ -178,6 +178,12 @@ impl<R: Record> Segments<R> {
         result
     }
 
+    /// As [`PeerTable::probes`], of each table.
+    #[cfg(test)]
+    pub(super) fn probes(&self) -> impl Iterator<Item = (usize, Vec<usize>)> {
+        self.tables.iter().map(|table| (table.len(), table.probes().collect()))
+    }
+
     /// The beginning of the sweep of the table before `table`.
     fn begin(&self, table: usize) -> Position {
         let table = table.saturating_sub(1).min(self.tables.len() - 1);

@@ -58,7 +58,8 @@ impl Shard {
         MemoryShare { bytes_max: self.memory_bytes_max, other }
     }
 
-    /// Removes the expired peers that are due; to be called once a tick by the shard's owner.
+    /// Removes the expired peers that are due; to be called once a tick by the shard's owner, and
+    /// after [`BACKLOG_INTERVAL`](super::BACKLOG_INTERVAL) when it tells of a backlog.
     pub fn expire_due(&mut self, now: Now, timeout_s: u32) -> Expired {
         let (ipv4, ipv6) = (self.ipv4.sweep_visits(), self.ipv6.sweep_visits());
         let total = ipv4 + ipv6;
@@ -66,6 +67,7 @@ impl Shard {
         let ipv4_budget = (budget * ipv4).div_ceil(total.max(1));
         let mut expired = self.ipv4.expire(now, timeout_s, ipv4_budget);
         expired += self.ipv6.expire(now, timeout_s, (budget - ipv4_budget).max(1));
+        expired.backlog = self.pace.removed(expired.peers, budget);
         expired
     }
 

@@ -219,6 +219,13 @@ impl<R: Record> PeerTable<R> {
         Place::Vacant(slot)
     }
 
+    /// How many slots a lookup of each peer passes, its own included.
+    #[cfg(test)]
+    pub(super) fn probes(&self) -> impl Iterator<Item = usize> {
+        let taken = self.slots.iter().enumerate().filter(|(_, record)| !record.is_empty());
+        taken.map(|(slot, record)| slot - self.home(record.hash(self.key)) + 1)
+    }
+
     /// The first slot whose record has at least this hash, empty slots before it included.
     fn position(&self, hash: u64) -> usize {
         let mut slot = self.home(hash);

@@ -1,0 +1,194 @@
+#!/usr/bin/env bash
+# Offers a tracker and a relay three times what they can take, and checks what becomes of it.
+set -euo pipefail
+# shellcheck source=scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source=scripts/lab.sh
+source "$root/scripts/lab.sh"
+
+usage() {
+    cat <<'END'
+Usage: scripts/overload.sh [OPTION]...
+
+Finds what one worker can take on a core that it shares with a busy process, then offers once, twice
+and three times as much: announces to the tracker; datagrams to the relay, beside a quiet flow from
+another interface and a few announces to the tracker of the same worker, and the other way round.
+Prints a table with a verdict for each line. Needs root and two cores. Touches nothing but the
+namespaces that it makes, and removes them.
+
+  --quick        phases of 2 seconds instead of 5
+  --engine NAME  what drives the worker: auto, io_uring or epoll [default: auto]
+  -h, --help     print this
+
+Exit codes: 0 every verdict is good; 1 one is not, or something failed; 2 wrong arguments.
+RINGTIDE_BINARY=FILE runs that program instead of building the release.
+END
+}
+
+main() {
+    while (($# > 0)); do
+        case $1 in
+            --quick) seconds=2 ;;
+            --engine) engine=$(one_of "$1" "${2:-}" auto io_uring epoll) && shift ;;
+            -h | --help) usage && exit 0 ;;
+            *) wrong "unknown argument $1" ;;
+        esac
+        shift
+    done
+    lab_open ip:iproute2
+    lab_binary
+    provide_peer
+    flood_tracker
+    build_line
+    flood_relay
+    flood_tracker_beside_relay
+    timeout 60 python3 "$root/scripts/overload_report.py" "$lab_directory"
+}
+
+# Sets `peer`.
+provide_peer() {
+    require_cargo
+    CARGO_TARGET_DIR=$root/target timeout 1800 cargo build --release --locked \
+        --example flood_peer --manifest-path "$root/Cargo.toml" >&2
+    peer=$root/target/release/examples/flood_peer
+}
+
+# start_server NAMESPACE NAME: a worker by overload.toml, on the second core, which a busy process
+# shares: so the load, which has the first core, outruns it. Sets `server`.
+start_server() {
+    # Read by the user that the server becomes.
+    chmod 755 "$lab_directory"
+    lab_start busy "$1" "$(lab_core 1)" sh -c 'while :; do :; done'
+    busy=$lab_pid
+    lab_start "$2" "$1" "$(lab_core 1)" "$ringtide" --log-format json run \
+        -c "$lab_directory/overload.toml" --engine "$engine"
+    server=$lab_pid
+    lab_ready "$2" "$server" '"serving"'
+}
+
+stop_server() {
+    lab_stop "$busy" "$server"
+}
+
+# load NAME NAMESPACE ARGUMENT...: announces from the first core.
+load() {
+    local name=$1 namespace=$2
+    shift 2
+    timeout 200 ip netns exec "$lab_name-$namespace" taskset -c "$(lab_core 0)" \
+        "$peer" --target 127.0.0.1:6969 "$@" >"$lab_directory/$name.json" \
+        2>"$lab_directory/$name.err" ||
+        die "the load failed:"$'\n'"$(cat "$lab_directory/$name.err")"
+}
+
+flood_tracker() {
+    echo "the tracker at once, twice and three times its peak" >&2
+    lab_namespace tracker
+    printf '%s\n' 'workers = 1' '[tracker]' 'listen = ["127.0.0.1:6969"]' \
+        >"$lab_directory/overload.toml"
+    start_server tracker tracker
+    load flood tracker --seconds "$seconds"
+    stop_server
+}
+
+build_line() {
+    local space
+    for space in source relay sink; do
+        lab_namespace "$space"
+    done
+    lab_cable source out relay in 1500
+    lab_cable source out2 relay in2 1500
+    lab_cable relay right sink left 1500
+    cat >"$lab_directory/overload.toml" <<'END'
+workers = 1
+[tracker]
+listen = ["127.0.0.1:6969"]
+[relay]
+offload = "off"
+[[relay.rule]]
+name = "flooded"
+input = "239.77.0.1:5000@in"
+outputs = [{ to = "239.77.1.1:5000@right" }]
+[[relay.rule]]
+name = "quiet"
+input = "239.77.0.2:5000@in2"
+outputs = [{ to = "239.77.1.2:5000@right" }]
+END
+}
+
+# receive NAME NUMBER and send NAME NUMBER INTERFACE RATE SECONDS: the ends of flow NUMBER.
+receive() {
+    lab_start "$1" sink "$(lab_core 0)" "$ringtide" traffic receive --group "239.77.1.$2:5000" \
+        --interface left --json
+    receivers+=("$lab_pid")
+    lab_ready "$1" "$lab_pid" '^ready'
+}
+
+send() {
+    lab_start "$1" source "$(lab_core 0)" "$ringtide" traffic send --group "239.77.0.$2:5000" \
+        --interface "$3" --size 1000 --rate "$4" --duration "$5s" --json
+    senders+=("$lab_pid")
+}
+
+finish() {
+    local pid
+    for pid in "${senders[@]}"; do
+        wait "$pid" || die "a generator failed:"$'\n'"$(cat "$lab_directory"/*sent*.err)"
+        lab_forget "$pid"
+    done
+    # What still waits in buffers arrives before the receivers are told to end.
+    sleep 2
+    lab_stop "${receivers[@]}"
+    senders=() receivers=()
+}
+
+# The first run, at a rate beyond any, tells how much goes through.
+flood_relay() {
+    local capacity
+    echo "the relay at three times its capacity" >&2
+    start_server relay calibration
+    receive calibrated 1
+    send calibration-sent 1 out 1000000 2
+    finish
+    stop_server
+    capacity=$(python3 -c 'import json,sys
+print(int(json.load(open(sys.argv[1]))["packets_per_second"]))' "$lab_directory/calibrated.out")
+    start_server relay relay
+    receive flooded-received 1
+    receive quiet-received 2
+    drops_of_cables >"$lab_directory/cables.before"
+    send flooded-sent 1 out $((3 * capacity)) "$seconds"
+    send quiet-sent 2 out2 1000 "$seconds"
+    load beside-relay relay --rate 1000 --seconds "$seconds"
+    finish
+    drops_of_cables >"$lab_directory/cables.after"
+    stop_server
+    echo "$capacity" >"$lab_directory/capacity"
+}
+
+flood_tracker_beside_relay() {
+    local peak
+    echo "the tracker at three times its peak, beside a quiet flow" >&2
+    peak=$(python3 -c 'import json,sys
+print(int(json.load(open(sys.argv[1]))["peak"]["answered_per_s"]))' "$lab_directory/flood.json")
+    start_server relay beside
+    receive beside-received 2
+    send beside-sent 2 out2 1000 "$seconds"
+    load beside-tracker relay --rate $((3 * peak)) --seconds "$seconds"
+    finish
+    stop_server
+}
+
+# What did not get through the cables to and from the relay, one number a line.
+drops_of_cables() {
+    local end
+    for end in "source out" "source out2" "relay right"; do
+        ip -n "$lab_name-${end% *}" -j -s link show dev "${end#* }"
+    done | python3 -c 'import json,sys
+for line in sys.stdin: print(json.loads(line)[0]["stats64"]["tx"]["dropped"])'
+}
+
+seconds=5
+engine=auto
+senders=()
+receivers=()
+main "$@"

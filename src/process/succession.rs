@@ -1,0 +1,81 @@
+//! What happens when another process takes over, and when it goes away before it has.
+
+use std::sync::Arc;
+
+use tracing::{error, warn};
+
+use super::Process;
+use crate::clock::Clock;
+use crate::engine::{EngineChoice, WorkerPlan};
+use crate::jobs::Jobs;
+use crate::net::socket::BoundSocket;
+use crate::state::handover::{Offer, Presence};
+use crate::state::keeper::Keeper;
+use crate::worker::{StartError, Workers};
+
+impl Process {
+    /// If another process asked to take over: stops the workers, saves the swarms and hands the
+    /// sockets over. Returns whether this process goes on after all, because the other one went
+    /// away before it had them.
+    pub fn hand_over(&mut self) -> bool {
+        let Some(presence) = self.offer.as_ref().and_then(Offer::successor) else { return false };
+        if presence == Presence::Gone {
+            return self.go_on();
+        }
+        self.stop_and_save();
+        let taken = self.offer.as_ref().map(|offer| offer.hand_over(self.sockets()));
+        match self.offer.take_if(|_| matches!(taken, Some(Ok(())))) {
+            Some(offer) => {
+                self.handed_over = offer.finish();
+                false
+            }
+            None => self.go_on(),
+        }
+    }
+
+    /// The sockets of all workers that listen.
+    pub(super) fn sockets(&self) -> &[Arc<BoundSocket>] {
+        self.view.tracker.as_ref().map_or(&[], |tracker| &tracker.sockets)
+    }
+
+    /// Serves again after a successor went away. Returns whether it does.
+    fn go_on(&mut self) -> bool {
+        warn!("the process that was to take over is gone; this one goes on");
+        match self.offer.take().map(Offer::renew).transpose() {
+            Ok(offer) => self.offer = offer,
+            Err(error) => error!("no other process can take over any more: {error}"),
+        }
+        if self.workers.is_some() {
+            return true;
+        }
+        self.view.workers.iter().for_each(|worker| worker.control.start_over());
+        let keeper =
+            Keeper::start(self.keeps.clone(), Arc::clone(&self.view.shards), self.view.clock);
+        match keeper {
+            Ok(keeper) => self.keeper = Some(keeper),
+            Err(error) => error!("swarms are not saved and torrents not exported: {error}"),
+        }
+        match (self.start)() {
+            Ok(workers) => self.workers = Some(workers),
+            Err(error) => error!("the workers cannot be started again: {error}"),
+        }
+        self.workers.is_some()
+    }
+}
+
+/// Starts all workers, as often as it is called.
+pub(super) type StartWorkers = Box<dyn Fn() -> Result<Workers, StartError> + Send + Sync>;
+
+/// `choice` is made anew each time, among what is permitted then.
+pub(super) fn start_workers(
+    choice: EngineChoice,
+    plans: Vec<WorkerPlan>,
+    clock: Clock,
+    make_jobs: impl Fn(usize) -> Jobs + Send + Sync + 'static,
+) -> StartWorkers {
+    let make_jobs = Arc::new(make_jobs);
+    Box::new(move || {
+        let make_jobs = Arc::clone(&make_jobs);
+        Workers::start_by_choice(choice, plans.clone(), clock, move |worker| make_jobs(worker))
+    })
+}
