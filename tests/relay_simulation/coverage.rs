@@ -17,6 +17,8 @@ seen! {
     SuperPacket,
     /// More datagrams than one send carries.
     LongSuperPacket,
+    /// The first datagrams that came together and must leave one by one.
+    CutOnArrival,
     Fragmented,
     /// A datagram became whole of fragments and was sent on.
     Reassembled,

@@ -1,6 +1,7 @@
 //! What one relay must do with each frame, and what each of its counters must say.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -45,6 +46,8 @@ pub(crate) struct Model {
     /// Of all rules that there ever were.
     taken: Vec<(Arc<FlowCounters>, Sums)>,
     unmatched: Sums,
+    /// Inputs of rules that took a super-packet which no output could take together.
+    cut: HashSet<SocketAddr>,
     pub(crate) reassembly: Reassembly,
     pub(crate) seen: Coverage,
 }
@@ -82,6 +85,7 @@ impl Model {
             outputs: BTreeMap::new(),
             taken: Vec::new(),
             unmatched: Sums::default(),
+            cut: HashSet::new(),
             reassembly: Reassembly::default(),
             seen: Coverage::default(),
         };
@@ -105,6 +109,7 @@ impl Model {
             self.unmatched.dropped(RelayDrop::Fragment, abandoned);
         }
         self.reassembly.held_max = rules.fragments_held_max;
+        self.cut.clear();
         self.rules = rules;
     }
 
@@ -112,7 +117,7 @@ impl Model {
     pub(crate) fn arrive(&mut self, now: Now, truth: &Truth) {
         match truth {
             Truth::Refused(reason) => self.unmatched.dropped(*reason, 1),
-            Truth::Datagrams(head, payloads) => self.pass(*head, payloads),
+            Truth::Datagrams(head, payloads) => self.pass(*head, payloads, 1),
             Truth::Fragment(head, piece) => {
                 self.seen.note(Seen::Fragmented);
                 let unwanted = self.matching(*head).err();
@@ -124,12 +129,22 @@ impl Model {
                 for (reason, count) in outcome.drops {
                     self.unmatched.dropped(reason, count);
                 }
-                if let Some(payload) = outcome.whole {
+                if let Some((payload, pieces)) = outcome.whole {
                     self.seen.note_if(unwanted.is_none(), Seen::Reassembled);
-                    self.pass(*head, &[payload]);
+                    self.pass(*head, &[payload], pieces);
                 }
             }
         }
+    }
+
+    /// Whether these are the first datagrams since the rules changed that came together and are too
+    /// long for all outputs to leave together.
+    pub(crate) fn is_first_cut(&mut self, truth: &Truth) -> bool {
+        let Truth::Datagrams(head, payloads) = truth else { return false };
+        let Ok(rule) = self.matching(*head) else { return false };
+        let widest = rule.outputs.iter().map(|output| output.segment_max).max();
+        let cut = payloads.len() > 1 && widest.is_some_and(|widest| payloads[0].len() > widest);
+        cut && self.cut.insert(head.destination)
     }
 
     pub(crate) fn tick(&mut self, now: Now) {
@@ -151,12 +166,12 @@ impl Model {
         if listed { Ok(rule) } else { Err(RelayDrop::Source) }
     }
 
-    /// Datagrams that are whole.
-    fn pass(&mut self, head: Head, payloads: &[Payload]) {
+    /// Datagrams that are whole, and came in so many frames.
+    fn pass(&mut self, head: Head, payloads: &[Payload], frames: u64) {
         let rule = match self.matching(head) {
             Ok(rule) => rule.clone(),
-            // One frame, however many datagrams.
-            Err(reason) => return self.unmatched.dropped(reason, 1),
+            // By frames, however many datagrams.
+            Err(reason) => return self.unmatched.dropped(reason, frames),
         };
         let taken = self.taken.iter_mut().find(|taken| Arc::ptr_eq(&taken.0, &rule.counters));
         taken.unwrap().1.passed(payloads);

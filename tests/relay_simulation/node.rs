@@ -201,9 +201,11 @@ impl Node {
         };
         let long = made.truth.count() > FORWARD_PARTS_MAX as u64;
         side.model.seen.note_if(long, Seen::LongSuperPacket);
-        // Nothing that was promised holds for more than one send takes, or when there are fewer
-        // slots than a single frame can need.
-        side.may_be_refused |= long || side.free < needed;
+        let first_cut = side.model.is_first_cut(&made.truth);
+        side.model.seen.note_if(first_cut, Seen::CutOnArrival);
+        // Nothing that was promised holds for more than one send takes, for the first of what no
+        // output takes together, or when there are fewer slots than a single frame can need.
+        side.may_be_refused |= long || first_cut || side.free < needed;
         let made = self.queue.pop_front().unwrap();
         side.model.seen.note_if(
             matches!(&made.truth, Truth::Datagrams(_, all) if all.len() > 1),

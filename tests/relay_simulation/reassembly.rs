@@ -31,8 +31,8 @@ struct Packet {
 pub(crate) struct Outcome {
     /// How many fragments were dropped, this one perhaps among them.
     pub(crate) drops: Vec<(RelayDrop, u64)>,
-    /// The datagram that it completed.
-    pub(crate) whole: Option<Payload>,
+    /// The datagram that it completed, and from how many fragments.
+    pub(crate) whole: Option<(Payload, u64)>,
 }
 
 impl Reassembly {
@@ -82,9 +82,10 @@ impl Reassembly {
         }
         if packet.total == Some(packet.pieces.values().sum()) {
             let packet = self.packets.remove(at);
+            let pieces = packet.pieces.len() as u64;
             match packet.spoiled {
-                true => outcome.drops.push((RelayDrop::Corrupt, 1)),
-                false => outcome.whole = Some(piece.payload.clone()),
+                true => outcome.drops.push((RelayDrop::Corrupt, pieces)),
+                false => outcome.whole = Some((piece.payload.clone(), pieces)),
             }
         }
         outcome

@@ -116,13 +116,19 @@ impl World {
         // Beyond the last datagram: what waits for fragments ends.
         let end_ms = self.scenario.run_ms + 7000;
         while let Some(Reverse((at_ms, _, event))) = self.queue.pop() {
-            if at_ms > end_ms {
+            if at_ms > end_ms && !self.is_busy() {
                 break;
             }
+            assert!(at_ms < end_ms + DRAIN_MS_MAX, "what is on its way never ends");
             self.now_ms = at_ms;
             self.happen(event);
         }
         self.finish()
+    }
+
+    /// Whether something is on its way: with few slots and slow sends it takes its time.
+    fn is_busy(&self) -> bool {
+        !self.on_the_way.is_empty() || self.nodes.iter().any(Node::is_busy)
     }
 
     fn populate(&mut self) {
@@ -401,6 +407,9 @@ impl Drop for World {
 
 const TICK_MS: u64 = 100;
 const TURN_MS: u64 = 1;
+
+/// How long what is on its way at the end may take: every sender's last burst through few slots.
+const DRAIN_MS_MAX: u64 = 600_000;
 
 #[path = "changes.rs"]
 mod changes;
