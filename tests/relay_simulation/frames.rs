@@ -202,15 +202,20 @@ pub(crate) fn ipv4_fragment(head: Head, payload: &Payload) -> Made {
     made
 }
 
-/// Turns a bit over in what a checksum covers.
+/// Sets a bit in what a checksum covers. None is cleared: with another that is set in another
+/// fragment the sum would be right again.
 pub(crate) fn spoil(made: &mut Made, place: usize, bit: u8) {
-    let at = made.covered.start + place % made.covered.len();
-    made.bytes[at] ^= 1 << (bit % 8);
+    let covered = &mut made.bytes[made.covered.clone()];
+    let start = place % covered.len();
+    let later = (start..covered.len()).chain(0..start).find(|at| covered[*at] != 0xff);
+    let Some(at) = later else { return };
+    let clear = (0..8).map(|more| 1 << ((bit + more) % 8)).find(|mask| covered[at] & mask == 0);
+    covered[at] |= clear.unwrap();
     match &mut made.truth {
         Truth::Fragment(_, piece) => piece.spoiled = true,
         truth => *truth = Truth::Refused(RelayDrop::Corrupt),
     }
-    // Turned over twice it would be right again.
+    // A copy of what is spoiled already stays as it is.
     made.covered = 0..0;
 }
 
