@@ -34,8 +34,9 @@ main() {
     ((${#tests[@]} > 0)) || tests=("${usual[@]}")
     # Maps memory and reads the environment, as the tests do. Random cases take long here.
     PROPTEST_CASES=${PROPTEST_CASES:-4} \
-        MIRIFLAGS="-Zmiri-disable-isolation ${MIRIFLAGS:-}" cargo +nightly miri test --locked --lib \
-            --target-dir target/miri -- "${tests[@]}" "${left_out[@]}"
+        MIRIFLAGS="-Zmiri-disable-isolation ${MIRIFLAGS:-}" \
+        cargo +nightly miri test --locked --lib --target-dir target/miri -- \
+        "${tests[@]}" "${left_out[@]}"
 }
 
 readonly usual=(

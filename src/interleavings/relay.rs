@@ -126,15 +126,13 @@ fn no_rule_is_gone_by_once_its_successor_was_seen() {
 fn figures_of_a_flow_never_go_back() {
     explore("figures", || {
         let counters = Arc::new(FlowCounters::default());
-        let worker = {
+        let reader = {
             let counters = Arc::clone(&counters);
-            thread::spawn(move || {
-                counters.passed(64, 64_000);
-                counters.sent();
-            })
+            thread::spawn(move || counters.snapshot())
         };
-        let first = counters.snapshot();
-        worker.join().unwrap();
+        counters.passed(64, 64_000);
+        counters.sent();
+        let first = reader.join().unwrap();
         let last = counters.snapshot();
         assert!(first.packets <= last.packets && first.bytes <= last.bytes);
         assert_eq!((last.packets, last.bytes, last.sends), (64, 64_000, 1));

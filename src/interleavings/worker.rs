@@ -35,22 +35,23 @@ fn a_worker_that_is_woken_to_stop_sees_that_it_must() {
 fn no_count_is_lost_and_none_goes_back() {
     explore("counters", || {
         let counters = Arc::new(Counters::default());
-        let worker = {
+        // Reads go where they can meet each write: loom looks back from the later thread's.
+        let reader = {
             let counters = Arc::clone(&counters);
             thread::spawn(move || {
+                let mut before = 0;
                 for _ in 0..2 {
-                    counters.add(Counter::BytesReceived, 100);
-                    counters.dropped(DropReason::TooShort);
+                    let now = counters.get(Counter::BytesReceived);
+                    assert!(now >= before && now % 100 == 0, "{before}, then {now}");
+                    before = now;
                 }
             })
         };
-        let mut before = 0;
         for _ in 0..2 {
-            let now = counters.get(Counter::BytesReceived);
-            assert!(now >= before && now % 100 == 0, "{before}, then {now}");
-            before = now;
+            counters.add(Counter::BytesReceived, 100);
+            counters.dropped(DropReason::TooShort);
         }
-        worker.join().unwrap();
+        reader.join().unwrap();
         let end = counters.snapshot();
         assert_eq!((end.get(Counter::BytesReceived), end.dropped_total()), (200, 2));
     });

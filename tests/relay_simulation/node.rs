@@ -207,10 +207,9 @@ impl Node {
         // output takes together, or when there are fewer slots than a single frame can need.
         side.may_be_refused |= long || first_cut || side.free < needed;
         let made = self.queue.pop_front().unwrap();
-        side.model.seen.note_if(
-            matches!(&made.truth, Truth::Datagrams(_, all) if all.len() > 1),
-            Seen::SuperPacket,
-        );
+        if let Truth::Datagrams(_, all) = &made.truth {
+            side.model.seen.note(if all.len() > 1 { Seen::SuperPacket } else { Seen::Single });
+        }
         side.model.arrive(now, &made.truth);
         let frame = Frame {
             socket: INPUT,

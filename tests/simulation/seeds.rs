@@ -20,7 +20,8 @@ pub(crate) fn for_fresh_seeds(simulation: &str, mut run: impl FnMut(u64)) {
         getrandom::fill(&mut bytes).unwrap();
         let seed = u64::from_be_bytes(bytes);
         // Past the test harness, which keeps what successful tests print to itself.
-        writeln!(std::io::stderr(), "{simulation}: fresh seed {seed}").unwrap();
+        let line = format!("{simulation}: fresh seed {seed}\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
         run(seed);
     }
 }
