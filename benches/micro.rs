@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use divan::{Bencher, black_box};
 use ringtide::handler::Now;
-use ringtide::tracker::InfoHash;
 use ringtide::tracker::connection_id::{ConnectionId, ConnectionIds};
 use ringtide::tracker::request::{Event, Request};
 use ringtide::tracker::request_write::{self, AnnounceRequest};
 use ringtide::tracker::response::{self, AnnounceHeader, ScrapeEntry, ScrapeWriter};
+use ringtide::tracker::source_limits::{SourceLimits, Verdict};
 use ringtide::tracker::store::{self, Announced, Ipv4, Limits, Secrets, Shards};
 use ringtide::tracker::wire::TransactionId;
+use ringtide::tracker::{InfoHash, RateLimit, SourceLimitSettings};
 
 fn main() {
     divan::main();
@@ -46,6 +47,33 @@ fn connection_id(bencher: Bencher<'_, '_>, what: &str) {
         "make" => bencher.bench(|| ids.issue(now(), black_box(client)).0),
         _ => bencher.bench(|| u64::from(ids.accepts(now(), black_box(client), black_box(id)))),
     }
+}
+
+/// What a limit costs a request: switched off, of one source within it and over it, and of any of
+/// 50,000 sources.
+#[divan::bench(args = ["off", "within", "over", "many"])]
+fn source_limit(bencher: Bencher<'_, '_>, what: &str) {
+    let per_s = if what == "off" { 0 } else { 50 };
+    let announces = RateLimit { per_s, burst: 5000 };
+    let settings = SourceLimitSettings { announces, ..SourceLimitSettings::default() };
+    let limits = SourceLimits::new(settings, [1, 2]);
+    let client = |number: u32| IpAddr::V4(Ipv4Addr::from_bits(number));
+    if what == "over" {
+        (0..5000).for_each(|_| assert_ne!(limits.announce(now(), client(0)), Verdict::Refused));
+    }
+    let mut rng = fastrand::Rng::with_seed(1);
+    // One source just within its limit; many that need most places of the table.
+    let step = match what {
+        "over" => Duration::ZERO,
+        "many" => Duration::from_nanos(400),
+        _ => Duration::from_millis(20),
+    };
+    let mut now = now();
+    bencher.bench_local(|| {
+        now = now.after(step);
+        let number = if what == "many" { rng.u32(..50_000) } else { 0 };
+        black_box(&limits).announce(now, black_box(client(number)))
+    });
 }
 
 #[divan::bench(args = ["connect", "announce header", "scrape of 74", "error"])]

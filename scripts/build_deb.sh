@@ -12,7 +12,8 @@ Builds ringtide in release mode and packs it: the program, its systemd unit, the
 configuration as a conffile, a sample for /etc/sysctl.d, and the manual pages and completions of
 the program. cargo-deb is installed into target/tools first, unless it is there.
 
-RINGTIDE_BINARY=FILE packs that program and builds nothing.
+RINGTIDE_BINARY=FILE packs that program and builds nothing. DEBEMAIL and DEBFULLNAME name the
+maintainer, whom the package says how to reach; without them it names nobody who could be.
 END
 }
 
@@ -35,8 +36,11 @@ main() {
     local variant=()
     generate
     if generate_documents; then variant=(--variant documented); fi
+    # Who packages it answers for it, as with Debian's own tools.
+    local maintainer=()
+    [[ -z ${DEBEMAIL:-} ]] || maintainer=(--maintainer "${DEBFULLNAME:-ringtide} <$DEBEMAIL>")
     target/tools/bin/cargo-deb deb --no-build --locked --quiet "${variant[@]}" \
-        --output "$package" >&2
+        "${maintainer[@]}" --output "$package" >&2
     echo "$root/$package"
 }
 

@@ -13,6 +13,13 @@ pub struct Clock {
     started_unix: Duration,
 }
 
+/// The wall clock, in nanoseconds since the Unix epoch, to compare with the kernel's time stamps.
+/// Unlike [`Now`] it may jump.
+pub fn wall_ns() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl Clock {
     /// Starts the clock at the wall clock's present time.
     pub fn start() -> Self {

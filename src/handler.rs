@@ -190,6 +190,18 @@ pub trait Handler {
         let _ = (now, tx);
     }
 
+    /// Whether it wants to be told when what it sent has left.
+    fn awaits_departure(&self) -> bool {
+        false
+    }
+
+    /// Everything sent so far has been handed to the kernel, which carries sends out at once or
+    /// refuses them. `wall_ns` is the wall clock then, in nanoseconds since the Unix epoch, as the
+    /// kernel stamps frames by it.
+    fn on_departed(&mut self, wall_ns: u64) {
+        let _ = wall_ns;
+    }
+
     /// When the next iteration is due even though nothing arrives, for handlers that send on a
     /// schedule finer than ticks. Asked before each wait; `None` leaves it at the next tick.
     fn next_deadline(&self) -> Option<Now> {

@@ -25,6 +25,14 @@ impl Handler for Jobs {
         self.relay.on_forwarded(now, forwarded, tx);
     }
 
+    fn awaits_departure(&self) -> bool {
+        self.relay.awaits_departure()
+    }
+
+    fn on_departed(&mut self, wall_ns: u64) {
+        self.relay.on_departed(wall_ns);
+    }
+
     fn sends_per_frame_max(&self) -> usize {
         self.relay.sends_per_frame_max()
     }

@@ -29,6 +29,7 @@ use crate::relay::table::SharedTable;
 use crate::restart::{connection_key, keeps, offer, open_state};
 use crate::state::handover::{HandedOver, Offer};
 use crate::state::keeper::{Keeper, Keeps};
+use crate::state::sizes::SharedSizes;
 use crate::state::swarms::load_or_set_aside;
 use crate::state::{StateDirectory, StateError};
 use crate::telemetry::{Counters, Snapshot};
@@ -151,8 +152,7 @@ impl Process {
         // Without a tracker there is nothing to listen on.
         let none = || TrackerConfig { listen: Vec::new(), ..TrackerConfig::default() };
         let tracker = &settings.tracker.clone().unwrap_or_else(none);
-        let access = load_access(tracker.access.as_ref())?;
-        let policy = Policy { settings: tracker.settings.clone(), access };
+        let policy = shared_policy(tracker)?;
         let (state, inherited) = open_state(settings, cores.len(), user)?;
         let key = connection_key(tracker, state.as_ref(), user)?;
         let ids = ConnectionIds::new(key, tracker.settings.connection_lifetime_s);
@@ -167,8 +167,8 @@ impl Process {
             user.act(|| load_or_set_aside(path, &shards, &tracker.settings, clock.now()))?;
         }
         warn_of_small_buffers(&groups, tracker);
-        let policy = SharedPolicy::new(policy, limits_key()?);
-        let (tracker_view, hands) = deal_and_view(tracker, cores.len(), groups, policy.clone());
+        let (tracker_view, hands) =
+            deal_and_view(tracker, cores.len(), groups, policy.clone(), &keeps);
         let sizes = settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes);
         let plans = plan_workers(settings, sizes, cores.iter().zip(hands))?;
         let tables: Vec<Arc<SharedTable>> = plans.iter().map(|_| Arc::default()).collect();
@@ -193,6 +193,7 @@ impl Process {
             started: Instant::now(),
             engine: workers.engine(),
             features: workers.features(),
+            privileges: confinement.clone(),
             workers: views,
             shards,
             tracker: settings.tracker.is_some().then_some(tracker_view),
@@ -337,10 +338,12 @@ pub(crate) fn load_access(access: Option<&AccessConfig>) -> Result<AccessList, A
     }
 }
 
-/// The secret that places sources in the tables of limits.
-fn limits_key() -> Result<[u64; 2], ProcessError> {
+/// The policy to start with, and a secret that places sources in the tables of its limits.
+fn shared_policy(tracker: &TrackerConfig) -> Result<SharedPolicy, ProcessError> {
+    let access = load_access(tracker.access.as_ref())?;
     let word = || getrandom::u64().map_err(ProcessError::Secrets);
-    Ok([word()?, word()?])
+    let limits_key = [word()?, word()?];
+    Ok(SharedPolicy::new(Policy { settings: tracker.settings.clone(), access }, limits_key))
 }
 
 /// Says once what the workers' rings do without.
@@ -391,8 +394,9 @@ fn deal_and_view(
     workers: usize,
     groups: Vec<SocketGroup>,
     policy: SharedPolicy,
+    keeps: &Keeps,
 ) -> (TrackerView, Vec<Vec<Arc<BoundSocket>>>) {
-    let mut view = tracker_view(tracker, workers, &groups, policy);
+    let mut view = tracker_view(tracker, workers, &groups, policy, Arc::clone(&keeps.sizes));
     let hands = deal(groups, workers);
     view.sockets.extend(hands.iter().flatten().cloned());
     (view, hands)
@@ -404,6 +408,7 @@ fn tracker_view(
     workers: usize,
     groups: &[SocketGroup],
     policy: SharedPolicy,
+    torrent_sizes: SharedSizes,
 ) -> TrackerView {
     let steered = groups.iter().all(|group| group.steered);
     TrackerView {
@@ -412,6 +417,7 @@ fn tracker_view(
         steering: steering_state(tracker, workers, steered),
         sockets: Vec::new(),
         policy,
+        torrent_sizes,
     }
 }
 

@@ -184,14 +184,16 @@ fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
             ("relay.receive_buffer", now.receive_buffer_bytes != then.receive_buffer_bytes),
             ("relay.send_buffer", now.send_buffer_bytes != then.send_buffer_bytes),
             ("relay.frame_buffers", now.frame_buffers != then.frame_buffers),
+            ("relay.latency", now.latency != then.latency),
         ]),
         (now, then) => changes.push(("[relay]", now.is_none() && then.is_some())),
     }
     changes.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }
 
-fn fixed_tracker_changes(now: &TrackerConfig, then: &TrackerConfig) -> [(&'static str, bool); 7] {
+fn fixed_tracker_changes(now: &TrackerConfig, then: &TrackerConfig) -> [(&'static str, bool); 8] {
     let lifetime = |tracker: &TrackerConfig| tracker.settings.connection_lifetime_s;
+    let sizes = |tracker: &TrackerConfig| tracker.torrent_sizes_interval;
     [
         ("tracker.listen", now.listen != then.listen),
         ("tracker.connection_lifetime", lifetime(now) != lifetime(then)),
@@ -199,6 +201,7 @@ fn fixed_tracker_changes(now: &TrackerConfig, then: &TrackerConfig) -> [(&'stati
         ("tracker.receive_buffer", now.receive_buffer_bytes != then.receive_buffer_bytes),
         ("tracker.send_buffer", now.send_buffer_bytes != then.send_buffer_bytes),
         ("tracker.steering", now.steering != then.steering),
+        ("tracker.torrent_sizes_interval", sizes(now) != sizes(then)),
         ("tracker.memory_limit", now.memory_limit_bytes != then.memory_limit_bytes),
     ]
 }
@@ -228,6 +231,7 @@ mod tests {
             ("receive_buffer", "\"4MiB\""),
             ("send_buffer", "\"8MiB\""),
             ("steering", "false"),
+            ("torrent_sizes_interval", "\"1m\""),
             ("memory_limit", "\"1GiB\""),
         ] {
             let file = format!("[tracker]\n{key} = {value}");
@@ -239,6 +243,7 @@ mod tests {
         assert_eq!(changes("", "[export]\ninterval = \"1m\""), ["[export]"]);
         assert_eq!(changes("[relay]", rule), [""; 0]);
         assert_eq!(changes("[relay]", "[relay]\noffload = \"off\""), ["relay.offload"]);
+        assert_eq!(changes("[relay]", "[relay]\nlatency = true"), ["relay.latency"]);
         assert_eq!(changes("", &format!("[tracker]\n{rule}")), ["[relay]"]);
         assert_eq!(changes(rule, "[tracker]"), ["[tracker]"]);
     }

@@ -11,6 +11,7 @@ use crate::privileges::FutureUser;
 use crate::process::ProcessError;
 use crate::state::handover::{Offer, take_over};
 use crate::state::keeper::Keeps;
+use crate::state::sizes::SharedSizes;
 use crate::state::{StateDirectory, StateError};
 use crate::tracker::connection_key::{key_from_file, random_key};
 
@@ -76,7 +77,10 @@ pub(crate) fn keeps(settings: &Settings, state: Option<&StateDirectory>) -> Keep
     let swarms = state.filter(|_| settings.state.swarms).map(StateDirectory::swarms);
     let export = settings.export.file.clone().filter(|_| settings.tracker.is_some());
     let (save_interval, export_interval) = (settings.state.save_interval, settings.export.interval);
-    Keeps { swarms, save_interval, export, export_interval }
+    let tracker = settings.tracker.as_ref();
+    let sizes_interval = tracker.and_then(|tracker| tracker.torrent_sizes_interval);
+    let sizes = SharedSizes::default();
+    Keeps { swarms, save_interval, export, export_interval, sizes, sizes_interval }
 }
 
 /// The key of connection IDs: from the file that is named, from the state directory, or random.

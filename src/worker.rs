@@ -29,7 +29,7 @@ pub enum StartError {
     #[error("the io_uring loop broke")]
     RingBroke(#[source] io::Error),
     /// The epoll cannot be built here.
-    #[error("the epoll loop could not be built")]
+    #[error("no epoll loop could be built; for too many open files raise the limit (`ulimit -n`)")]
     Epoll(#[source] io::Error),
     /// The epoll cannot be used any more.
     #[error("the epoll loop broke")]

@@ -75,6 +75,7 @@ fn request(client: &Client, rng: &mut Rng) -> Vec<u8> {
         event: rng.u32(..5),
         numwant: rng.i32(-1..80),
         ip: 0,
+        peer_id: rng.u128(..).to_be_bytes().repeat(2)[..20].try_into().unwrap(),
     };
     let mut request = match rng.u32(..4) {
         0 => client.scrape_request(&(0..rng.u32(1..9)).map(hash).collect::<Vec<_>>()),

@@ -61,12 +61,14 @@ const NEVER_CROWDED: Counter = Counter::SourcesForgotten;
 
 /// Reasons that only an engine has. `SendSlotsFull` is an engine's as well, but that part of one
 /// the simulation plays.
-const ENGINE_REASONS: [DropReason; 5] = [
+const ENGINE_REASONS: [DropReason; 6] = [
     DropReason::Truncated,
     DropReason::SocketFull,
     DropReason::SendError,
     DropReason::Panic,
     DropReason::Shutdown,
+    // An operator's doing.
+    DropReason::Draining,
 ];
 
 #[test]

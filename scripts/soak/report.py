@@ -72,7 +72,9 @@ def plots(record):
     def of(process, name):
         return over(lambda sample: sample["processes"].get(process, {}).get(name))
 
-    for title, name in (("Resident bytes", "rss_bytes"), ("Descriptors", "descriptors"),
+    for title, name in (("Resident bytes", "rss_bytes"),
+                        ("Resident bytes beside pools", "beside_pools_bytes"),
+                        ("Descriptors", "descriptors"),
                         ("Threads", "threads")):
         yield plot(title, {process: of(process, name) for process in ("main", "broker")}, marks,
                    seconds)

@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import time
+from array import array
 from pathlib import Path
 
 from . import program
@@ -12,7 +13,12 @@ INTERVAL_S = 1.0
 FETCH_S = 10
 # A worker that has not ticked for this long is looked at.
 SILENT_S = 2
+POOL_BYTES_MIN = 1 << 20
+PAGEMAP_ENTRY_BYTES, PRESENT_BIT = 8, 63
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+# Process ID -> the ranges of its pools, as they were when it was first looked at.
+pools = {}
 
 
 class Sampler(threading.Thread):
@@ -90,12 +96,41 @@ def reduced(stats):
 
 
 def process(pid):
-    """Resident memory, descriptors and threads, as procfs tells them (proc(5))."""
+    """Memory, descriptors and threads, as procfs tells them (proc(5))."""
     directory = Path(f"/proc/{pid}")
     resident = int((directory / "statm").read_text().split()[1]) * PAGE_BYTES
+    if pid not in pools:
+        pools[pid] = mapped_pools(directory)
     return {"pid": pid, "rss_bytes": resident,
+            "beside_pools_bytes": resident - present_bytes(directory, pools[pid]),
             "descriptors": len(os.listdir(directory / "fd")),
             "threads": len(os.listdir(directory / "task"))}
+
+
+def mapped_pools(directory):
+    """The address ranges of the pools: large anonymous mappings that are there from the start.
+
+    Pools have a fixed size and become resident as they are used. What grows beside them is what
+    a leak would be.
+    """
+    ranges = []
+    for line in (directory / "maps").read_text().splitlines():
+        fields = line.split()
+        start, end = (int(address, 16) for address in fields[0].split("-"))
+        if len(fields) == 5 and fields[1] == "rw-p" and end - start >= POOL_BYTES_MIN:
+            ranges.append((start, end))
+    return ranges
+
+
+def present_bytes(directory, ranges):
+    """How much of these ranges is resident, page by page (the kernel's pagemap)."""
+    present = 0
+    with (directory / "pagemap").open("rb") as pagemap:
+        for start, end in ranges:
+            pagemap.seek(start // PAGE_BYTES * PAGEMAP_ENTRY_BYTES)
+            entries = array("Q", pagemap.read((end - start) // PAGE_BYTES * PAGEMAP_ENTRY_BYTES))
+            present += sum(entry >> PRESENT_BIT for entry in entries)
+    return present * PAGE_BYTES
 
 
 def kernel_drops():

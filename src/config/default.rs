@@ -69,6 +69,7 @@ impl Default for TrackerConfig {
             receive_buffer_bytes: 8 << 20,
             send_buffer_bytes: 4 << 20,
             steering: true,
+            torrent_sizes_interval: None,
         }
     }
 }

@@ -155,6 +155,8 @@ fn read_sockets(file: &mut Reader<'_>, tracker: &mut TrackerConfig) {
     set(&mut tracker.send_buffer_bytes, bytes.map(|Bytes(bytes)| bytes));
     set(&mut tracker.steering, file.boolean("tracker.steering"));
     tracker.connection_key_file = file.path("tracker.connection_key_file");
+    let interval = file.quantity("tracker.torrent_sizes_interval", &limit::TORRENT_SIZES_INTERVAL);
+    set(&mut tracker.torrent_sizes_interval, interval.map(|Seconds(s)| zero_is_never(s)));
 }
 
 fn read_timing(file: &mut Reader<'_>, tracker: &mut TrackerSettings) {
@@ -183,6 +185,7 @@ fn read_amounts(file: &mut Reader<'_>, tracker: &mut TrackerSettings) {
     set(&mut tracker.scrape_hashes_max, hashes);
     let answer = file.boolean("tracker.answer_bad_connection_ids");
     set(&mut tracker.answer_bad_connection_ids, answer);
+    set(&mut tracker.client_statistics, file.boolean("tracker.client_statistics"));
 }
 
 fn read_source_limits(file: &mut Reader<'_>, limits: &mut SourceLimitSettings) {
@@ -290,31 +293,6 @@ mod tests {
             report_interval = "0s"
             shutdown_timeout = "500ms"
             log = { level = "debug", format = "json" }
-            [tracker]
-            listen = ["127.0.0.1:0", "[::1]:7000"]
-            announce_interval = "20s"
-            announce_jitter = "0s"
-            peer_timeout = "1m"
-            connection_lifetime = "90s"
-            connection_key_file = "/var/lib/key"
-            numwant_default = 5
-            numwant_max = 10
-            scrape_hashes_max = 100
-            memory_limit = "2GiB"
-            torrents_max = 1_000
-            peers_max = 2_000
-            peers_per_torrent_max = 50
-            answer_bad_connection_ids = true
-            connects_per_source = 1
-            connects_per_source_burst = 2
-            announces_per_source = 3
-            announces_per_source_burst = 4
-            source_limit_table = 5_000
-            access_mode = "deny"
-            access_file = "lists/deny.txt"
-            receive_buffer = "64KiB"
-            send_buffer = "1MiB"
-            steering = false
             [state]
             directory = "/var/lib/ringtide"
             swarms = false
@@ -340,6 +318,42 @@ mod tests {
         assert_eq!(settings.state, state);
         let file = Some(PathBuf::from("/etc/ringtide/torrents.csv"));
         assert_eq!(settings.export, ExportConfig { file, interval: Duration::from_secs(60) });
+        assert_eq!(settings.warnings.len(), 2, "of saves and cores: {:?}", settings.warnings);
+    }
+
+    #[test]
+    fn values_of_the_tracker_arrive_where_they_belong() {
+        let settings = parsed(
+            r#"
+            [tracker]
+            listen = ["127.0.0.1:0", "[::1]:7000"]
+            announce_interval = "20s"
+            announce_jitter = "0s"
+            peer_timeout = "1m"
+            connection_lifetime = "90s"
+            connection_key_file = "/var/lib/key"
+            numwant_default = 5
+            numwant_max = 10
+            scrape_hashes_max = 100
+            memory_limit = "2GiB"
+            torrents_max = 1_000
+            peers_max = 2_000
+            peers_per_torrent_max = 50
+            answer_bad_connection_ids = true
+            connects_per_source = 1
+            connects_per_source_burst = 2
+            announces_per_source = 3
+            announces_per_source_burst = 4
+            source_limit_table = 5_000
+            client_statistics = true
+            torrent_sizes_interval = "2m"
+            access_mode = "deny"
+            access_file = "lists/deny.txt"
+            receive_buffer = "64KiB"
+            send_buffer = "1MiB"
+            steering = false
+            "#,
+        );
         let tracker = settings.tracker.unwrap();
         let listen: Vec<String> = tracker.listen.iter().map(ToString::to_string).collect();
         assert_eq!(listen, ["127.0.0.1:0", "[::1]:7000"]);
@@ -361,6 +375,7 @@ mod tests {
             peers_max: 2_000,
             peers_per_torrent_max: 50,
             answer_bad_connection_ids: true,
+            client_statistics: true,
             source_limits: SourceLimitSettings {
                 connects: RateLimit { per_s: 1, burst: 2 },
                 announces: RateLimit { per_s: 3, burst: 4 },
@@ -368,7 +383,8 @@ mod tests {
             },
         };
         assert_eq!(tracker.settings, expected);
-        assert_eq!(settings.warnings.len(), 3, "saves, connects, cores: {:?}", settings.warnings);
+        assert_eq!(tracker.torrent_sizes_interval, Some(Duration::from_secs(120)));
+        assert_eq!(settings.warnings.len(), 1, "of connects: {:?}", settings.warnings);
     }
 
     #[test]

@@ -184,6 +184,12 @@ pub(crate) const SAVE_INTERVAL: Limit<Seconds> = Limit {
 pub(crate) const EXPORT_INTERVAL: Limit<Seconds> =
     Limit { min: Seconds(1), max: Seconds(86_400), because: "without `file` there is none at all" };
 
+pub(crate) const TORRENT_SIZES_INTERVAL: Limit<Seconds> = Limit {
+    min: Seconds(0),
+    max: Seconds(86_400),
+    because: "0s is never, and what is a day old tells nothing",
+};
+
 pub(crate) const SHUTDOWN_TIMEOUT: Limit<Duration> = Limit {
     min: Duration::ZERO,
     max: Duration::from_secs(60),

@@ -145,6 +145,8 @@ pub struct TrackerConfig {
     pub send_buffer_bytes: usize,
     /// Whether the kernel steers each request to the worker that owns its torrent.
     pub steering: bool,
+    /// How often torrents are counted by how many peers they have; `None` is never.
+    pub torrent_sizes_interval: Option<Duration>,
 }
 
 /// Which torrents are served.

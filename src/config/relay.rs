@@ -37,6 +37,7 @@ pub(super) fn read_relay(file: &mut Reader<'_>) -> (RelaySettings, Vec<String>) 
     if let Some(RingEntries(count)) = file.quantity("relay.frame_buffers", &limit::FRAME_BUFFERS) {
         relay.frame_buffers = (count > 0).then_some(count);
     }
+    set(&mut relay.latency, file.boolean("relay.latency"));
     let checked = check_rules(file.each(RULES, read_rule));
     for problem in checked.problems {
         note(file, problem);

@@ -149,6 +149,7 @@ fn tracker(config: &TrackerConfig) -> Table {
     let number = |number: u64| value(i64::try_from(number).unwrap_or(i64::MAX));
     let cap = |cap: u64| if cap == TrackerSettings::NO_CAP { value(AUTO) } else { number(cap) };
     let size = |bytes: usize| value(format_size(bytes as u64));
+    let sizes_interval = config.torrent_sizes_interval.unwrap_or_default();
     table["listen"] = list(config.listen.iter().map(ToString::to_string));
     for (key, item) in [
         ("announce_interval", seconds(settings.announce_interval_s)),
@@ -163,6 +164,8 @@ fn tracker(config: &TrackerConfig) -> Table {
         ("peers_max", cap(settings.peers_max)),
         ("peers_per_torrent_max", number(settings.peers_per_torrent_max.into())),
         ("answer_bad_connection_ids", value(settings.answer_bad_connection_ids)),
+        ("client_statistics", value(settings.client_statistics)),
+        ("torrent_sizes_interval", value(format_duration(sizes_interval))),
         ("connects_per_source", number(limits.connects.per_s.into())),
         ("connects_per_source_burst", number(limits.connects.burst.into())),
         ("announces_per_source", number(limits.announces.per_s.into())),
@@ -191,6 +194,7 @@ fn relay(settings: &RelaySettings) -> Table {
     table["receive_buffer"] = value(format_size(settings.receive_buffer_bytes as u64));
     table["send_buffer"] = value(format_size(settings.send_buffer_bytes as u64));
     table["frame_buffers"] = value(i64::from(settings.frame_buffers.unwrap_or(0)));
+    table["latency"] = value(settings.latency);
     if !settings.rules.is_empty() {
         let mut rules = ArrayOfTables::new();
         settings.rules.iter().for_each(|rule| rules.push(rule_table(&RuleSpec::from(rule))));
@@ -252,9 +256,12 @@ mod tests {
             access_file = "/a \"b\""
             receive_buffer = "5KiB"
             steering = false
+            client_statistics = true
+            torrent_sizes_interval = "3m"
             [relay]
             offload = "off"
             frame_buffers = 64
+            latency = true
             [[relay.rule]]
             input = "239.1.1.1:1@a"
             source = ["10.0.0.1", "10.0.0.2"]

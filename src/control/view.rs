@@ -12,6 +12,8 @@ use super::relay::RelayView;
 use crate::clock::Clock;
 use crate::engine::{Engine, RingFeatures, WorkerControl};
 use crate::net::socket::BoundSocket;
+use crate::privileges::Confinement;
+use crate::state::sizes::SharedSizes;
 use crate::telemetry::Counters;
 use crate::tracker::policy::SharedPolicy;
 use crate::tracker::store::Shards;
@@ -26,6 +28,8 @@ pub struct View {
     pub engine: Engine,
     /// What of io_uring they use; nothing on epoll.
     pub features: RingFeatures,
+    /// What was given up at the start.
+    pub privileges: Confinement,
     /// In the order of their indices.
     pub workers: Vec<WorkerView>,
     /// All shards, one for each worker.
@@ -60,6 +64,8 @@ pub struct TrackerView {
     pub sockets: Vec<Arc<BoundSocket>>,
     /// Limits, intervals and access list in force.
     pub policy: SharedPolicy,
+    /// Torrents by how many peers they have, where they are counted.
+    pub torrent_sizes: SharedSizes,
 }
 
 impl View {

@@ -72,11 +72,15 @@ pub(super) enum CtlCommand {
         /// A level, or directives such as info,ringtide::tracker=debug
         filter: Option<String>,
     },
-    /// Stop in good order
+    /// Stop in good order, and wait until it has stopped
     Drain {
-        /// How long to report itself as unhealthy before it stops, up to 1h, such as 10s
+        /// How long to report itself as unhealthy and to serve only clients that it knows before
+        /// it stops, up to 1h, such as 10s
         #[arg(long, value_name = "DURATION")]
         wait: Option<String>,
+        /// Return at once, and not when it has stopped
+        #[arg(long)]
+        detach: bool,
     },
 }
 
@@ -192,6 +196,7 @@ Examples:
   ringtide ctl rules remove a b
   ringtide ctl access add 0123456789abcdef0123456789abcdef01234567
   ringtide ctl config reload
+  ringtide ctl drain --wait 30s
   ringtide ctl log-level info,ringtide::tracker=debug
   curl --unix-socket /run/ringtide/control.sock http://localhost/api/v1/stats
 
@@ -200,6 +205,6 @@ rules in one command are changed all together or not at all.
 
 Exit codes:
   0  done
-  1  the running ringtide refused or failed, or `health` found it unwell
+  1  the running ringtide refused or failed, `health` found it unwell, or `drain` saw no end of it
   2  wrong arguments
   3  nothing answers at the control socket, or this user may not use it";

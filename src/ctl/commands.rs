@@ -18,13 +18,13 @@ use super::table::{Table, number};
 use crate::config;
 use crate::control::ReloadOutcome;
 use crate::control::http::{
-    Access, AccessChanges, Check, Checked, Configuration, Drain, Health, LogLevel, Rules, Saved,
-    Swarm, Top, Version,
+    Access, AccessChanges, Check, Checked, Configuration, Health, LogLevel, Rules, Saved, Swarm,
+    Top, Version,
 };
 use crate::control::rules::{NumberOrWord, OutputSpec, RuleChanges, RuleSpec};
 use crate::control::stats::Stats;
 
-type Print<'a> = &'a mut dyn FnMut(&str) -> io::Result<()>;
+pub(super) type Print<'a> = &'a mut dyn FnMut(&str) -> io::Result<()>;
 
 /// Carries the command out. False when the process is not well.
 pub(super) fn run(args: &CtlArgs, client: &Client, print: Print<'_>) -> Result<bool, CtlError> {
@@ -54,21 +54,15 @@ pub(super) fn run(args: &CtlArgs, client: &Client, print: Print<'_>) -> Result<b
                 Some(filter) => session.put("/log-level", &LogLevel { filter }, show),
             }
         }
-        CtlCommand::Drain { wait } => {
-            let drain = Drain { wait: wait.clone() };
-            session.post("/drain", &drain, |drain: Drain| match drain.wait {
-                Some(wait) => format!("ringtide stops after {wait}\n"),
-                None => "ringtide stops\n".to_owned(),
-            })
-        }
+        CtlCommand::Drain { wait, detach } => session.drain(wait.as_deref(), *detach),
     }?;
     Ok(true)
 }
 
-struct Session<'a> {
-    client: &'a Client,
-    json: bool,
-    print: Print<'a>,
+pub(super) struct Session<'a> {
+    pub(super) client: &'a Client,
+    pub(super) json: bool,
+    pub(super) print: Print<'a>,
 }
 
 impl Session<'_> {
@@ -101,7 +95,7 @@ impl Session<'_> {
         self.show(answer, show)
     }
 
-    fn post<T: DeserializeOwned>(
+    pub(super) fn post<T: DeserializeOwned>(
         &mut self,
         path: &str,
         body: &impl Serialize,
@@ -120,7 +114,7 @@ impl Session<'_> {
         (self.print)(&text).map_err(CtlError::Output)
     }
 
-    fn read<T: DeserializeOwned>(&self, answer: Value) -> Result<T, CtlError> {
+    pub(super) fn read<T: DeserializeOwned>(&self, answer: Value) -> Result<T, CtlError> {
         serde_json::from_value(answer).map_err(|error| self.client.garbled(error.to_string()))
     }
 

@@ -3,6 +3,7 @@
 mod args;
 mod client;
 mod commands;
+mod drain;
 mod stats;
 mod table;
 
@@ -54,6 +55,14 @@ pub enum CtlError {
         /// Why.
         reason: String,
     },
+    /// The process was asked to stop, and does not.
+    #[error("ringtide, process {pid}, is still there after {waited}")]
+    StillThere {
+        /// Its process ID.
+        pid: u32,
+        /// How long it was waited for.
+        waited: String,
+    },
     /// An argument cannot be used.
     #[error("{0}")]
     Argument(String),
@@ -91,6 +100,9 @@ impl Remedy for CtlError {
                 Some("use the same version of ringtide on both sides".to_owned())
             }
             Self::Refused { advice, .. } => Some(advice.clone()).filter(|text| !text.is_empty()),
+            Self::StillThere { pid, .. } => {
+                Some(format!("its log says what it is at; `kill {pid}` makes it stop at once"))
+            }
             Self::File { .. } | Self::Argument(_) | Self::Output(_) => None,
         }
     }

@@ -1,9 +1,14 @@
 //! Figures for people: totals, and rates since the figures before.
 
+#[path = "stats_peers.rs"]
+mod peers;
+
 use std::time::Duration;
 
 use super::table::{Table, bytes, number};
-use crate::control::stats::{Counts, FlowStats, RelayStats, Stats, TrackerStats, WorkerStats};
+use crate::control::stats::{
+    Counts, FlowStats, Histogram, RelayStats, Stats, TrackerStats, WorkerStats,
+};
 
 /// Figures before, and how long ago they were taken.
 pub(super) type Before<'a> = Option<(&'a Stats, Duration)>;
@@ -37,11 +42,12 @@ fn process_line(stats: &Stats, before: Before<'_>) -> String {
         features => format!(" ({})", features.join(", ")),
     };
     format!(
-        "ringtide {} on {}{features}, pid {}, up {uptime}, {cpu}, {} resident{draining}\n",
+        "ringtide {} on {}{features}, pid {}, up {uptime}, {cpu}, {} resident{draining}\n{}\n",
         process.version,
         process.engine,
         process.pid,
         bytes(process.rss_bytes),
+        process.privileges,
     )
 }
 
@@ -108,16 +114,20 @@ fn render_tracker(tracker: &TrackerStats, before: Before<'_>) -> String {
     }
     text.push_str(&table.render());
     text.push_str(&drops(&tracker.drops, before.map(|(before, elapsed)| (&before.drops, elapsed))));
+    text.push_str(&peers::clients(tracker));
+    text.push_str(&peers::torrent_sizes(tracker));
     text
 }
 
 fn render_relay(relay: &RelayStats, before: Before<'_>) -> String {
     let before =
         before.and_then(|(stats, elapsed)| stats.relay.as_ref().map(|relay| (relay, elapsed)));
-    let mut table = Table::new(
-        3,
-        &["rule", "", "endpoint", "packets", "bytes", "drops", "packets/s", "Mbit/s"],
-    );
+    let mut header =
+        vec!["rule", "", "endpoint", "packets", "bytes", "drops", "packets/s", "Mbit/s"];
+    if relay.rules.iter().any(|rule| rule.latency_us.is_some()) {
+        header.extend(["p50 us", "p99 us"]);
+    }
+    let mut table = Table::new(3, &header);
     for rule in &relay.rules {
         let earlier = before.and_then(|(before, elapsed)| {
             before
@@ -130,16 +140,21 @@ fn render_relay(relay: &RelayStats, before: Before<'_>) -> String {
         let note = if rule.receiving { "" } else { " (no such interface)" };
         let mut cells = vec![rule.name.clone(), "in".to_owned(), format!("{}{note}", rule.input)];
         cells.extend(flow_cells(&rule.flow, flow));
+        let before = earlier.and_then(|(rule, _)| rule.latency_us.as_ref());
+        cells.extend(latency_cells(rule.latency_us.as_ref(), before));
         table.row(cells);
         for output in &rule.outputs {
-            let flow = earlier.and_then(|(rule, elapsed)| {
+            let earlier = earlier.and_then(|(rule, elapsed)| {
                 let earlier = rule.outputs.iter().find(|earlier| earlier.to == output.to)?;
-                Some((&earlier.flow, elapsed))
+                Some((earlier, elapsed))
             });
+            let flow = earlier.map(|(output, elapsed)| (&output.flow, elapsed));
             let note = output.down.as_ref().map(|why| format!(" (down: {why})"));
             let endpoint = format!("{}{}", output.to, note.unwrap_or_default());
             let mut cells = vec![String::new(), "out".to_owned(), endpoint];
             cells.extend(flow_cells(&output.flow, flow));
+            let before = earlier.and_then(|(output, _)| output.latency_us.as_ref());
+            cells.extend(latency_cells(output.latency_us.as_ref(), before));
             table.row(cells);
         }
     }
@@ -168,6 +183,19 @@ fn flow_cells(flow: &FlowStats, before: Option<(&FlowStats, Duration)>) -> Vec<S
         rate(flow.packets, before.map(|(before, elapsed)| (before.packets, elapsed))),
         megabits,
     ]
+}
+
+/// The latency that half and 99 % of the sends stay below, of those since the figures before.
+/// Nothing where it is not measured.
+fn latency_cells(latency: Option<&Histogram>, before: Option<&Histogram>) -> Vec<String> {
+    let Some(latency) = latency else { return Vec::new() };
+    let latency = before.map_or_else(|| latency.clone(), |before| latency.since(before));
+    let show = |share| match latency.quantile(share) {
+        Some(us) => format!("≤ {}", number(us)),
+        None if latency.count() == 0 => String::new(),
+        None => "over 1 s".to_owned(),
+    };
+    vec![show(0.5), show(0.99)]
 }
 
 /// The reasons that occurred.

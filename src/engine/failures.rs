@@ -23,9 +23,10 @@ impl Failures {
         Self { what, count: 0, last: 0, told: RateLimited::new(1, TOLD_INTERVAL) }
     }
 
-    /// Notes a result below zero, an error number.
+    /// Notes a result below zero, an error number. What an interface that is down refuses, those
+    /// tell who follow interfaces.
     pub(crate) fn note(&mut self, result: i32) {
-        if result < 0 {
+        if result < 0 && result != -libc::ENETDOWN {
             self.count += 1;
             self.last = -result;
         }

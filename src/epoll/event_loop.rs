@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::receive::Inbox;
 use super::sockets::{Ready, Sockets};
 use super::transmit::{QueueTransmit, SendQueue};
-use crate::clock::Clock;
+use crate::clock::{Clock, wall_ns};
 use crate::engine::{self, Discard, FRAME_BYTES_MAX, Failures, Turns, WorkerPlan};
 use crate::handler::{Handler, Now, SocketId};
 use crate::net::address::CONTROL_BYTES;
@@ -153,6 +153,9 @@ impl EventLoop {
         let Self { sockets, way_out, .. } = self;
         handler.on_flush(now, &mut way_out.transmit(sockets));
         way_out.send(sockets, handler, now);
+        if handler.awaits_departure() {
+            handler.on_departed(wall_ns());
+        }
     }
 
     fn handle_datagrams(&mut self, handler: &mut impl Handler, now: Now) {

@@ -12,13 +12,15 @@ use crate::engine::testing::{EchoUntil, ask_in_turn, assert_accounted, plan};
 use crate::engine::{Engine, EngineChoice, LoopSizes};
 use crate::handler::{Forwarded, Frame, Handler, Now, Packet, Transmit};
 use crate::relay::handler::Relay;
-use crate::telemetry::{Counter, Counters};
+use crate::telemetry::Counter;
 use crate::worker::Workers;
 
-/// Serves with one worker whose first loop is under `faults`, and asks it so many times.
-fn serve(choice: EngineChoice, faults: FaultPlan, requests: u32) -> (Arc<Counters>, Duration) {
+/// Serves with one worker whose first loop is under `faults`, and asks it so many times once it has
+/// started anew `restarts` times: what a loop that breaks has received is dropped and counted.
+fn serve(choice: EngineChoice, faults: FaultPlan, restarts: u64) -> Duration {
     let (plan, address) = plan(Engine::IoUring, LoopSizes::TRACKER);
     let (counters, control) = (Arc::clone(&plan.counters), Arc::clone(&plan.control));
+    let worker = Arc::clone(&control);
     let made = AtomicUsize::new(0);
     let make = move |_| {
         if made.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -29,14 +31,20 @@ fn serve(choice: EngineChoice, faults: FaultPlan, requests: u32) -> (Arc<Counter
     };
     let workers = Workers::start_by_choice(choice, vec![plan], Clock::start(), make).unwrap();
     let began = Instant::now();
+    let restarted = || counters.snapshot().get(Counter::WorkerRestarts) == restarts;
+    eventually("the restart", &worker, restarted);
     ask_in_turn(1, address);
     let first = began.elapsed();
-    ask_in_turn(requests - 1, address);
+    ask_in_turn(REQUESTS - 1, address);
     workers.stop();
-    assert_accounted(&counters, requests);
+    assert_accounted(&counters, REQUESTS);
     assert_eq!(counters.snapshot().dropped_total(), 0);
-    (counters, first)
+    assert!(restarted());
+    first
 }
+
+/// More than one turn answers.
+const REQUESTS: u32 = 20;
 
 #[test]
 fn a_loop_whose_wait_fails_is_built_anew() {
@@ -46,8 +54,7 @@ fn a_loop_whose_wait_fails_is_built_anew() {
                 continue; // It only has to ask again.
             }
             let faults = FaultPlan::first(Operation::Wait, errno, 1);
-            let (counters, took) = serve(EngineChoice::Only(engine), faults, 20);
-            assert_eq!(counters.snapshot().get(Counter::WorkerRestarts), 1);
+            let took = serve(EngineChoice::Only(engine), faults, 1);
             println!("{}: a wait ends with {name}: answered after {took:?}", engine.name());
         }
     }
@@ -63,8 +70,7 @@ fn a_worker_that_gets_no_ring_any_more_goes_on_on_epoll() {
             ],
             ..FaultPlan::first(Operation::Wait, libc::EIO, 1)
         };
-        let (counters, took) = serve(EngineChoice::Auto, faults, 20);
-        assert_eq!(counters.snapshot().get(Counter::WorkerRestarts), 2);
+        let took = serve(EngineChoice::Auto, faults, 2);
         println!("no ring any more, error {errno}: answered after {took:?}");
     }
 }

@@ -21,13 +21,16 @@ pub struct Auxiliary {
     pub checksum_pending: bool,
     /// Whether somebody verified the checksum already.
     pub checksum_valid: bool,
+    /// When the kernel received the frame by the wall clock, in nanoseconds since the Unix epoch
+    /// (`SO_TIMESTAMPNS`, socket(7)); 0 where it was not asked to say so.
+    pub received_ns: u64,
 }
 
 /// Room for any address that [`read_address`] and [`write_address`] know: `sockaddr_in6`.
 pub const ADDRESS_BYTES: usize = size_of::<libc::sockaddr_in6>();
 
 /// Room for the control messages of one datagram: three of 24 bytes are the most that are sent,
-/// one of 40 the longest that is received.
+/// one of 40 and one of 32 the most that are received.
 pub const CONTROL_BYTES: usize = 72;
 
 /// Reads a `sockaddr_in` or `sockaddr_in6`; `None` for other families and short ones.
@@ -92,19 +95,29 @@ pub fn read_local(control: &[u8]) -> Option<Local> {
     })
 }
 
-/// Finds what a packet socket says of a frame (`PACKET_AUXDATA`).
+/// Finds what a packet socket says of a frame (`PACKET_AUXDATA`), and when it came in.
 pub fn read_auxiliary(control: &[u8]) -> Option<Auxiliary> {
-    messages(control).find_map(|(level, kind, data)| {
-        if (level, kind) != (libc::SOL_PACKET, libc::PACKET_AUXDATA) {
-            return None;
+    let (mut found, mut received_ns) = (None, 0);
+    for (level, kind, data) in messages(control) {
+        match (level, kind) {
+            (libc::SOL_PACKET, libc::PACKET_AUXDATA) => {
+                let status = u32::from_ne_bytes(array(data, 0)?);
+                found = Some(Auxiliary {
+                    vlan: status & libc::TP_STATUS_VLAN_VALID != 0,
+                    checksum_pending: status & libc::TP_STATUS_CSUMNOTREADY != 0,
+                    checksum_valid: status & libc::TP_STATUS_CSUM_VALID != 0,
+                    received_ns: 0,
+                });
+            }
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                let seconds = u64::from_ne_bytes(array(data, 0)?);
+                let nanoseconds = u64::from_ne_bytes(array(data, 8)?);
+                received_ns = seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds);
+            }
+            _ => {}
         }
-        let status = u32::from_ne_bytes(array(data, 0)?);
-        Some(Auxiliary {
-            vlan: status & libc::TP_STATUS_VLAN_VALID != 0,
-            checksum_pending: status & libc::TP_STATUS_CSUMNOTREADY != 0,
-            checksum_valid: status & libc::TP_STATUS_CSUM_VALID != 0,
-        })
-    })
+    }
+    found.map(|auxiliary| Auxiliary { received_ns, ..auxiliary })
 }
 
 /// Whether a `sockaddr_ll` says that this host sent the frame itself.
@@ -299,8 +312,18 @@ mod tests {
         control[12..16].copy_from_slice(&libc::PACKET_AUXDATA.to_ne_bytes());
         assert_eq!(read_auxiliary(&control), Some(Auxiliary::default()));
         control[16] = 1 << 4 | 1 << 3;
-        let tagged = Auxiliary { vlan: true, checksum_pending: true, checksum_valid: false };
+        let tagged = Auxiliary { vlan: true, checksum_pending: true, ..Auxiliary::default() };
         assert_eq!(read_auxiliary(&control), Some(tagged));
+        let mut stamped = [0u8; CONTROL_BYTES];
+        stamped[0..8].copy_from_slice(&32usize.to_ne_bytes());
+        stamped[8..12].copy_from_slice(&libc::SOL_SOCKET.to_ne_bytes());
+        stamped[12..16].copy_from_slice(&libc::SCM_TIMESTAMPNS.to_ne_bytes());
+        stamped[16..24].copy_from_slice(&1_700_000_000_u64.to_ne_bytes());
+        stamped[24..32].copy_from_slice(&5_u64.to_ne_bytes());
+        stamped[32..].copy_from_slice(&control);
+        let received_ns = 1_700_000_000_000_000_005;
+        assert_eq!(read_auxiliary(&stamped), Some(Auxiliary { received_ns, ..tagged }));
+        assert_eq!(read_auxiliary(&stamped[..32]), None);
         assert_eq!(read_auxiliary(&[]), None);
     }
 

@@ -304,6 +304,16 @@ impl PacketSocket {
         }
     }
 
+    /// Has the kernel say when each frame came in ([`Auxiliary::received_ns`]).
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    ///
+    /// [`Auxiliary::received_ns`]: super::address::Auxiliary::received_ns
+    pub fn stamp_arrivals(&self) -> io::Result<()> {
+        set_option(self, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1)
+    }
+
     /// The index of the interface that it is bound to.
     pub fn interface_index(&self) -> u32 {
         self.interface_index

@@ -219,6 +219,7 @@ fn auxiliaries() -> impl Strategy<Value = Option<Auxiliary>> {
         vlan,
         checksum_pending: pending,
         checksum_valid: valid,
+        received_ns: 0,
     }))
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::coalesce::{BATCH_DATAGRAMS_MAX, Batch, Bundle, Split};
 use super::datagram::{Datagram, count_datagrams};
+use super::latency::Departures;
 use super::reassembly::Reassembly;
 use super::rule::Offload;
 use super::stats::RelayDrop;
@@ -34,6 +35,8 @@ pub struct Relay {
     flights: Flights,
     /// The input that the last frame matched: frames of a flow come together.
     last: Option<(InputKey, usize)>,
+    /// What is to be timed when it has left.
+    departures: Departures,
     /// IPv6 datagrams in pieces; `None` where no rule takes any.
     fragments: Option<Box<Reassembly>>,
 }
@@ -62,6 +65,7 @@ impl Relay {
             frame_sends_max: 0,
             flights: Flights::default(),
             last: None,
+            departures: Departures::default(),
             fragments: None,
         };
         relay.take_up();
@@ -85,6 +89,7 @@ impl Relay {
         self.is_cut = vec![false; table.rules.len()];
         self.frame_sends_max = sends_of_frame(table, &self.is_cut);
         self.flights.take_up(table);
+        self.departures.take_up(table.rules.len());
         self.last = None;
         self.take_up_fragments();
         self.shared.set_seen(self.table.generation);
@@ -117,13 +122,22 @@ impl Relay {
             self.is_cut[index] = true;
             self.frame_sends_max = sends_of_frame(&self.table, &self.is_cut);
         }
+        let received_ns = frame.auxiliary.map_or(0, |auxiliary| auxiliary.received_ns);
+        if batch.is_empty() {
+            self.departures.oldest_ns[index] = received_ns;
+        }
         // A batch that was closed because it was full is empty, and its rule still stands there.
         if !std::mem::replace(&mut self.is_open[index], true) {
             self.open.push(index);
             self.open_sends += sends_of_batch(self.table.offload, rule, self.is_cut[index]);
         }
-        let mut sender = Sender { table: &self.table, flights: &mut self.flights, tx };
-        batch.gather(part, parsed.segment_bytes, ttl, tos, |bundle| sender.send(index, bundle));
+        let (departures, table) = (&mut self.departures, &*self.table);
+        let mut sender = Sender { table, flights: &mut self.flights, departures, tx };
+        batch.gather(part, parsed.segment_bytes, ttl, tos, |bundle| {
+            sender.send(index, bundle);
+            // What is gathered next begins with this frame.
+            sender.departures.oldest_ns[index] = received_ns;
+        });
         Ok(())
     }
 
@@ -195,7 +209,7 @@ impl Handler for Relay {
         }
         let (table, flights) = (&self.table, &mut self.flights);
         let marks = Marks { ttl: forwarded.ttl, tos: forwarded.tos };
-        let mut sender = Sender { table, flights, tx };
+        let mut sender = Sender { table, flights, departures: &mut self.departures, tx };
         match forwarded.segment_bytes {
             Some(_) => {
                 let segment_bytes = forwarded.segment_bytes;
@@ -214,7 +228,8 @@ impl Handler for Relay {
     }
 
     fn on_flush<T: Transmit>(&mut self, _: Now, tx: &mut T) {
-        let mut sender = Sender { table: &self.table, flights: &mut self.flights, tx };
+        let (table, departures) = (&*self.table, &mut self.departures);
+        let mut sender = Sender { table, flights: &mut self.flights, departures, tx };
         for index in self.open.drain(..) {
             self.is_open[index] = false;
             self.batches[index].close(|bundle| sender.send(index, bundle));
@@ -224,6 +239,14 @@ impl Handler for Relay {
 
     fn sends_per_frame_max(&self) -> usize {
         self.open_sends + self.frame_sends_max
+    }
+
+    fn awaits_departure(&self) -> bool {
+        self.departures.are_awaited()
+    }
+
+    fn on_departed(&mut self, wall_ns: u64) {
+        self.departures.end(&self.table, wall_ns);
     }
 }
 
@@ -251,6 +274,7 @@ struct Marks {
 struct Sender<'a, T> {
     table: &'a RelayTable,
     flights: &'a mut Flights,
+    departures: &'a mut Departures,
     tx: &'a mut T,
 }
 
@@ -309,7 +333,9 @@ impl<T: Transmit> Sender<'_, T> {
         if segment_bytes.is_none() && bytes > output.payload_max {
             return dropped(RelayDrop::Oversized);
         }
-        let Some((_, _, place)) = self.flights.places.get(&state.tag).copied() else { return };
+        let Some((rule, index, place)) = self.flights.places.get(&state.tag).copied() else {
+            return;
+        };
         if self.flights.held[place] + parts.len() > HELD_MAX {
             return dropped(RelayDrop::NoBuffer);
         }
@@ -324,7 +350,12 @@ impl<T: Transmit> Sender<'_, T> {
             tag: state.tag | flag,
         };
         match self.tx.forward(forward) {
-            Ok(()) => self.flights.held[place] += parts.len(),
+            Ok(()) => {
+                self.flights.held[place] += parts.len();
+                if flag == 0 {
+                    self.departures.begin(rule, index);
+                }
+            }
             Err(_) => dropped(RelayDrop::NoBuffer),
         }
     }

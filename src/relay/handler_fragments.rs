@@ -95,8 +95,11 @@ impl Relay {
         let counters = &self.table.rules[index].counters;
         counters.passed(1, whole.bytes as u64);
         counters.seen(now.seconds());
-        let mut sender = Sender { table: &self.table, flights: &mut self.flights, tx };
+        let (table, departures) = (&*self.table, &mut self.departures);
+        let mut sender = Sender { table, flights: &mut self.flights, departures, tx };
         self.batches[index].close(|bundle| sender.send(index, bundle));
+        // The fragments came in at different times: this one is not timed.
+        sender.departures.oldest_ns[index] = 0;
         sender.send(
             index,
             Bundle {

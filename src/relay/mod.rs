@@ -11,6 +11,7 @@ pub(crate) mod golden;
 pub mod handler;
 pub mod ipv4;
 pub mod ipv6;
+mod latency;
 pub mod reassembly;
 pub mod rule;
 pub mod stats;

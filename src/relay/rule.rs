@@ -144,6 +144,9 @@ pub struct RelaySettings {
     /// Frame buffers of 64 KiB in each worker, a power of two from 16 to 32,768; `None` sizes
     /// them from the largest fan-out.
     pub frame_buffers: Option<u16>,
+    /// Whether the time from a frame's arrival to the end of its sends is measured. Off by
+    /// default: a time stamp for each frame, and a system call more for each turn.
+    pub latency: bool,
 }
 
 impl Default for RelaySettings {
@@ -154,6 +157,7 @@ impl Default for RelaySettings {
             receive_buffer_bytes: 64 << 20,
             send_buffer_bytes: 4 << 20,
             frame_buffers: None,
+            latency: false,
         }
     }
 }

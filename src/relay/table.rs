@@ -9,6 +9,7 @@ use super::rule::Offload;
 use super::stats::FlowCounters;
 use crate::handler::SocketId;
 use crate::sync::{ArcSwap, AtomicBool, AtomicU64};
+use crate::telemetry::Sizes;
 
 /// Everything one worker's relay goes by.
 #[derive(Debug, Default)]
@@ -86,9 +87,15 @@ pub struct OutputState {
     pub tag: u32,
     /// What the worker sent.
     pub counters: FlowCounters,
+    /// How long what was sent took, in microseconds, where that is measured: see
+    /// [`Relay::on_departed`](super::handler::Relay).
+    pub latency_us: Sizes<LATENCY_BUCKETS>,
     /// Set when the kernel refused `UDP_SEGMENT` here: from then on datagrams go singly.
     pub refuses_segments: AtomicBool,
 }
+
+/// Up to 2^20 microseconds, which is about a second, and whatever is more.
+pub const LATENCY_BUCKETS: usize = 22;
 
 /// The table in force on one worker.
 #[derive(Debug, Default)]

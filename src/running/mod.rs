@@ -151,6 +151,9 @@ impl Operate for Running {
     fn drain(&mut self, wait: Duration) {
         let view = self.process.view();
         view.draining.store(true, std::sync::atomic::Ordering::Relaxed);
+        if let Some(tracker) = &view.tracker {
+            tracker.policy.drain();
+        }
         let at = Instant::now() + wait;
         // A second request can only make it sooner.
         self.stop_at = Some(self.stop_at.map_or(at, |earlier| earlier.min(at)));

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::export::export_and_say;
+use super::sizes::{self, SharedSizes};
 use super::slices::Manner;
 use super::swarms::save_and_say;
 use crate::clock::Clock;
@@ -26,6 +27,10 @@ pub struct Keeps {
     pub export: Option<PathBuf>,
     /// How often the list is written.
     pub export_interval: Duration,
+    /// Torrents are counted by their peers into this.
+    pub sizes: SharedSizes,
+    /// How often they are counted; `None` is never.
+    pub sizes_interval: Option<Duration>,
 }
 
 /// Saves and exports while workers serve.
@@ -56,6 +61,9 @@ impl Keeper {
         }
         if let Some(path) = &keeps.export {
             chores.push(Chore::new(keeps.export_interval, Work::Export(path.clone())));
+        }
+        if let Some(every) = keeps.sizes_interval {
+            chores.push(Chore::new(every, Work::CountSizes(Arc::clone(&keeps.sizes))));
         }
         let thread = match chores.is_empty() {
             true => None,
@@ -95,6 +103,8 @@ impl Running {
                 match &chore.work {
                     Work::Save(path) => save_and_say(path, &shards, &clock, manner, told),
                     Work::Export(path) => export_and_say(path, &shards, manner, told),
+                    // It fails only when it is interrupted.
+                    Work::CountSizes(to) => drop(sizes::count(&shards, manner, to)),
                 }
                 chore.due = Instant::now() + chore.every;
             }
@@ -117,6 +127,7 @@ struct Chore {
 enum Work {
     Save(PathBuf),
     Export(PathBuf),
+    CountSizes(SharedSizes),
 }
 
 impl Chore {

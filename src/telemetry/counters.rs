@@ -6,6 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::clients::ClientCounters;
 use super::loops::LoopFigures;
 use crate::sync::AtomicU64;
 
@@ -107,6 +108,7 @@ counted! {
             "An announce or a scrape over what announces_per_source leaves its source.";
         ScrapeWithoutHash = "scrape_without_hash", "A scrape that asks for no torrent.";
         BadSource = "bad_source", "A source that cannot be answered, such as port 0.";
+        Draining = "draining", "A connect request while ringtide is about to stop.";
         SendSlotsFull = "send_slots_full", "All transmit slots of the worker were in flight.";
         SocketFull = "socket_full", "The socket's send buffer was full.";
         SendError = "send_error", "The kernel refused the send, for instance for want of a route.";
@@ -125,6 +127,7 @@ pub struct Counters {
     counts: [AtomicU64; COUNTERS],
     drops: [AtomicU64; REASONS],
     loop_figures: LoopFigures,
+    clients: ClientCounters,
 }
 
 impl Default for Counters {
@@ -133,6 +136,7 @@ impl Default for Counters {
             counts: std::array::from_fn(|_| AtomicU64::new(0)),
             drops: std::array::from_fn(|_| AtomicU64::new(0)),
             loop_figures: LoopFigures::default(),
+            clients: ClientCounters::default(),
         }
     }
 }
@@ -160,6 +164,11 @@ impl Counters {
     #[inline]
     pub fn dropped(&self, reason: DropReason) {
         bump(&self.drops[reason as usize], 1);
+    }
+
+    /// Which programs new peers run; counted only where that is wanted.
+    pub fn clients(&self) -> &ClientCounters {
+        &self.clients
     }
 
     /// What the loop tells of its turns.

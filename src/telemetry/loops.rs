@@ -31,41 +31,70 @@ pub struct LoopGauges {
     pub frames_waiting: u64,
 }
 
-/// Counts by size, in powers of two.
+/// Counts by size, in powers of two, written by one thread and read by any.
 #[derive(Debug)]
-struct Sizes {
-    buckets: [AtomicU64; SIZE_BUCKETS],
+pub struct Sizes<const BUCKETS: usize = SIZE_BUCKETS> {
+    buckets: [AtomicU64; BUCKETS],
     sum: AtomicU64,
 }
 
-impl Default for Sizes {
+impl<const BUCKETS: usize> Default for Sizes<BUCKETS> {
     fn default() -> Self {
         Self { buckets: std::array::from_fn(|_| AtomicU64::new(0)), sum: AtomicU64::new(0) }
     }
 }
 
-impl Sizes {
-    fn add(&self, size: u64) {
-        // The bucket of 0 and 1 is the first, that of 2 the second, that of 3 and 4 the third.
-        let bucket = size.max(1).next_power_of_two().trailing_zeros() as usize;
-        bump(&self.buckets[bucket.min(SIZE_BUCKETS - 1)], 1);
+impl<const BUCKETS: usize> Sizes<BUCKETS> {
+    /// Counts one. Only the owning thread may call this.
+    #[inline]
+    pub fn add(&self, size: u64) {
+        bump(&self.buckets[bucket_of::<BUCKETS>(size)], 1);
         bump(&self.sum, size);
     }
 
-    fn snapshot(&self) -> SizesSnapshot {
+    /// The counts as they are now.
+    pub fn snapshot(&self) -> SizesSnapshot<BUCKETS> {
         let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
         SizesSnapshot { buckets: self.buckets.each_ref().map(read), sum: read(&self.sum) }
     }
 }
 
-/// Counts of one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SizesSnapshot {
+/// The bucket of 0 and 1 is the first, that of 2 the second, that of 3 and 4 the third.
+#[inline]
+fn bucket_of<const BUCKETS: usize>(size: u64) -> usize {
+    let bucket = u64::BITS - (size.max(1) - 1).leading_zeros();
+    (bucket as usize).min(BUCKETS - 1)
+}
+
+/// Counts of one moment, or of one thread's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SizesSnapshot<const BUCKETS: usize = SIZE_BUCKETS> {
     /// How many were at most 1, 2, 4, 8 and so on, but more than the one before; the last takes
     /// all that is larger.
-    pub buckets: [u64; SIZE_BUCKETS],
+    pub buckets: [u64; BUCKETS],
     /// The sum of all sizes.
     pub sum: u64,
+}
+
+impl<const BUCKETS: usize> Default for SizesSnapshot<BUCKETS> {
+    fn default() -> Self {
+        Self { buckets: [0; BUCKETS], sum: 0 }
+    }
+}
+
+impl<const BUCKETS: usize> SizesSnapshot<BUCKETS> {
+    /// Counts one.
+    pub fn add(&mut self, size: u64) {
+        self.buckets[bucket_of::<BUCKETS>(size)] += 1;
+        self.sum += size;
+    }
+
+    /// The sum of two threads' counts.
+    pub fn plus(mut self, other: &Self) -> Self {
+        self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, part)| *sum += part);
+        self.sum += other.sum;
+        self
+    }
 }
 
 /// Everything at one moment.

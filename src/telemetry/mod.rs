@@ -1,7 +1,9 @@
 //! Counters that workers write without locks and the control thread reads at any time.
 
+mod clients;
 mod counters;
 mod loops;
 
+pub use clients::{ClientCounters, ClientSnapshot};
 pub use counters::{Counter, Counters, DropReason, Snapshot};
-pub use loops::{LoopFigures, LoopGauges, LoopSnapshot, SIZE_BUCKETS, SizesSnapshot};
+pub use loops::{LoopFigures, LoopGauges, LoopSnapshot, SIZE_BUCKETS, Sizes, SizesSnapshot};

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::connection_id::{ConnectionId, ConnectionIds};
 use super::info_hash::InfoHash;
@@ -35,6 +36,7 @@ pub struct Tracker {
     worker: usize,
     shards: Arc<Shards>,
     policy: PolicyView,
+    draining: Arc<AtomicBool>,
     ids: ConnectionIds,
     counters: Arc<Counters>,
     /// When to remove more peers, if there are many to remove.
@@ -45,11 +47,16 @@ impl Tracker {
     /// Puts a tracker together. It stores nothing of its own.
     pub fn new(parts: TrackerParts) -> Self {
         let TrackerParts { worker, shards, policy, ids, counters } = parts;
-        Self { worker, shards, policy: policy.view(), ids, counters, more_expiry: None }
+        let draining = policy.draining();
+        let policy = policy.view();
+        Self { worker, shards, policy, draining, ids, counters, more_expiry: None }
     }
 
     fn connect<T: Transmit>(&mut self, now: Now, client: &Client, request: Connect, tx: &mut T) {
         self.counters.count(client.either(Counter::ConnectsIpv4, Counter::ConnectsIpv6));
+        if self.draining.load(Ordering::Relaxed) {
+            return self.counters.dropped(DropReason::Draining);
+        }
         let verdict = self.policy.load().limits.connect(now, client.address);
         if !self.is_within_limit(verdict, DropReason::ConnectsOverLimit) {
             return;
@@ -88,6 +95,9 @@ impl Tracker {
             let (header, peers) = out.split_at_mut(ANNOUNCE_HEADER_BYTES);
             let answer = client.announce_to(shards, &question, peers);
             count_outcome(counters, &answer);
+            if answer.is_new && policy.settings.client_statistics {
+                counters.clients().count(&request.peer_id());
+            }
             let header_bytes = AnnounceHeader {
                 transaction: request.transaction(),
                 interval_s: client.interval_s(&question),

@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Cache};
 
@@ -36,30 +37,44 @@ impl Deref for InForce {
 
 /// The policy in force, shared by all workers. Reading never waits; a swap never pauses anybody.
 #[derive(Clone, Debug)]
-pub struct SharedPolicy(Arc<ArcSwap<InForce>>);
+pub struct SharedPolicy {
+    policy: Arc<ArcSwap<InForce>>,
+    draining: Arc<AtomicBool>,
+}
 
 impl SharedPolicy {
     /// Starts with `policy`. `limits_key` is a secret that places sources in the tables of limits.
     pub fn new(policy: Policy, limits_key: [u64; 2]) -> Self {
         let limits = SourceLimits::new(policy.settings.source_limits.clone(), limits_key);
-        Self(Arc::new(ArcSwap::from_pointee(InForce { policy, limits })))
+        let policy = Arc::new(ArcSwap::from_pointee(InForce { policy, limits }));
+        Self { policy, draining: Arc::default() }
     }
 
     /// Puts `policy` in force: each worker takes it up with its next packet. Returns the one
     /// before: whoever drops it last frees an access list that may be large, which should not be
     /// a worker.
     pub fn replace(&self, policy: Policy) -> Arc<InForce> {
-        let limits = self.0.load().limits.adapted(&policy.settings.source_limits);
-        self.0.swap(Arc::new(InForce { policy, limits }))
+        let limits = self.policy.load().limits.adapted(&policy.settings.source_limits);
+        self.policy.swap(Arc::new(InForce { policy, limits }))
     }
 
     /// The policy in force.
     pub fn current(&self) -> Arc<InForce> {
-        self.0.load_full()
+        self.policy.load_full()
+    }
+
+    /// From now on connects are not answered: clients that are new look for another tracker, and
+    /// those that have a connection ID are served until the end.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn view(&self) -> PolicyView {
-        Cache::new(Arc::clone(&self.0))
+        Cache::new(Arc::clone(&self.policy))
+    }
+
+    pub(super) fn draining(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.draining)
     }
 }
 

@@ -33,6 +33,8 @@ pub struct TrackerSettings {
     /// Whether a wrong connection ID gets an error response. Off by default: the source may be
     /// forged, and an answer to it is reflection.
     pub answer_bad_connection_ids: bool,
+    /// Whether new peers are counted by the program that their peer ID names. Off by default.
+    pub client_statistics: bool,
     /// How much one source may ask for. Without limits by default.
     pub source_limits: SourceLimitSettings,
 }
@@ -64,6 +66,7 @@ impl Default for TrackerSettings {
             peers_max: Self::NO_CAP,
             peers_per_torrent_max: 1_000_000,
             answer_bad_connection_ids: false,
+            client_statistics: false,
             source_limits: SourceLimitSettings::default(),
         }
     }

@@ -17,7 +17,7 @@ use super::sockets::{Groups, Sockets};
 use super::token::Token;
 use super::transmit::RingTransmit;
 use super::waiting::Waiting;
-use crate::clock::Clock;
+use crate::clock::{Clock, wall_ns};
 use crate::engine::{
     self, Engine, FRAME_BYTES_MAX, Failures, LoopSizes, RingFeatures, Turns, WorkerControl,
     WorkerPlan, count_sent, ended,
@@ -257,8 +257,8 @@ impl<'r> EventLoop<'r> {
 
     /// Takes a slot back, and tells the handler when it held a forward.
     fn sent(&mut self, slot: u16, result: i32, handler: &mut impl Handler, now: Now) {
-        self.send_failures.note(result);
         let Some(forward) = self.pools.slots.take_forward(slot) else {
+            self.send_failures.note(result);
             self.pools.slots.release(slot);
             return count_sent(&self.plan.counters, result);
         };
@@ -340,6 +340,12 @@ impl Turns for EventLoop<'_> {
     fn iterate(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<Now> {
         if !self.stopping {
             self.rearm()?;
+        }
+        if handler.awaits_departure() {
+            // Sends are carried out while they are submitted; the wait must not count. What the
+            // kernel does not take just now is left to it.
+            self.queues.submit()?;
+            handler.on_departed(wall_ns());
         }
         let wait = deadline.since_epoch().saturating_sub(self.clock.now().since_epoch());
         // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for what is wanted

@@ -21,12 +21,13 @@ pub struct Ask {
     pub event: u32,
     pub numwant: i32,
     pub ip: u32,
+    pub peer_id: [u8; 20],
 }
 
 impl Ask {
     /// A leecher on `port`, no event, numwant left to the tracker.
     pub fn leecher(info_hash: InfoHash, port: u16) -> Self {
-        Self { info_hash, port, left: 1000, event: 0, numwant: -1, ip: 0 }
+        Self { info_hash, port, left: 1000, event: 0, numwant: -1, ip: 0, peer_id: PEER_ID }
     }
 
     /// A seeder on `port`, no event, numwant left to the tracker.
@@ -54,6 +55,8 @@ impl Ask {
         Self { numwant, ..self }
     }
 }
+
+const PEER_ID: [u8; 20] = *b"-RT0001-abcdefghijkl";
 
 /// The answer to an announce.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,7 +178,7 @@ impl Client {
             connection_id: self.id(),
             transaction: self.transaction(),
             info_hash: ask.info_hash,
-            peer_id: *b"-RT0001-abcdefghijkl",
+            peer_id: ask.peer_id,
             downloaded: 0,
             left: ask.left,
             uploaded: 0,

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use crate::asking::{Controlled, ctl};
-use crate::common::{Ask, Binary, Client, RINGTIDE, hash, ringtide_of_nobody};
+use crate::common::{Ask, Binary, Client, RINGTIDE, eventually, hash, ringtide_of_nobody};
 
 #[test]
 fn it_shows_what_runs() {
@@ -19,8 +19,14 @@ fn it_shows_what_runs() {
     let client = Client::new(process.binary.serving());
     client.announce(&Ask::leecher(hash(1), 1001));
     let stats = process.ctl_text("stats");
-    for part in ["workers\n", "alive", "tracker on 127.0.0.1:", "1 torrents, 1 peers", "announces"]
-    {
+    for part in [
+        "workers\n",
+        "alive",
+        "no_new_privs on, seccomp on, landlock",
+        "tracker on 127.0.0.1:",
+        "1 torrents, 1 peers",
+        "announces",
+    ] {
         assert!(stats.contains(part), "{part}: {stats}");
     }
     assert!(!stats.contains("relay"), "{stats}");
@@ -29,6 +35,8 @@ fn it_shows_what_runs() {
     assert_eq!(stats["tracker"]["holdings"]["peers_ipv4"], 1);
     assert_eq!(stats["workers"][0]["turn_packets"]["sum"], 2);
     assert_eq!(stats["process"]["pid"], process.binary.pid());
+    let privileges = &stats["process"]["privileges"];
+    assert_eq!((&privileges["seccomp"], &privileges["capabilities"]), (&true.into(), &json!([])));
 }
 
 #[test]
@@ -143,13 +151,28 @@ fn configurations_are_checked_by_the_process() {
 #[test]
 fn draining_tells_first_and_then_ends() {
     let mut process = Controlled::start("");
-    assert_eq!(process.ctl_text("drain --wait 1h"), "ringtide stops after 1h\n");
+    let client = Client::new(process.binary.serving());
+    let ask = Ask::leecher(hash(1), 1);
+    client.announce(&ask);
+    assert_eq!(process.ctl_text("drain --wait 1h --detach"), "ringtide stops after 1h\n");
     let output = process.ctl("health");
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stdout).unwrap().contains("about to stop"));
     assert_eq!(process.get("/healthz").0, 503);
     assert!(process.ctl_fails("drain --wait 2h", 1).contains("1h"));
-    assert_eq!(process.ctl_text("drain"), "ringtide stops\n");
+    // Who has a connection ID is served; who asks for one is not.
+    assert_eq!(client.announce(&ask).counts(), (0, 1));
+    let other = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    other.send_to(&CONNECT, process.binary.serving()).unwrap();
+    eventually("the connect to be dropped", || {
+        let stats = process.ctl_json("stats");
+        (stats["tracker"]["drops"]["draining"] == 1).then_some(())
+    });
+    // It returns when the process has ended, which the one that started it need not have noticed.
+    let text = process.ctl_text("drain");
+    assert!(text.starts_with("ringtide stops\n") && text.contains("gone after"), "{text}");
+    let status = std::fs::read_to_string(format!("/proc/{}/stat", process.binary.pid()));
+    assert!(status.as_ref().map_or(true, |status| status.contains(") Z ")), "{status:?}");
     assert_eq!(process.binary.exit().code(), Some(0));
     process.binary.event("summary");
     assert!(!process.path("control.sock").exists());
@@ -189,3 +212,6 @@ fn the_variable_names_the_usual_socket() {
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
+
+/// A connect request of BEP 15 with transaction ID 7.
+const CONNECT: [u8; 16] = [0, 0, 4, 0x17, 0x27, 0x10, 0x19, 0x80, 0, 0, 0, 0, 0, 0, 0, 7];

@@ -7,6 +7,7 @@ mod common;
 mod ctl;
 mod limits;
 mod page;
+mod peers;
 mod reading;
 mod rules;
 mod saving;

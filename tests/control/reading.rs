@@ -50,8 +50,14 @@ fn metrics_are_what_was_counted() {
 /// What Grafana and the alerts ask for has to be there.
 #[test]
 fn dashboards_and_alerts_use_metrics_that_exist() {
-    let process = Controlled::start("[relay]\n[[relay.rule]]\ninput = \"239.9.1.1:1@absent\"\n");
-    let (_, metrics) = process.get("/metrics");
+    let process = Controlled::start(
+        "client_statistics = true\ntorrent_sizes_interval = \"1s\"\n[relay]\nlatency = true\n\
+         [[relay.rule]]\ninput = \"239.9.1.1:1@absent\"\n",
+    );
+    let metrics = eventually("torrents to be counted", || {
+        let (_, metrics) = process.get("/metrics");
+        metrics.contains("ringtide_torrent_peers_count").then_some(metrics)
+    });
     let known: BTreeSet<&str> = metrics
         .lines()
         .filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next())
@@ -77,9 +83,14 @@ fn dashboards_and_alerts_use_metrics_that_exist() {
 #[test]
 fn the_description_is_the_interface() {
     let process = Controlled::start(
-        "access_mode = \"deny\"\naccess_file = \"/dev/null\"\n[relay]\n[[relay.rule]]\n\
-         input = \"239.9.1.1:1@absent\"\n",
+        "access_mode = \"deny\"\naccess_file = \"/dev/null\"\nclient_statistics = true\n\
+         torrent_sizes_interval = \"1s\"\n[relay]\nlatency = true\n[[relay.rule]]\n\
+         input = \"239.9.1.1:1@absent\"\noutputs = [{ to = \"239.9.1.2:1@absent\" }]\n",
     );
+    eventually("torrents to be counted", || {
+        let stats = process.ctl_json("stats");
+        stats["tracker"]["torrent_sizes"].is_object().then_some(())
+    });
     let root = env!("CARGO_MANIFEST_DIR");
     let description = description();
     let routes = std::fs::read_to_string(format!("{root}/src/control/http/router.rs")).unwrap();

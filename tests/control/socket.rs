@@ -17,6 +17,23 @@ fn owner_and_group_may_use_it() {
     assert_eq!(metadata.mode() & 0o777, 0o660);
 }
 
+/// As everybody tries it first: `ringtide run -c r.toml` where the file is.
+#[test]
+fn a_bare_name_is_made_in_the_directory_of_the_file() {
+    let process = Controlled::start("");
+    let path = process.path("r.toml");
+    let other = process.read("r.toml").replace("control.sock", "bare.sock");
+    fs::write(&path, other).unwrap();
+    let mut command = Command::new(RINGTIDE);
+    command.args(["run", "--log-format", "json", "-c", "r.toml"]);
+    let second = Binary::spawn({
+        command.current_dir(process.directory.path());
+        command
+    });
+    second.event("serving");
+    assert!(process.path("bare.sock").exists());
+}
+
 #[test]
 fn the_socket_of_a_dead_process_is_replaced() {
     let mut process = Controlled::start("");

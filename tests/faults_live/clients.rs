@@ -79,8 +79,9 @@ fn others_are_served<T>(fault: &str, misbehave: impl Fn(&Controlled, Door) -> T)
         let grown = resident_kib(&process).saturating_sub(resident);
         assert!(grown < GROWTH_KIB_MAX, "{grown} KiB more than before");
         drop(held);
-        eventually("descriptors as before", || {
-            (descriptors(process.binary.pid()) == open).then_some(())
+        // What was asked above may still have been closing when they were counted.
+        eventually("no more descriptors than before", || {
+            (descriptors(process.binary.pid()) <= open).then_some(())
         });
         steadfast.end();
     }

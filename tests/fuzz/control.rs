@@ -1,8 +1,9 @@
 //! Requests through the whole control interface, without a socket.
 //!
 //! Input: a byte of choices (bit 0 a relay, bit 1 an access list, bit 2 no tracker and so no list),
-//! then requests, each behind three bytes: choices (bits 0 to 2 the method, bit 3 a claim that the body is longer
-//! than allowed) and the body's length; then the path up to the end of the line, then the body.
+//! then requests, each behind three bytes: choices (bits 0 to 2 the method, bit 3 a claim that the
+//! body is longer than allowed) and the body's length; then the path up to the end of the line,
+//! then the body.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use ringtide::control::view::{TrackerView, View};
 use ringtide::control::{Errands, Operate, Problem, ReloadOutcome, errands};
 use ringtide::engine::{Engine, RingFeatures};
 use ringtide::logging::LogFilter;
+use ringtide::privileges::Confinement;
 use ringtide::relay::Rule;
 use ringtide::tracker::InfoHash;
 use ringtide::tracker::access_list::{AccessList, AccessMode};
@@ -221,12 +223,14 @@ impl Process {
             steering: "on",
             sockets: Vec::new(),
             policy: self.policy.clone(),
+            torrent_sizes: Arc::default(),
         };
         View {
             clock: Clock::start(),
             started: Instant::now(),
             engine: Engine::Epoll,
             features: RingFeatures::NONE,
+            privileges: Confinement::default(),
             workers: Vec::new(),
             shards: Arc::clone(&common.shards),
             tracker: (!bit(choices, 2)).then_some(tracker),

@@ -1,8 +1,9 @@
 //! Datagrams through the whole tracker.
 //!
-//! Input: a byte of settings (bit 7 limits per source), then datagrams, each behind four bytes: choices (bits 0 and 1 the
-//! connection ID: as it is, valid, of another address, expired; bits 2 to 4 the source; bit 5 no
-//! free slot; bit 6 a tick before it), seconds since the one before, and its length.
+//! Input: a byte of settings (bit 7 limits per source), then datagrams, each behind four bytes:
+//! choices (bits 0 and 1 the connection ID: as it is, valid, of another address, expired; bits 2 to
+//! 4 the source; bit 5 no free slot; bit 6 a tick before it), seconds since the one before, and its
+//! length.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};

@@ -10,6 +10,7 @@ mod common;
 mod fan;
 mod frames;
 mod hop;
+mod latency;
 mod line;
 mod links;
 mod marks;

@@ -14,7 +14,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::Api;
-use crate::control::stats::{Counts, FlowStats, Histogram, Stats, WorkerStats};
+use crate::control::stats::{
+    Counts, FlowStats, Histogram, RelayStats, Stats, TrackerStats, WorkerStats,
+};
 use crate::telemetry::Counter;
 
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
@@ -168,7 +170,27 @@ fn tracker(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
     })?;
     let steering = u64::from(matches!(&*tracker.steering, "on" | "not needed"));
     let help = "Whether requests come straight to the worker that owns their torrent: 1 or 0.";
-    out.gauge("steering", help, |mut metric| metric.row(NONE, steering))
+    out.gauge("steering", help, |mut metric| metric.row(NONE, steering))?;
+    peers(out, tracker)
+}
+
+/// What is counted of peers and torrents where that is wanted.
+fn peers(out: &mut Out<'_>, tracker: &TrackerStats) -> fmt::Result {
+    if let Some(clients) = &tracker.clients {
+        let help = "Peers that were new, by the program that their peer ID names.";
+        out.counter("new_peers", help, |mut metric| {
+            let mut programs = clients.programs.iter();
+            programs.try_for_each(|(name, count)| metric.row(&[("client", name)], *count))
+        })?;
+    }
+    if let Some(sizes) = &tracker.torrent_sizes {
+        let help = "Torrents by their peers when they were counted last; buckets may fall.";
+        out.family("torrent_peers", help, MetricType::Histogram, |mut metric| {
+            metric.histogram(&[("family", &"ipv4")], &sizes.ipv4, 1.0)?;
+            metric.histogram(&[("family", &"ipv6")], &sizes.ipv6, 1.0)
+        })?;
+    }
+    Ok(())
 }
 
 fn relay(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
@@ -209,8 +231,28 @@ fn relay(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
             })
         })
     })?;
+    relay_latency(out, relay)?;
     let help = "Frames that the kernel dropped because a packet socket's buffer was full.";
     out.counter("relay_kernel_drops", help, |mut metric| metric.row(NONE, relay.kernel_drops))
+}
+
+fn relay_latency(out: &mut Out<'_>, relay: &RelayStats) -> fmt::Result {
+    if relay.rules.iter().all(|rule| rule.latency_us.is_none()) {
+        return Ok(());
+    }
+    let help = "Time from a frame's arrival at the interface to the end of its send, once for \
+                each send: that of the datagram in it that waited longest.";
+    out.family("relay_latency_seconds", help, MetricType::Histogram, |mut metric| {
+        for rule in &relay.rules {
+            for output in &rule.outputs {
+                let flow = Flow { rule: &rule.name, direction: "out", endpoint: &output.to };
+                if let Some(latency_us) = &output.latency_us {
+                    metric.histogram(&flow.labels(), latency_us, 1e-6)?;
+                }
+            }
+        }
+        Ok(())
+    })
 }
 
 /// What a relay's figures are about.

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt,
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use crate::config::directory_of;
 use crate::error::Remedy;
 
 /// Why there is no control socket.
@@ -73,10 +74,11 @@ impl ControlListener {
     ) -> Result<Self, SocketError> {
         let failed = |source| SocketError::Make { path: path.to_owned(), source };
         let group = group.map(group_id).transpose()?;
-        if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
-            DirBuilder::new().mode(DIRECTORY_MODE).create(directory).map_err(failed)?;
+        let directory = directory_of(path);
+        if !directory.exists() {
+            DirBuilder::new().mode(DIRECTORY_MODE).create(&directory).map_err(failed)?;
             if let Some((user, group)) = owner {
-                chown(directory, Some(user), Some(group)).map_err(failed)?;
+                chown(&directory, Some(user), Some(group)).map_err(failed)?;
             }
         }
         make_way(path)?;

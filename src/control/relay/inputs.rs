@@ -158,7 +158,11 @@ impl InputInterface {
                 // It went away, or is down, since it was looked up: news of that will follow.
                 Err(error @ (PacketError::Missing { .. } | PacketError::Down { .. })) => {
                     if self.told.is_news(&error.to_string()) {
-                        warn!(interface = name, %error, "the interface cannot be received from yet");
+                        warn!(
+                            interface = name,
+                            %error,
+                            "the interface cannot be received from yet"
+                        );
                     }
                     return Ok(());
                 }
@@ -205,6 +209,11 @@ impl InputInterface {
             );
         }
         for (worker, socket) in workers.iter().zip(group.sockets) {
+            if ground.settings.latency
+                && let Err(error) = socket.stamp_arrivals()
+            {
+                warn!(interface = interface.name, %error, "latency cannot be measured here");
+            }
             let socket = Arc::new(socket.counting_drops_in(drops));
             if let Some(id) = worker.lend(Arc::clone(&socket) as _) {
                 self.sockets.push((id, socket));

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use super::inputs::KernelDrops;
 use super::{OutputEntry, RelayControl, RelayWorker, RuleEntry};
 use crate::relay::stats::{FlowCounters, FlowSnapshot, RelayDrop};
-use crate::relay::table::OutputState;
+use crate::relay::table::{LATENCY_BUCKETS, OutputState};
 use crate::relay::{Output, Rule};
-use crate::telemetry::Counter;
+use crate::telemetry::{Counter, SizesSnapshot};
 
 /// What is in force. The figures behind it go on counting.
 #[derive(Default)]
 pub struct RelayView {
     /// The rules, in order.
     pub rules: Vec<RuleView>,
+    /// Whether latency is measured.
+    pub latency: bool,
     workers: Vec<RelayWorker>,
     kernel_drops: KernelDrops,
 }
@@ -63,6 +65,12 @@ impl OutputView {
     pub fn figures(&self) -> FlowSnapshot {
         sum(self.states.iter().map(|state| state.counters.snapshot()))
     }
+
+    /// How long what it sent took, in microseconds, all workers together.
+    pub fn latency_us(&self) -> SizesSnapshot<LATENCY_BUCKETS> {
+        let parts = self.states.iter().map(|state| state.latency_us.snapshot());
+        parts.fold(SizesSnapshot::default(), |sum, part| sum.plus(&part))
+    }
 }
 
 impl RelayControl {
@@ -76,6 +84,7 @@ impl RelayControl {
         };
         RelayView {
             rules: self.rules.iter().map(rule).collect(),
+            latency: self.settings.latency,
             workers: self.workers.clone(),
             kernel_drops: self.inputs.kernel_drops(),
         }

@@ -1,8 +1,8 @@
 //! Reads the view into figures.
 
 use super::{
-    Counts, FlowStats, Histogram, Holdings, OutputStats, Pools, ProcessStats, RelayStats,
-    RuleStats, Stats, TrackerStats, WorkerStats,
+    ClientStats, Counts, FlowStats, Histogram, Holdings, OutputStats, Pools, ProcessStats,
+    RelayStats, RuleStats, Stats, TorrentSizeStats, TrackerStats, WorkerStats,
 };
 use crate::control::relay::{OutputView, RelayView, RuleView};
 use crate::control::view::{HEARTBEAT_AGE_S_MAX, TrackerView, View, WorkerView};
@@ -49,13 +49,15 @@ fn worker_stats(
             send_slots_free: turns.gauges.send_slots_free,
             frames_waiting: turns.gauges.frames_waiting,
         },
-        turn_packets: histogram(&turns.packets),
-        turn_us: histogram(&turns.busy_us),
+        turn_packets: (&turns.packets).into(),
+        turn_us: (&turns.busy_us).into(),
     }
 }
 
-fn histogram(counted: &SizesSnapshot) -> Histogram {
-    Histogram { buckets: counted.buckets.to_vec(), sum: counted.sum }
+impl<const BUCKETS: usize> From<&SizesSnapshot<BUCKETS>> for Histogram {
+    fn from(counted: &SizesSnapshot<BUCKETS>) -> Self {
+        Self { buckets: counted.buckets.to_vec(), sum: counted.sum }
+    }
 }
 
 fn tracker_stats(view: &View, tracker: &TrackerView, shards: &[Holdings]) -> TrackerStats {
@@ -71,33 +73,40 @@ fn tracker_stats(view: &View, tracker: &TrackerView, shards: &[Holdings]) -> Tra
         access_hashes: policy.access.len() as u64,
         counters: counters(&counted),
         drops: drops(&counted),
+        clients: ClientStats::collect(view, tracker),
+        torrent_sizes: TorrentSizeStats::collect(tracker),
     }
 }
 
 fn relay_stats(view: &RelayView) -> RelayStats {
     RelayStats {
-        rules: view.rules.iter().map(rule_stats).collect(),
+        rules: view.rules.iter().map(|rule| rule_stats(rule, view.latency)).collect(),
         unmatched: relay_drops(&view.unmatched()),
         kernel_drops: view.kernel_drops(),
     }
 }
 
-fn rule_stats(view: &RuleView) -> RuleStats {
+fn rule_stats(view: &RuleView, latency: bool) -> RuleStats {
+    let output = |output| output_stats(output, latency);
+    let outputs: Vec<OutputStats> = view.outputs.iter().map(output).collect();
+    let parts = outputs.iter().filter_map(|output| output.latency_us.as_ref());
     RuleStats {
+        latency_us: latency.then(|| parts.fold(Histogram::default(), Histogram::plus)),
         name: view.rule.name.clone(),
         input: view.rule.input.endpoint.to_string(),
         source: view.rule.input.sources.iter().map(ToString::to_string).collect(),
         receiving: view.receiving,
         flow: view.figures().into(),
-        outputs: view.outputs.iter().map(output_stats).collect(),
+        outputs,
     }
 }
 
-fn output_stats(view: &OutputView) -> OutputStats {
+fn output_stats(view: &OutputView, latency: bool) -> OutputStats {
     OutputStats {
         to: view.output.endpoint.to_string(),
         down: view.down.clone(),
         flow: view.figures().into(),
+        latency_us: latency.then(|| (&view.latency_us()).into()),
     }
 }
 

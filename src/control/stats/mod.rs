@@ -1,5 +1,6 @@
 //! Figures of one moment, as JSON and metrics show them and as `ringtide ctl` reads them back.
 
+mod clients;
 mod collect;
 mod process;
 
@@ -109,6 +110,30 @@ pub struct TrackerStats {
     pub counters: Counts,
     /// What all workers dropped, by reason.
     pub drops: Counts,
+    /// Which programs new peers ran; absent where they are not counted.
+    pub clients: Option<ClientStats>,
+    /// How many peers torrents have; absent where they are not counted, and before the first time.
+    pub torrent_sizes: Option<TorrentSizeStats>,
+}
+
+/// Peers that were new, by what their peer ID says of their program.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientStats {
+    /// By the program's name; "other" are those that are not known.
+    pub programs: Counts,
+    /// By the first eight bytes of the peer ID, versions included; those with the most peers.
+    pub prefixes: Counts,
+}
+
+/// Torrents by how many peers they had when they were counted last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TorrentSizeStats {
+    /// Seconds since then.
+    pub age_s: u64,
+    /// Torrents with IPv4 peers.
+    pub ipv4: Histogram,
+    /// Torrents with IPv6 peers.
+    pub ipv6: Histogram,
 }
 
 /// The relay.
@@ -136,6 +161,8 @@ pub struct RuleStats {
     /// What it took.
     #[serde(flatten)]
     pub flow: FlowStats,
+    /// That of all its outputs together; absent where it is not measured.
+    pub latency_us: Option<Histogram>,
     /// Where it sends.
     pub outputs: Vec<OutputStats>,
 }
@@ -150,6 +177,9 @@ pub struct OutputStats {
     /// What it sent.
     #[serde(flatten)]
     pub flow: FlowStats,
+    /// Microseconds from a frame's arrival at the interface to the end of its send, once for each
+    /// send; absent where it is not measured.
+    pub latency_us: Option<Histogram>,
 }
 
 /// Figures of a rule's input or of an output.
@@ -167,6 +197,41 @@ pub struct FlowStats {
     pub drops: Counts,
 }
 
+impl Histogram {
+    /// How many were counted.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// The size that this share of all, 0 to 1, is not above: the end of a bucket. `None` for the
+    /// last bucket, which has no end, and when nothing was counted.
+    pub fn quantile(&self, share: f64) -> Option<u64> {
+        let wanted = (self.count() as f64 * share).ceil().max(1.0) as u64;
+        let mut reached = 0;
+        let place = self.buckets.iter().position(|count| {
+            reached += count;
+            reached >= wanted
+        })?;
+        (place + 1 < self.buckets.len()).then(|| 1 << place)
+    }
+
+    /// What was counted since `earlier`.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let buckets = self.buckets.iter().zip(&earlier.buckets);
+        Self {
+            buckets: buckets.map(|(now, then)| now.saturating_sub(*then)).collect(),
+            sum: self.sum.saturating_sub(earlier.sum),
+        }
+    }
+
+    fn plus(mut self, other: &Self) -> Self {
+        self.buckets.resize(self.buckets.len().max(other.buckets.len()), 0);
+        self.buckets.iter_mut().zip(&other.buckets).for_each(|(sum, part)| *sum += part);
+        self.sum += other.sum;
+        self
+    }
+}
+
 impl Holdings {
     /// Both families' torrents, each counted for itself.
     pub fn torrents(&self) -> u64 {
@@ -176,5 +241,21 @@ impl Holdings {
     /// Both families' peers.
     pub fn peers(&self) -> u64 {
         self.peers_ipv4 + self.peers_ipv6
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_ends_of_buckets() {
+        let histogram = Histogram { buckets: vec![0, 50, 40, 9, 1], sum: 0 };
+        for (share, size) in [(0.5, Some(2)), (0.51, Some(4)), (0.99, Some(8)), (1.0, None)] {
+            assert_eq!(histogram.quantile(share), size, "{share}");
+        }
+        assert_eq!(Histogram::default().quantile(0.5), None);
+        let none = histogram.since(&histogram);
+        assert_eq!((none.count(), none.quantile(0.5)), (0, None));
     }
 }

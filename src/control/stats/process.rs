@@ -7,6 +7,7 @@ use nix::sys::time::TimeValLike;
 use serde::{Deserialize, Serialize};
 
 use crate::control::view::View;
+use crate::privileges::Confinement;
 
 /// The process as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,6 +25,8 @@ pub struct ProcessStats {
     pub uptime_s: u64,
     /// Whether it is about to stop.
     pub draining: bool,
+    /// What it has given up, and what it has left.
+    pub privileges: Confinement,
     /// Processor time of all threads so far, user and system, in seconds.
     pub cpu_s: f64,
     /// Resident memory in bytes; 0 when procfs does not say.
@@ -42,6 +45,7 @@ impl ProcessStats {
             pid: std::process::id(),
             uptime_s: view.started.elapsed().as_secs(),
             draining: view.is_draining(),
+            privileges: view.privileges.clone(),
             cpu_s: cpu_s(),
             rss_bytes: rss_bytes(),
             open_files: fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64),

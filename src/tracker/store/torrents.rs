@@ -145,6 +145,8 @@ pub struct Announced {
     pub outcome: Outcome,
     /// Whether the announce raised the torrent's completed count.
     pub completed: bool,
+    /// Whether the peer is stored and was not before.
+    pub is_new: bool,
     /// How many peers another torrent had that was given up for this one; 0 if none was.
     pub evicted: usize,
 }
@@ -248,6 +250,7 @@ impl<F: Family> Torrents<F> {
             bytes_written: reply.written(),
             outcome,
             completed: counted,
+            is_new: matches!(placed, Ok(Stored::Inserted { .. })),
             evicted,
         }
     }
@@ -381,6 +384,7 @@ impl<F: Family> Torrents<F> {
             bytes_written: 0,
             outcome: Outcome::Removed,
             completed: false,
+            is_new: false,
             evicted: 0,
         }
     }
