@@ -22,6 +22,7 @@ main() {
     step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
     step "tests" cargo test --locked
     step "tests on epoll" test_on_epoll
+    step "orders of threads" scripts/interleavings.sh
     step "tests as on Linux 6.0" test_as_on_6_0
     step "release build, through run.sh" check_run
     step "systemd units and Debian package" check_packaging

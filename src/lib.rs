@@ -20,6 +20,8 @@ pub mod error;
 #[cfg(test)]
 mod fault_tests;
 pub mod handler;
+#[cfg(all(test, ringtide_loom))]
+mod interleavings;
 pub mod jobs;
 mod listening;
 pub mod logging;
@@ -33,6 +35,7 @@ mod reload;
 mod restart;
 mod running;
 pub mod state;
+mod sync;
 pub mod telemetry;
 pub mod tools;
 pub mod tracker;

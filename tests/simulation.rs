@@ -5,10 +5,14 @@
 //! run. Each datagram that reaches the tracker also reaches a simple model, and every reply,
 //! counter and stored peer is compared with it.
 //!
-//! `RINGTIDE_SEED=<number> cargo test --test simulation -- --nocapture` repeats one run.
+//! `RINGTIDE_SEED=<number> cargo test --test simulation -- --nocapture` repeats one run,
+//! `RINGTIDE_SEEDS=<number>` runs so many fresh ones.
 #![allow(clippy::unwrap_used)]
 
 mod simulation {
+    #[macro_use]
+    pub(crate) mod seen;
+
     pub(crate) mod client;
     pub(crate) mod cluster;
     pub(crate) mod coverage;
@@ -19,20 +23,18 @@ mod simulation {
     pub(crate) mod noise;
     pub(crate) mod reading;
     pub(crate) mod scenario;
+    pub(crate) mod seeds;
     pub(crate) mod world;
 }
 
-use std::io::Write;
-
 use ringtide::telemetry::{Counter, DropReason};
-use simulation::coverage::{Coverage, Seen};
+use simulation::coverage::Coverage;
 use simulation::scenario::{Scenario, Shape};
+use simulation::seeds::{for_fresh_seeds, requested_seed};
 use simulation::world::{Outcome, World};
 
 /// Runs whose coverage is asserted; each shape of scenario comes up several times.
 const FIXED_SEEDS: std::ops::Range<u64> = 1..61;
-/// Runs that differ each time.
-const FRESH_SEEDS: usize = 4;
 
 /// Counted by an engine, which the simulation stands in for, or where memory is short: with
 /// millions of torrents, which `tests/hostile/flood.rs` has.
@@ -82,7 +84,7 @@ fn fixed_seeds_agree_with_the_model_and_reach_everything() {
         seen.merge(&outcome.seen);
         totals.push(outcome.counted);
     }
-    let missing: Vec<_> = Seen::ALL.iter().filter(|what| seen.times(**what) == 0).collect();
+    let missing = seen.missing();
     assert!(missing.is_empty(), "the generators never reached {missing:?}");
     let by_others =
         |counter: &Counter| ENGINE_COUNTERS.contains(counter) || *counter == NEVER_CROWDED;
@@ -96,17 +98,7 @@ fn fixed_seeds_agree_with_the_model_and_reach_everything() {
 
 #[test]
 fn fresh_seeds_agree_with_the_model() {
-    if requested_seed().is_some() {
-        return;
-    }
-    for _ in 0..FRESH_SEEDS {
-        let mut bytes = [0; 8];
-        getrandom::fill(&mut bytes).unwrap();
-        let seed = u64::from_be_bytes(bytes);
-        // Past the test harness, which keeps what successful tests print to itself.
-        writeln!(std::io::stderr(), "simulation: fresh seed {seed}").unwrap();
-        run(seed);
-    }
+    for_fresh_seeds("simulation", |seed| drop(run(seed)));
 }
 
 #[test]
@@ -135,9 +127,4 @@ fn run(seed: u64) -> Outcome {
     let world = World::new(seed);
     println!("seed {seed}: {}", world.description());
     world.run()
-}
-
-fn requested_seed() -> Option<u64> {
-    let text = std::env::var("RINGTIDE_SEED").ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("RINGTIDE_SEED={text}: not a decimal number")))
 }

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::eventfd::EfdFlags;
 
 use crate::handler::Now;
+use crate::sync::{AtomicBool, AtomicU64, EventFd};
 
 /// How other threads reach a worker: flags, and an eventfd that its loop reads.
 #[derive(Debug)]

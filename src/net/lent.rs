@@ -2,8 +2,10 @@
 
 use std::fmt::Debug;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard};
 
 /// Which of the worker's sockets a packet came in on or leaves by: an index into the list of
 /// sockets that the worker was started with.
@@ -61,7 +63,8 @@ impl SocketTable {
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// How many buffers the loop is to receive frames into.
+    /// How many buffers the loop is to receive frames into. To be read behind the version that is
+    /// applied: read before, a change between the two would be overlooked.
     pub fn frame_buffers(&self) -> usize {
         self.frame_buffers.load(Ordering::Acquire)
     }

@@ -90,6 +90,12 @@ impl Batch {
         self.parts.is_empty()
     }
 
+    /// Whether datagrams of this size are gathered.
+    #[inline]
+    pub fn gathers(&self, datagram_bytes: u16) -> bool {
+        usize::from(datagram_bytes) <= self.segment_max
+    }
+
     /// Changes the largest datagram that is gathered, from the next batch on.
     pub fn set_segment_max(&mut self, segment_max: u16) {
         self.segment_max = usize::from(segment_max);

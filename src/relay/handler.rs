@@ -25,6 +25,9 @@ pub struct Relay {
     open: Vec<usize>,
     /// Whether a rule stands in `open`, by its place in the table.
     is_open: Vec<bool>,
+    /// Whether super-packets reach a rule whose datagrams are longer than any of its outputs takes
+    /// with others, by its place in the table.
+    is_cut: Vec<bool>,
     /// Sends that closing all open batches takes at the most.
     open_sends: usize,
     /// Sends that one frame can lead to at the most, besides those.
@@ -57,6 +60,7 @@ impl Relay {
             batches: Vec::new(),
             open: Vec::new(),
             is_open: Vec::new(),
+            is_cut: Vec::new(),
             open_sends: 0,
             frame_sends_max: 0,
             flights: Flights::default(),
@@ -75,9 +79,6 @@ impl Relay {
         self.table = self.shared.current();
         let table = &self.table;
         self.batches.clear();
-        let widest = |rule: &TableRule| {
-            rule.outputs.iter().map(|output| output.segment_max).max().unwrap_or(0)
-        };
         let segment_max = |rule| match table.offload {
             Offload::Auto => u16::try_from(widest(rule)).unwrap_or(u16::MAX),
             Offload::Off => 0,
@@ -85,8 +86,8 @@ impl Relay {
         self.batches.extend(table.rules.iter().map(|rule| Batch::new(segment_max(rule))));
         self.open.reserve(table.rules.len());
         self.is_open = vec![false; table.rules.len()];
-        let sends = table.rules.iter().map(|rule| sends_of_batch(table.offload, rule));
-        self.frame_sends_max = sends.max().unwrap_or(0);
+        self.is_cut = vec![false; table.rules.len()];
+        self.frame_sends_max = sends_of_frame(table, &self.is_cut);
         self.flights.take_up(table);
         self.departures.take_up(table);
         self.last = None;
@@ -116,6 +117,11 @@ impl Relay {
         let ttl = rule.keeps_ttl.then_some(parsed.ttl);
         let tos = rule.keeps_dscp.then_some(parsed.tos & DSCP_BITS);
         let batch = &mut self.batches[index];
+        if parsed.segment_bytes.is_some_and(|size| !batch.gathers(size)) && !self.is_cut[index] {
+            // From now on frames wait until there is room for all that they are cut into.
+            self.is_cut[index] = true;
+            self.frame_sends_max = sends_of_frame(&self.table, &self.is_cut);
+        }
         let received_ns = frame.auxiliary.map_or(0, |auxiliary| auxiliary.received_ns);
         if batch.is_empty() {
             self.departures.oldest_ns[index] = received_ns;
@@ -123,7 +129,7 @@ impl Relay {
         // A batch that was closed because it was full is empty, and its rule still stands there.
         if !std::mem::replace(&mut self.is_open[index], true) {
             self.open.push(index);
-            self.open_sends += sends_of_batch(self.table.offload, rule);
+            self.open_sends += sends_of_batch(self.table.offload, rule, self.is_cut[index]);
         }
         let (departures, table) = (&mut self.departures, &*self.table);
         let mut sender = Sender { table, flights: &mut self.flights, departures, tx };
@@ -191,6 +197,7 @@ impl Handler for Relay {
             // The device or its MTU does not allow it: from now on datagrams go singly here.
             libc::EINVAL | libc::EIO | libc::EMSGSIZE if forwarded.segment_bytes.is_some() => {
                 output.state.refuses_segments.store(true, Ordering::Relaxed);
+                self.frame_sends_max = sends_of_frame(&self.table, &self.is_cut);
                 true
             }
             // News of an earlier datagram, told instead of sending this one.
@@ -354,11 +361,25 @@ impl<T: Transmit> Sender<'_, T> {
     }
 }
 
+/// The sends that one frame can lead to at the most, besides those of open batches.
+fn sends_of_frame(table: &RelayTable, is_cut: &[bool]) -> usize {
+    let rules = table.rules.iter().zip(is_cut);
+    rules.map(|(rule, cut)| sends_of_batch(table.offload, rule, *cut)).max().unwrap_or(0)
+}
+
+/// The longest datagrams that are gathered: what does not fit the other outputs is cut there.
+fn widest(rule: &TableRule) -> usize {
+    rule.outputs.iter().map(|output| output.segment_max).max().unwrap_or(0)
+}
+
 /// The sends that closing a batch of this rule takes: one for each output that takes it whole, one
-/// for each datagram and output where it must be cut.
-fn sends_of_batch(offload: Offload, rule: &TableRule) -> usize {
+/// for each datagram and output where it must be cut, or may have to be.
+fn sends_of_batch(offload: Offload, rule: &TableRule, cut: bool) -> usize {
+    let widest = widest(rule);
     let cuts = |output: &TableOutput| {
-        offload == Offload::Off || output.state.refuses_segments.load(Ordering::Relaxed)
+        cut || offload == Offload::Off
+            || output.segment_max < widest
+            || output.state.refuses_segments.load(Ordering::Relaxed)
     };
     let sends = |output| if cuts(output) { BATCH_DATAGRAMS_MAX } else { 1 };
     rule.outputs.iter().map(sends).sum()

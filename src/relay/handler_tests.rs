@@ -193,6 +193,43 @@ fn nothing_awaits_its_departure_unless_sends_are_timed() {
 }
 
 #[test]
+fn where_outputs_take_different_lengths_there_is_room_for_each_datagram() {
+    let narrow = TableOutput { segment_max: 4, ..output(8, 2) };
+    let mut bench = Bench::new(vec![rule(vec![output(7, 1), narrow])]);
+    assert_eq!(bench.relay.sends_per_frame_max(), 1 + BATCH_DATAGRAMS_MAX);
+    (0..BATCH_DATAGRAMS_MAX - 1).for_each(|_| bench.arrive(&ipv4()));
+    assert_eq!(bench.relay.sends_per_frame_max(), 2 * (1 + BATCH_DATAGRAMS_MAX));
+    assert_eq!(bench.flush().len(), BATCH_DATAGRAMS_MAX, "one whole, the others cut");
+}
+
+#[test]
+fn where_segments_were_refused_there_is_room_for_each_datagram() {
+    let mut bench = Bench::new(vec![rule(vec![output(7, 1)])]);
+    assert_eq!(bench.relay.sends_per_frame_max(), 1);
+    bench.arrive(&ipv4());
+    bench.arrive(&ipv4());
+    let sent = bench.flush();
+    bench.ended(&sent[0], Err(libc::EINVAL));
+    assert_eq!(bench.relay.sends_per_frame_max(), BATCH_DATAGRAMS_MAX);
+}
+
+#[test]
+fn where_super_packets_must_be_cut_there_is_room_for_each_datagram() {
+    let narrow = || vec![rule(vec![TableOutput { segment_max: 7, ..output(7, 1) }])];
+    let mut bench = Bench::new(narrow());
+    assert_eq!(bench.relay.sends_per_frame_max(), 1);
+    bench.arrive(&ipv4());
+    assert_eq!(bench.flush().len(), 1);
+    assert_eq!(bench.relay.sends_per_frame_max(), 1, "nothing was cut yet");
+    bench.arrive(&frame_of(&virtio(1, 5, 8, 34), IPV4, IPV4_SUPER));
+    assert_eq!(bench.flush().len(), 3);
+    assert_eq!(bench.relay.sends_per_frame_max(), BATCH_DATAGRAMS_MAX);
+    bench.shared.publish(table(narrow(), Offload::Auto, 2));
+    bench.relay.on_tick(Bench::now(), &mut bench.tx);
+    assert_eq!(bench.relay.sends_per_frame_max(), 1, "other rules, other sends");
+}
+
+#[test]
 fn every_fragment_of_a_datagram_that_is_dropped_is_counted() {
     let mut bench = Bench::new(vec![rule(Vec::new()), rule(vec![output(8, 2)])]);
     let mut frames = fragments();

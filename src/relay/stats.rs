@@ -1,6 +1,8 @@
 //! What is counted per rule and per output. Each worker writes its own; readers add them up.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+
+use crate::sync::AtomicU64;
 
 /// Why a datagram or frame was not forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

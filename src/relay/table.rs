@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-use arc_swap::ArcSwap;
+use std::sync::atomic::Ordering;
 
 use super::rule::Offload;
 use super::stats::FlowCounters;
 use crate::handler::SocketId;
+use crate::sync::{ArcSwap, AtomicBool, AtomicU64};
 use crate::telemetry::Sizes;
 
 /// Everything one worker's relay goes by.

@@ -4,10 +4,11 @@
 //! store of a relaxed atomic: no locked instruction on the packet path. Readers take a
 //! [`Snapshot`] whenever they like; figures within one snapshot may be a packet apart.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::clients::ClientCounters;
 use super::loops::LoopFigures;
+use crate::sync::AtomicU64;
 
 /// Declares an enum whose variants index a row of counters, with a stable name and a description
 /// for each.
@@ -132,8 +133,8 @@ pub struct Counters {
 impl Default for Counters {
     fn default() -> Self {
         Self {
-            counts: [const { AtomicU64::new(0) }; COUNTERS],
-            drops: [const { AtomicU64::new(0) }; REASONS],
+            counts: std::array::from_fn(|_| AtomicU64::new(0)),
+            drops: std::array::from_fn(|_| AtomicU64::new(0)),
             loop_figures: LoopFigures::default(),
             clients: ClientCounters::default(),
         }

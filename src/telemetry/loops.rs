@@ -1,10 +1,11 @@
 //! What the turns of an event loop are like: how much each takes, how long it is busy with that,
 //! and what is left in its pools. Written once a turn by the loop's own thread.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::counters::bump;
+use crate::sync::AtomicU64;
 
 /// What one loop tells of its turns.
 #[derive(Debug, Default)]
@@ -39,7 +40,7 @@ pub struct Sizes<const BUCKETS: usize = SIZE_BUCKETS> {
 
 impl<const BUCKETS: usize> Default for Sizes<BUCKETS> {
     fn default() -> Self {
-        Self { buckets: [const { AtomicU64::new(0) }; BUCKETS], sum: AtomicU64::new(0) }
+        Self { buckets: std::array::from_fn(|_| AtomicU64::new(0)), sum: AtomicU64::new(0) }
     }
 }
 

@@ -291,12 +291,12 @@ impl<'r> EventLoop<'r> {
                 }?;
                 pools.groups.frames = Some(frames);
             }
-            if let Some(frames) = &mut pools.groups.frames {
-                frames.widen(self.plan.table.frame_buffers());
-            }
             // What is queued means the sockets as they were.
             if queues.submit()? {
                 pools.sockets.catch_up(queues, &mut pools.waiting, &self.plan.counters)?;
+                if let Some(frames) = &mut pools.groups.frames {
+                    frames.widen(self.plan.table.frame_buffers());
+                }
             }
         }
         let started = pools.sockets.rearm(queues, &mut pools.groups);

@@ -18,11 +18,18 @@ fn limited(limit: &str, arguments: &[&str]) -> Binary {
     Binary::spawn(command)
 }
 
-/// Sets the soft limit on open files of a process that runs, and leaves the hard one.
+/// Sets the soft limit on open files of a process that runs, and leaves the hard one. It is done as
+/// the user of that process, as root might lack the capability for those of others.
 fn allow_files(pid: u32, count: usize) {
-    let limit = format!("--nofile={count}:");
-    let status = Command::new("prlimit").args([&limit, "--pid", &pid.to_string()]).status();
-    assert!(status.unwrap().success());
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let effective = |of: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(of)).unwrap();
+        line.split_whitespace().nth(1).unwrap().to_owned()
+    };
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &effective("Uid:"), "--regid", &effective("Gid:"), "--clear-groups"]);
+    command.args(["prlimit", &format!("--nofile={count}:"), "--pid", &pid.to_string()]);
+    assert!(command.status().unwrap().success());
 }
 
 /// Leaves no number below the limit that is not in use.

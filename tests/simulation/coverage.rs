@@ -1,18 +1,5 @@
 //! What the runs went through, to show that the generators reach all of it.
 
-/// Declares [`Seen`] together with the list of its variants.
-macro_rules! seen {
-    ($($(#[$doc:meta])* $variant:ident,)+) => {
-        /// Something that a run can go through.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Seen { $($(#[$doc])* $variant,)+ }
-
-        impl Seen {
-            pub(crate) const ALL: &[Self] = &[$(Self::$variant,)+];
-        }
-    };
-}
-
 seen! {
     Lost,
     Repeated,
@@ -76,32 +63,4 @@ seen! {
     ScrapeKnown,
     Vanished,
     GaveUp,
-}
-
-/// How often each [`Seen`] was.
-#[derive(Clone)]
-pub(crate) struct Coverage([u64; Seen::ALL.len()]);
-
-impl Default for Coverage {
-    fn default() -> Self {
-        Self([0; Seen::ALL.len()])
-    }
-}
-
-impl Coverage {
-    pub(crate) fn note(&mut self, what: Seen) {
-        self.0[what as usize] += 1;
-    }
-
-    pub(crate) fn note_if(&mut self, condition: bool, what: Seen) {
-        self.0[what as usize] += u64::from(condition);
-    }
-
-    pub(crate) fn times(&self, what: Seen) -> u64 {
-        self.0[what as usize]
-    }
-
-    pub(crate) fn merge(&mut self, other: &Self) {
-        self.0.iter_mut().zip(other.0).for_each(|(sum, part)| *sum += part);
-    }
 }

@@ -9,12 +9,13 @@
 //! line. A source belongs to one set, by a keyed hash, and looks nowhere else.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use siphasher::sip::SipHasher13;
 
 use super::{RateLimit, Verdict};
 use crate::handler::Now;
+use crate::sync::{AtomicU64, AtomicUsize};
 use crate::tracker::source::Source;
 
 /// One limit's buckets.

@@ -4,8 +4,7 @@
 //! nothing is wrong where steering does not work.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::Ordering;
 
 use fastrand::Rng;
 
@@ -14,6 +13,7 @@ use super::memory::{MemoryShare, Usage, share_bytes};
 use super::peer::{Ipv4, Ipv6};
 use super::torrents::{Limits, Torrents};
 use crate::handler::Now;
+use crate::sync::{AtomicUsize, Mutex, MutexGuard};
 use crate::tracker::InfoHash;
 use crate::tracker::steering::Steering;
 
