@@ -98,7 +98,7 @@ fn fixed_seeds_agree_with_the_model_and_reach_everything() {
 
 #[test]
 fn fresh_seeds_agree_with_the_model() {
-    for_fresh_seeds("simulation", |seed| drop(run(seed)));
+    for_fresh_seeds("simulation", |seed| _ = run(seed));
 }
 
 #[test]
