@@ -68,23 +68,24 @@ fn a_queue_that_overflowed_is_as_good_as_new() {
     };
     let (plan, address) = plan(Engine::IoUring, sizes);
     let (counters, control) = (Arc::clone(&plan.counters), Arc::clone(&plan.control));
-    let numbers = Numbers::send(1000, address);
+    // No more than sockets hold by default, whoever is late.
+    let numbers = Numbers::send(200, address);
     let worker = std::thread::spawn(move || {
         let mut ring = Ring::open_with(&plan, 8).unwrap();
-        let mut handler = EchoUntil { left: 1100, control };
+        let mut handler = EchoUntil { left: 300, control };
         EventLoop::new(&mut ring, plan, Clock::start()).unwrap().run(&mut handler).unwrap();
     });
     let began = Instant::now();
     numbers.assert_back(1);
     let overflows = || counters.snapshot().get(Counter::CompletionQueueOverflows);
     let during = overflows();
-    println!("1000 replies through a queue of 8 in {:?}, {during} overflows", began.elapsed());
+    println!("200 replies through a queue of 8 in {:?}, {during} overflows", began.elapsed());
     assert!(during > 0, "the test overflowed nothing");
     ask_in_turn(100, address);
     worker.join().unwrap();
     // What was left over from before may have been told with the first of them.
     assert!(overflows() <= during + 1, "{} and {during}", overflows());
-    assert_accounted(&counters, 1100);
+    assert_accounted(&counters, 300);
     assert_eq!(counters.snapshot().dropped_total(), 0);
 }
 

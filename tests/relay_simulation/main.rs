@@ -35,7 +35,7 @@ use seeds::{for_fresh_seeds, requested_seed};
 use world::{Outcome, World};
 
 /// Runs whose coverage is asserted; each shape of scenario comes up several times.
-const FIXED_SEEDS: std::ops::Range<u64> = 1..25;
+const FIXED_SEEDS: std::ops::Range<u64> = 1..61;
 
 /// Reasons that only an engine has.
 const ENGINE_REASONS: [RelayDrop; 2] = [RelayDrop::Panic, RelayDrop::Shutdown];

@@ -251,7 +251,11 @@ impl InputInterface {
             memberships.wanted().filter(|joined| !wanted.contains(joined)).copied().collect();
         unwanted.into_iter().for_each(|membership| memberships.leave(membership));
         let join = |membership| memberships.join(membership).err().map(|error| error.to_string());
-        let unjoined: Vec<String> = wanted.into_iter().filter_map(join).collect();
+        let mut unjoined: Vec<String> = wanted.into_iter().filter_map(join).collect();
+        if !unjoined.is_empty() && is_gone(name, self.index) {
+            // That has yet to be followed, and is told then.
+            unjoined.clear();
+        }
         for error in unjoined.iter().filter(|error| !self.unjoined.contains(error)) {
             warn!(interface = name, %error, "a group cannot be joined");
         }
@@ -267,6 +271,11 @@ impl InputInterface {
         self.memberships = None;
         self.index = 0;
     }
+}
+
+/// Whether an interface of this name and index is not there any more.
+fn is_gone(name: &str, index: u32) -> bool {
+    Interface::find(name).is_ok_and(|found| found.is_none_or(|found| found.index != index))
 }
 
 fn memberships_of(input: &Input) -> impl Iterator<Item = Membership> {
