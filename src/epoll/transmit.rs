@@ -143,10 +143,10 @@ impl SendQueue {
     /// Takes note of how a send ended: replies are counted and their slots free, forwards wait
     /// for the handler.
     fn finish(&mut self, slot: u16, result: i32, counters: &Counters) {
-        self.failures.note(result);
         match self.slots.take_forward(slot) {
             Some(forwarding) => self.ended.push_back(Ended { slot, forwarding, result }),
             None => {
+                self.failures.note(result);
                 self.slots.release(slot);
                 count_sent(counters, result);
             }

@@ -5,9 +5,10 @@
 //! known ones; what is counted per prefix, by a table that takes prefixes as they come first.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::counters::bump;
+use crate::sync::AtomicU64;
 
 /// New peers by program and by prefix, of one worker, which is the only writer.
 #[derive(Debug)]
@@ -21,8 +22,8 @@ pub struct ClientCounters {
 impl Default for ClientCounters {
     fn default() -> Self {
         Self {
-            programs: [const { AtomicU64::new(0) }; PROGRAMS.len() + 1],
-            prefixes: [const { (AtomicU64::new(0), AtomicU64::new(0)) }; PREFIX_SLOTS],
+            programs: std::array::from_fn(|_| AtomicU64::new(0)),
+            prefixes: std::array::from_fn(|_| (AtomicU64::new(0), AtomicU64::new(0))),
         }
     }
 }

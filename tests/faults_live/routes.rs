@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 
 use crate::bed::{Bed, IN, OUT, disturbed, second_input};
 use crate::common::{eventually, switched_off};
-use crate::ports::{pass, payloads, receiver, sender};
+use crate::ports::{pass, payloads, receive, receiver, sender};
 
 /// Super-packets that come in, each of which must arrive as datagrams of the same bytes.
 fn pass_super_packets(bed: &Bed, segment_bytes: u16) {
@@ -58,8 +58,12 @@ fn what_an_interface_refused_once_is_tried_again_when_it_changed() {
         from.send(&[1; 14_000]).unwrap();
     }
     bed.line.hop(1).ip("link set dev right2 mtu 1000");
+    // There before the first is sent, as nothing is sent later.
+    let to = receiver(bed.line.sink(), "left2", OUT);
+    let continued = Instant::now();
     bed.process.binary.signal(Signal::SIGCONT);
-    bed.recovered("MTU of the output too small for what waits to be sent");
+    receive(&to);
+    crate::bed::row("MTU of the output too small for what waits", continued.elapsed());
     bed.line.hop(1).ip("link set dev right2 mtu 1500");
     let kept = || (sends_of_super_packets(&bed) < 100).then_some(());
     eventually("super-packets in one piece", kept);
