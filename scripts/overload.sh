@@ -98,7 +98,12 @@ build_line() {
     lab_cable source out relay in 1500
     lab_cable source out2 relay in2 1500
     lab_cable relay right sink left 1500
-    cat >"$lab_directory/overload.toml" <<'END'
+    # Where the other outputs of the flooded rule end: they make a datagram dear enough for one
+    # generator to send three times what goes through.
+    ip -n "$lab_name-relay" link add spare type dummy
+    ip -n "$lab_name-relay" address add 10.77.99.1/24 dev spare
+    ip -n "$lab_name-relay" link set spare up
+    cat >"$lab_directory/overload.toml" <<END
 workers = 1
 [tracker]
 listen = ["127.0.0.1:6969"]
@@ -107,7 +112,7 @@ offload = "off"
 [[relay.rule]]
 name = "flooded"
 input = "239.77.0.1:5000@in"
-outputs = [{ to = "239.77.1.1:5000@right" }]
+outputs = [{ to = "239.77.1.1:5000@right" }$(printf ', { to = "239.77.2.%s:5000@spare" }' {1..7})]
 [[relay.rule]]
 name = "quiet"
 input = "239.77.0.2:5000@in2"
