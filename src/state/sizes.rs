@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
-use tracing::info;
+use tracing::debug;
 
 use super::slices::{self, Manner, Slices};
 use crate::telemetry::SizesSnapshot;
@@ -38,7 +38,7 @@ pub fn count(shards: &Shards, manner: Manner<'_>, to: &SharedSizes) -> io::Resul
     slices::over(shards, manner, &mut counting)?;
     let Counting { ipv4, ipv6 } = counting;
     to.store(Some(Arc::new(TorrentSizes { at: Instant::now(), ipv4, ipv6 })));
-    info!(took = ?began.elapsed(), "counted torrents by their peers");
+    debug!(took = ?began.elapsed(), "counted torrents by their peers");
     Ok(())
 }
 
