@@ -59,7 +59,7 @@ main() {
 read_options() {
     while (($# > 0)); do
         case $1 in
-            --rounds) rounds=$(number "$@" 1 99) && shift ;;
+            --rounds) rounds=$(number "$@" 1 99); shift ;;
             --seconds) milliseconds=$(($(number "$@" 1 60) * 1000)) && shift ;;
             --quick)
                 sizes=(1400 64)
@@ -67,7 +67,7 @@ read_options() {
                 relays=(auto off kernel)
                 milliseconds=700
                 ;;
-            --engine) engine=$(one_of "$1" "${2:-}" auto io_uring epoll) && shift ;;
+            --engine) engine=$(one_of "$1" "${2:-}" auto io_uring epoll); shift ;;
             --markdown) format=markdown ;;
             -h | --help) usage && exit 0 ;;
             *) wrong "unknown argument $1" ;;

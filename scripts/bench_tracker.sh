@@ -63,10 +63,10 @@ main() {
 read_options() {
     while (($# > 0)); do
         case $1 in
-            --rounds) rounds=$(number "$@" 1 99) && shift ;;
-            --seconds) seconds=$(number "$@" 1 60) && shift ;;
-            --clients) clients=$(numbers "$@" 1 10000) && shift ;;
-            --workers) workers=$(numbers "$@" 1 64) && shift ;;
+            --rounds) rounds=$(number "$@" 1 99); shift ;;
+            --seconds) seconds=$(number "$@" 1 60); shift ;;
+            --clients) clients=$(numbers "$@" 1 10000); shift ;;
+            --workers) workers=$(numbers "$@" 1 64); shift ;;
             --only) only=${2:-} && shift ;;
             --quick)
                 rounds=1 seconds=2 clients=100 workers=1

@@ -29,7 +29,7 @@ main() {
     while (($# > 0)); do
         case $1 in
             --quick) seconds=2 ;;
-            --engine) engine=$(one_of "$1" "${2:-}" auto io_uring epoll) && shift ;;
+            --engine) engine=$(one_of "$1" "${2:-}" auto io_uring epoll); shift ;;
             -h | --help) usage && exit 0 ;;
             *) wrong "unknown argument $1" ;;
         esac

@@ -56,11 +56,11 @@ read_options() {
     seed=$((RANDOM << 15 | RANDOM))
     while (($# > 0)); do
         case $1 in
-            --minutes) minutes=$(number "$@" 2 10080) && shift ;;
-            --engine) engine=$(one_of "$1" "${2:-}" auto io_uring epoll) && shift ;;
-            --workers) workers=$(number "$@" 1 64) && shift ;;
+            --minutes) minutes=$(number "$@" 2 10080); shift ;;
+            --engine) engine=$(one_of "$1" "${2:-}" auto io_uring epoll); shift ;;
+            --workers) workers=$(number "$@" 1 64); shift ;;
             --output) output=${2:?"--output needs a directory"} && shift ;;
-            --seed) seed=$(number "$@" 0 4000000000) && shift ;;
+            --seed) seed=$(number "$@" 0 4000000000); shift ;;
             -h | --help) usage && exit 0 ;;
             *) wrong "unknown argument $1" ;;
         esac

@@ -98,7 +98,22 @@ check_scripts() {
     else
         warn "shellcheck is missing: the scripts were only parsed."
     fi
+    check_wrong_values
     echo "${#scripts[@]} scripts"
+}
+
+# A wrong value is told once, and nothing is begun.
+check_wrong_values() {
+    local call wrong script status said
+    for call in "soak.sh --minutes 0" "overload.sh --engine none" "bench_tracker.sh --rounds 0"; do
+        read -ra wrong <<<"$call"
+        script=${wrong[0]} status=0
+        said=$("scripts/$script" "${wrong[@]:1}" 2>&1 >/dev/null) || status=$?
+        if ((status != 2)) || [[ $(grep -c "^$script:" <<<"$said") != 1 ]]; then
+            echo "${wrong[*]}: exit code $status: $said" >&2
+            return 1
+        fi
+    done
 }
 
 # Licences, duplicates and sources. Advisories need a database from the internet, and are left to
