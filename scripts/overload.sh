@@ -100,8 +100,9 @@ build_line() {
     lab_cable relay right sink left 1500
     # Where the other outputs of the flooded rule end: they make a datagram dear enough for one
     # generator to send three times what goes through.
-    ip -n "$lab_name-relay" link add spare type dummy
+    ip -n "$lab_name-relay" link add spare type veth peer name end
     ip -n "$lab_name-relay" address add 10.77.99.1/24 dev spare
+    ip -n "$lab_name-relay" link set end up
     ip -n "$lab_name-relay" link set spare up
     cat >"$lab_directory/overload.toml" <<END
 workers = 1
