@@ -1,6 +1,5 @@
 //! Counters, sockets lent to a loop, and waking it.
 
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use loom::thread;
 
 use super::explore;
 use crate::engine::WorkerControl;
-use crate::net::lent::{Lend, Receives, SocketTable};
+use crate::net::lent::{Nowhere, Receives, SocketTable};
 use crate::telemetry::{Counter, Counters, DropReason};
 
 #[test]
@@ -57,21 +56,6 @@ fn no_count_is_lost_and_none_goes_back() {
     });
 }
 
-#[derive(Debug)]
-struct Nowhere;
-
-impl AsRawFd for Nowhere {
-    fn as_raw_fd(&self) -> i32 {
-        -1
-    }
-}
-
-impl Lend for Nowhere {
-    fn receives(&self) -> Receives {
-        Receives::Frames
-    }
-}
-
 #[test]
 fn what_was_applied_is_what_was_wanted() {
     explore("sockets lent", || {
@@ -79,7 +63,7 @@ fn what_was_applied_is_what_was_wanted() {
         let control = {
             let table = Arc::clone(&table);
             thread::spawn(move || {
-                let first = table.lend(Arc::new(Nowhere)).unwrap();
+                let first = table.lend(Arc::new(Nowhere(Receives::Frames))).unwrap();
                 table.set_frame_buffers(512);
                 table.take_back(first);
             })

@@ -125,38 +125,42 @@ impl SocketTable {
 /// The most sockets that a tracker's or a relay's loop serves.
 pub const SOCKETS_MAX: usize = 960;
 
+/// What stands for a socket in tests of who lends it, and receives what it says.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Nowhere(pub(crate) Receives);
+
+#[cfg(test)]
+impl AsRawFd for Nowhere {
+    fn as_raw_fd(&self) -> i32 {
+        -1
+    }
+}
+
+#[cfg(test)]
+impl Lend for Nowhere {
+    fn receives(&self) -> Receives {
+        self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[derive(Debug)]
-    struct Nowhere;
-
-    impl AsRawFd for Nowhere {
-        fn as_raw_fd(&self) -> i32 {
-            -1
-        }
-    }
-
-    impl Lend for Nowhere {
-        fn receives(&self) -> Receives {
-            Receives::Nothing
-        }
-    }
-
     #[test]
     fn ids_are_reused_and_versions_count_up() {
         let table = SocketTable::new([]);
-        let first = table.lend(Arc::new(Nowhere)).unwrap();
-        let second = table.lend(Arc::new(Nowhere)).unwrap();
+        let first = table.lend(Arc::new(Nowhere(Receives::Nothing))).unwrap();
+        let second = table.lend(Arc::new(Nowhere(Receives::Nothing))).unwrap();
         assert_eq!((first, second), (SocketId(0), SocketId(1)));
         let before = table.version();
         table.take_back(first);
         assert!(table.version() > before);
-        assert_eq!(table.lend(Arc::new(Nowhere)), Some(first));
+        assert_eq!(table.lend(Arc::new(Nowhere(Receives::Nothing))), Some(first));
         for _ in 2..SOCKETS_MAX {
-            assert!(table.lend(Arc::new(Nowhere)).is_some());
+            assert!(table.lend(Arc::new(Nowhere(Receives::Nothing))).is_some());
         }
-        assert_eq!(table.lend(Arc::new(Nowhere)), None);
+        assert_eq!(table.lend(Arc::new(Nowhere(Receives::Nothing))), None);
     }
 }
