@@ -73,6 +73,12 @@ impl Binary {
         kill(Pid::from_raw(self.pid() as i32), signal).unwrap();
     }
 
+    /// Stops the process, and waits until each of its threads has.
+    #[track_caller]
+    pub fn stop(&self) {
+        stop(self.pid());
+    }
+
     /// The lines written so far.
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
@@ -206,4 +212,19 @@ pub fn ringtide_refused(number: i64, first: Option<i32>, errno: i32) -> Command 
 /// Says that a test cannot run here, past the harness, which shows nothing of tests that pass.
 pub fn skip(test: &str, reason: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+}
+
+/// Stops a process (SIGSTOP), and waits until each of its threads has: one that is on its way out
+/// of the kernel may still do what it was about to.
+#[track_caller]
+pub fn stop(process: u32) {
+    kill(Pid::from_raw(process as i32), Signal::SIGSTOP).unwrap();
+    let stopped = |task: std::io::Result<std::fs::DirEntry>| {
+        let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('T')
+    };
+    eventually("the process to stop", || {
+        let mut tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+        tasks.all(stopped).then_some(())
+    });
 }

@@ -13,7 +13,9 @@ mod running;
 mod started;
 mod wait;
 
-pub use binary::{Binary, RINGTIDE, file, give_away, ringtide_of_nobody, ringtide_refused, skip};
+pub use binary::{
+    Binary, RINGTIDE, file, give_away, ringtide_of_nobody, ringtide_refused, skip, stop,
+};
 pub use browser::{browse, browser};
 pub use client::{Announced, Ask, Client, hash};
 pub use description::{check, description};

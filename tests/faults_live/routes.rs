@@ -50,7 +50,7 @@ fn what_an_interface_refused_once_is_tried_again_when_it_changed() {
     }
     let mut bed = Bed::start();
     bed.rest();
-    bed.process.binary.signal(Signal::SIGSTOP);
+    bed.process.binary.stop();
     let from = sender(bed.line.source(), "right2", IN);
     let size = nix::sys::socket::sockopt::UdpGsoSegment;
     nix::sys::socket::setsockopt(&from, size, &1400).unwrap();

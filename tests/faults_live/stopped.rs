@@ -28,7 +28,7 @@ fn stopped_and_continued() {
     (1..=100).for_each(|port| drop(client.announce(&Ask::leecher(hash(1), port))));
     let from = sender(bed.line.source(), "right2", IN);
     let to = receiver(bed.line.sink(), "left2", OUT);
-    bed.process.binary.signal(Signal::SIGSTOP);
+    bed.process.binary.stop();
     let stopped = Instant::now();
     (0..100).for_each(|_| client.send(&client.announce_request(&ask)));
     for _ in 0..DATAGRAMS {

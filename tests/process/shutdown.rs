@@ -100,7 +100,7 @@ fn a_signal_under_load_ends_in_good_order() {
 fn a_second_signal_ends_at_once() {
     let mut binary = Binary::tracker(&[]);
     binary.serving();
-    binary.signal(Signal::SIGSTOP);
+    binary.stop();
     binary.signal(Signal::SIGINT);
     binary.signal(Signal::SIGTERM);
     binary.signal(Signal::SIGCONT);

@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::common::{Namespace, connect, eventually, switched_off};
+use crate::common::{Namespace, connect, eventually, stop, switched_off};
 use crate::hop::{Hop, Summary};
 use crate::line::Line;
 use crate::ports::{assert_empty, payloads, receive, receiver, sender};
@@ -54,7 +54,7 @@ fn what_is_too_much_is_accounted_for_and_costs_nobody_else() {
     let mut sent = send_through((&flood, &flooded), (b"one", b"two"), same);
     let few = payloads(50, 300);
     pass_one_by_one(&quiet, &unharmed, &few[..1]);
-    stop(&hop);
+    stop(hop.pid());
     for payload in &payloads(FLOOD, 300) {
         flood.send(payload).unwrap();
         crowd.send(&connect_request(6)).unwrap();
@@ -96,19 +96,6 @@ fn assert_tracker(summary: &Summary, sent: usize) {
     assert!(number("kernel_drops") > 0, "nothing overflowed: the test shows nothing");
     assert_eq!(number("received") + number("kernel_drops"), sent as u64);
     assert_eq!((number("sent"), line["drops"].as_str()), (number("received"), Some("0")));
-}
-
-/// Stops a process, and waits until each of its threads has.
-fn stop(hop: &Hop) {
-    kill(Pid::from_raw(hop.pid() as i32), Signal::SIGSTOP).unwrap();
-    let stopped = |task: std::io::Result<std::fs::DirEntry>| {
-        let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
-        stat.rsplit_once(") ").unwrap().1.starts_with('T')
-    };
-    eventually("the process to stop", || {
-        let mut tasks = std::fs::read_dir(format!("/proc/{}/task", hop.pid())).unwrap();
-        tasks.all(stopped).then_some(())
-    });
 }
 
 /// Sends datagram `first` until one of them has gone through, and then `last` behind everything:
