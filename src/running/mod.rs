@@ -87,9 +87,7 @@ impl Operate for Running {
 
     fn change_rules(&mut self, changes: RuleChanges) -> Result<Vec<String>, Problem> {
         let relay = self.settings.relay.as_ref().ok_or_else(no_relay)?;
-        let list = changes.apply(&relay.rules).map_err(|error| {
-            Problem::conflict(error, "`ringtide ctl rules list` shows the rules in force")
-        })?;
+        let list = changes.apply(&relay.rules)?;
         self.replace_rules(&list)
     }
 
