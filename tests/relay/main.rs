@@ -19,6 +19,7 @@ mod ports;
 mod privileges;
 mod reload;
 mod report;
+mod rules;
 mod sizes;
 mod sources;
 mod traffic;
