@@ -70,6 +70,8 @@ impl Remedy for SocketError {
 pub(super) struct ControlListener {
     listener: UnixListener,
     path: PathBuf,
+    /// Where it is until the process before this one is gone.
+    hidden: Option<PathBuf>,
     /// Device and inode of the file, to take away no other.
     identity: Option<(u64, u64)>,
 }
@@ -80,10 +82,14 @@ impl ControlListener {
     ///
     /// The directory may be that of another user, who can put links anywhere in it at any time:
     /// owner and mode are never changed by name.
+    ///
+    /// With `succeeds`, a process that answers there is going to hand over to this one: then the
+    /// socket is all but in its place, where [`Self::publish`] puts it.
     pub(super) fn open(
         path: &Path,
         group: Option<&str>,
         owner: Option<(u32, u32)>,
+        succeeds: bool,
     ) -> Result<Self, SocketError> {
         let failed = |source| SocketError::Make { path: path.to_owned(), source };
         let group = group.map(group_id).transpose()?;
@@ -94,22 +100,47 @@ impl ControlListener {
                 give_directory(&directory, owner).map_err(failed)?;
             }
         }
-        make_way(path)?;
+        let in_use = match make_way(path) {
+            Err(SocketError::InUse { .. }) if succeeds => true,
+            made => made.map(|()| false)?,
+        };
         // Made under a name of its own, where nobody looks, until its group is right.
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}", std::process::id()));
         let hidden = path.with_file_name(name);
         let listener = bind(&hidden).map_err(failed)?;
-        let ready = || {
-            open_to_group(&hidden, group)?;
-            listener.set_nonblocking(true)?;
-            fs::rename(&hidden, path)
-        };
-        ready().map_err(|error| {
-            let _ = fs::remove_file(&hidden);
-            failed(error)
-        })?;
-        Ok(Self { listener, path: path.to_owned(), identity: identity(path) })
+        let path = path.to_owned();
+        let mut control = Self { listener, path, identity: identity(&hidden), hidden: None };
+        control.hidden = Some(hidden);
+        control.ready(group).map_err(failed)?;
+        if !in_use {
+            control.publish()?;
+        }
+        Ok(control)
+    }
+
+    fn ready(&self, group: Option<u32>) -> io::Result<()> {
+        open_to_group(self.place(), group)?;
+        self.listener.set_nonblocking(true)
+    }
+
+    /// Puts it where clients look, if it is not there yet.
+    pub(super) fn publish(&mut self) -> Result<(), SocketError> {
+        let Some(hidden) = &self.hidden else { return Ok(()) };
+        make_way(&self.path)?;
+        fs::rename(hidden, &self.path)
+            .map_err(|source| SocketError::Make { path: self.path.clone(), source })?;
+        self.hidden = None;
+        Ok(())
+    }
+
+    /// Where its file is.
+    fn place(&self) -> &Path {
+        self.hidden.as_deref().unwrap_or(&self.path)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) fn listener(&self) -> io::Result<UnixListener> {
@@ -119,8 +150,8 @@ impl ControlListener {
 
 impl Drop for ControlListener {
     fn drop(&mut self) {
-        if identity(&self.path) == self.identity {
-            let _ = fs::remove_file(&self.path);
+        if identity(self.place()) == self.identity {
+            let _ = fs::remove_file(self.place());
         }
     }
 }
@@ -206,7 +237,7 @@ mod tests {
     fn a_socket_has_its_mode_and_goes_with_its_listener() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("new/control.sock");
-        let listener = ControlListener::open(&path, Some("root"), None).unwrap();
+        let listener = ControlListener::open(&path, Some("root"), None, false).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, SOCKET_MODE);
         UnixStream::connect(&path).unwrap();
         drop(listener);
@@ -219,16 +250,39 @@ mod tests {
         let path = directory.path().join("control.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        let first = ControlListener::open(&path, None, None).unwrap();
-        assert!(matches!(ControlListener::open(&path, None, None), Err(SocketError::InUse { .. })));
+        let first = ControlListener::open(&path, None, None, false).unwrap();
+        assert!(matches!(
+            ControlListener::open(&path, None, None, false),
+            Err(SocketError::InUse { .. })
+        ));
         UnixStream::connect(&path).unwrap();
         drop(first);
         fs::write(&path, "mine").unwrap();
         assert!(matches!(
-            ControlListener::open(&path, None, None),
+            ControlListener::open(&path, None, None, false),
             Err(SocketError::Occupied { .. })
         ));
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_successor_leaves_the_socket_in_its_place_until_the_other_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let first = ControlListener::open(&path, None, None, true).unwrap();
+        let mut second = ControlListener::open(&path, None, None, true).unwrap();
+        assert!(matches!(second.publish(), Err(SocketError::InUse { .. })));
+        UnixStream::connect(&path).unwrap();
+        first.listener.accept().unwrap();
+        drop(first);
+        assert!(!path.exists());
+        second.publish().unwrap();
+        let third = ControlListener::open(&path, None, None, true).unwrap();
+        drop(third);
+        UnixStream::connect(&path).unwrap();
+        second.listener.accept().unwrap();
+        drop(second);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     /// Who owns the directory can do so between two steps of ours.
@@ -258,7 +312,7 @@ mod tests {
     #[test]
     fn an_unknown_group_is_named() {
         let path = Path::new("/nonexistent/control.sock");
-        let error = ControlListener::open(path, Some("no such group"), None).err().unwrap();
+        let error = ControlListener::open(path, Some("no such group"), None, false).err().unwrap();
         assert!(error.to_string().contains("no such group"));
     }
 }
