@@ -77,6 +77,8 @@ pub struct Settings {
     /// What is allowed but probably not meant, one sentence each, for the log and for
     /// `config check`.
     pub warnings: Vec<String>,
+    /// Keys of the file for which the command line gave something else, which stays.
+    pub overridden: Vec<&'static str>,
 }
 
 /// The directory that a file is in.
