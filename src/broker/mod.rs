@@ -8,6 +8,7 @@
 
 mod client;
 mod denials;
+mod health;
 mod message;
 mod policy;
 mod rule_file;
@@ -15,6 +16,7 @@ mod server;
 mod trust;
 
 pub use self::client::{Broker, BrokerError, Opener};
+pub use self::health::BrokerHealth;
 pub use self::server::{ServeError, serve};
 
 /// The hidden command that starts it, with the arguments of the process that serves behind it.

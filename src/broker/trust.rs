@@ -71,9 +71,13 @@ pub(super) fn unalterable(path: &Path, user: u32) -> Result<Trusted, Distrust> {
         if directory.uid() == user {
             return Err(Distrust::Owned(at));
         }
-        let sticky = directory.mode() & STICKY != 0 && metadata.uid() != user;
-        if is_shared(&directory) && !sticky {
-            return Err(Distrust::Writable(at));
+        if is_shared(&directory) {
+            if directory.mode() & STICKY == 0 {
+                return Err(Distrust::Writable(at));
+            }
+            if metadata.uid() == user {
+                return Err(Distrust::Owned(entry));
+            }
         }
         if metadata.is_symlink() {
             links += 1;

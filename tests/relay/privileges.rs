@@ -12,6 +12,7 @@ use ringtide::net::passing::Channel;
 use serde_json::{Value, json};
 
 use crate::common::{Namespace, RINGTIDE, connect, eventually, file, switched_off};
+use crate::control::{ctl_fails, ctl_text, get, stats};
 use crate::hop::Hop;
 use crate::line::Line;
 use crate::ports::{pass, payloads};
@@ -67,12 +68,18 @@ fn a_killed_broker_is_told_and_what_is_open_goes_on() {
         return;
     }
     let line = Line::new(1);
-    let head = "workers = 1\n[relay]\n";
-    let (_directory, path, hop) = Hop::with_file(line.hop(1), format!("{head}{}", rule(1)));
+    let head = "workers = 1\n[control]\nsocket = \"control.sock\"\n[relay]\n";
+    let (directory, path, hop) = Hop::with_file(line.hop(1), format!("{head}{}", rule(1)));
+    let socket = directory.path().join("control.sock");
+    assert!(get(&socket, "/metrics").contains("\nringtide_broker_up 1\n"));
     let steady = Steady::start(ends(&line, 1));
     kill(Pid::from_raw(broker_of(&hop) as i32), Signal::SIGKILL).unwrap();
     let event = hop.event("the socket broker ended");
     assert_eq!(event["level"], "ERROR");
+    assert!(get(&socket, "/metrics").contains("\nringtide_broker_up 0\n"));
+    assert_eq!(stats(&socket)["process"]["privileges"]["broker"], "ended");
+    let text = ctl_text(&socket, &["stats"]);
+    assert!(text.contains(&format!("broker {} (ended)", broker_of(&hop))), "{text}");
     assert!(event["message"].as_str().unwrap().contains("signal: 9"), "{event}");
     connect((line.source(), "right2"), (line.hop(1), "left2"), 7);
     let other = rule(2).replace("@left", "@left2");
@@ -83,6 +90,41 @@ fn a_killed_broker_is_told_and_what_is_open_goes_on() {
     assert!(message.contains("no packet socket on left2: the socket broker is gone"), "{message}");
     let event = hop.event("the output is down: no socket to send to 239.2.2.2:5002 from right");
     assert_eq!(event["level"], "WARN");
+    steady.finish(hop, "r1");
+}
+
+/// A rule that takes from an interface that no rule of a file names.
+const ADD: [&str; 6] =
+    ["rules", "add", "--input", "239.1.1.2:5001@left2", "--output", "239.2.2.1:5002@right"];
+
+#[test]
+fn a_broker_that_does_not_answer_is_told_and_taken_back_when_it_does() {
+    if switched_off() {
+        return;
+    }
+    let line = Line::new(1);
+    connect((line.source(), "right2"), (line.hop(1), "left2"), 7);
+    let head = "workers = 1\n[control]\nsocket = \"control.sock\"\n[privileges]\n\
+                interfaces = [\"left2\"]\n[relay]\n";
+    let (directory, _path, hop) = Hop::with_file(line.hop(1), format!("{head}{}", rule(1)));
+    let socket = directory.path().join("control.sock");
+    let steady = Steady::start(ends(&line, 1));
+    let broker = Pid::from_raw(broker_of(&hop) as i32);
+    kill(broker, Signal::SIGSTOP).unwrap();
+    for _ in 0..2 {
+        let told = ctl_fails(&socket, &ADD);
+        assert!(told.contains("the socket broker does not answer within 3 s"), "{told}");
+    }
+    let silent = "the socket broker does not answer; what is open goes on";
+    hop.event(silent);
+    assert_eq!(stats(&socket)["process"]["privileges"]["broker"], "silent");
+    assert!(ctl_text(&socket, &["stats"]).contains(&format!("broker {broker} (does not answer)")));
+    assert!(get(&socket, "/metrics").contains("\nringtide_broker_up 0\n"));
+    kill(broker, Signal::SIGCONT).unwrap();
+    hop.event("the socket broker answers again");
+    assert!(get(&socket, "/metrics").contains("\nringtide_broker_up 1\n"));
+    ctl_text(&socket, &ADD);
+    assert_eq!(hop.events_of(silent).len(), 1);
     steady.finish(hop, "r1");
 }
 
@@ -281,17 +323,11 @@ fn a_relay_cannot_widen_its_rights_through_its_own_file() {
     let (directory, path) = file("r.toml", &text);
     chown(&path, 1234);
     let hop = Hop::configured(line.hop(1), &path);
-    let add = || {
-        let mut command = Command::new(RINGTIDE);
-        command.arg("ctl").arg("--socket").arg(directory.path().join("control.sock"));
-        command.args(["rules", "add", "--input", "239.1.1.2:5001@left2"]);
-        command.args(["--output", "239.2.2.1:5002@right"]).output().unwrap()
-    };
+    let socket = directory.path().join("control.sock");
     for text in [text.clone(), text.replace("[relay]", "interfaces = [\"left2\"]\n[relay]")] {
         fs::write(&path, text).unwrap();
-        let output = add();
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && told.contains("restart ringtide"), "{told}");
+        let told = ctl_fails(&socket, &ADD);
+        assert!(told.contains("restart ringtide"), "{told}");
     }
     hop.stop();
 }
