@@ -223,6 +223,8 @@ fn intruder_tries_what_root_may_do() {
     assert_eq!(setresuid(root, root, root), Err(Errno::EPERM));
     let space = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER);
     assert_eq!(space, Err(Errno::EPERM));
+    let child = Command::new("/bin/true").spawn().unwrap_err();
+    assert_eq!(child.kind(), ErrorKind::PermissionDenied);
     let signalled = nix::sys::signal::kill(nix::unistd::Pid::from_raw(1), None);
     assert_eq!(signalled, Err(Errno::EPERM));
     let port = UdpSocket::bind("127.0.0.1:1").unwrap_err();

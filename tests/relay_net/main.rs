@@ -12,8 +12,3 @@ mod frames;
 mod links;
 mod memberships;
 mod pool;
-
-use std::time::Duration;
-
-/// How long anything may take; far longer than it does.
-pub const DEADLINE: Duration = Duration::from_secs(20);
