@@ -152,6 +152,7 @@ impl Process {
         give_up: impl FnOnce(Option<u32>) -> Result<Confinement, ProcessError>,
     ) -> Result<Self, ProcessError> {
         let broker = opener.broker().map(Broker::pid);
+        let broker_health = opener.broker().map(Broker::health);
         // Without a tracker there is nothing to listen on.
         let none = || TrackerConfig { listen: Vec::new(), ..TrackerConfig::default() };
         let tracker = &settings.tracker.clone().unwrap_or_else(none);
@@ -197,6 +198,7 @@ impl Process {
             engine: workers.engine(),
             features: workers.features(),
             privileges: confinement.clone(),
+            broker: broker_health,
             workers: views,
             shards,
             tracker: settings.tracker.is_some().then_some(tracker_view),

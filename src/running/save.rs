@@ -175,6 +175,12 @@ fn unsaved(path: &Path, error: &io::Error, written: &[String]) -> Problem {
              the user ringtide runs as before the next start, or write `ringtide ctl config show` \
              to the file"
         }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "what is in force stays so until the process ends; the directory is read-only to \
+             ringtide: under systemd, `ReadWritePaths=` in a drop-in opens it, and it has to be \
+             of the user ringtide runs as (docs/privileges.md); or write `ringtide ctl config \
+             show` to the file"
+        }
         _ => "what is in force stays so until the process ends",
     };
     let mut error = format!("cannot save {}: {error}", path.display());

@@ -7,6 +7,7 @@
 mod chain;
 #[path = "../common/mod.rs"]
 mod common;
+mod control;
 mod fan;
 mod frames;
 mod hop;
