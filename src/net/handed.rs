@@ -1,10 +1,9 @@
 //! Sockets that one process hands over to another, and whether they are what they are said to be.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
-use nix::sys::socket::{LinkAddr, getsockname};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::interface::Interface;
 use super::options::get_option;
@@ -124,9 +123,8 @@ fn check_group(sockets: &[OwnedFd], interface_index: u32) -> Result<(), Unfit> {
         if namespace_of(socket)? != here {
             return Err(Unfit::Strange("is of another network namespace"));
         }
-        let address = getsockname::<LinkAddr>(socket.as_raw_fd()).map_err(io::Error::from)?;
-        let bound = (address.ifindex(), address.protocol());
-        if bound != (interface_index as usize, (libc::ETH_P_ALL as u16).to_be()) {
+        let expected = (interface_index as i32, (libc::ETH_P_ALL as u16).to_be());
+        if bound_to(socket)? != expected {
             return Err(Unfit::Strange("is not bound to the interface"));
         }
         for option in [libc::PACKET_VNET_HDR, libc::PACKET_AUXDATA] {
@@ -142,7 +140,16 @@ fn check_group(sockets: &[OwnedFd], interface_index: u32) -> Result<(), Unfit> {
     Ok(())
 }
 
+/// The interface's index and the protocol that a packet socket is bound to.
+fn bound_to(socket: &OwnedFd) -> io::Result<(i32, u16)> {
+    let mut storage = SockRef::from(socket).local_addr()?.as_storage();
+    // SAFETY: a `sockaddr_ll` is shorter than the storage and made of integers, for which any bytes
+    // are valid.
+    let address = unsafe { storage.view_as::<libc::sockaddr_ll>() };
+    Ok((address.sll_ifindex, address.sll_protocol))
+}
+
 /// What tells network namespaces apart (`SO_NETNS_COOKIE`).
-fn namespace_of(socket: &(impl AsFd + AsRawFd)) -> io::Result<[u32; 2]> {
+fn namespace_of(socket: &impl AsRawFd) -> io::Result<[u32; 2]> {
     get_option(socket, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE)
 }
