@@ -301,3 +301,21 @@ fn frames_of_a_socket_that_was_taken_back_are_counted() {
     assert!(lost > 0, "nothing waited: the test shows nothing");
     assert_eq!(counters.get(Counter::FramesReceived), order.0.len() as u64 + lost);
 }
+
+/// A successor gets what waits in the sockets; what was taken from them is this loop's to finish.
+#[test]
+fn frames_in_line_when_a_loop_stops_are_handled_all_the_same() {
+    let (plan, addresses) = two(Receives::Frames, FRAMES);
+    let (counters, control) = (Arc::clone(&plan.counters), Arc::clone(&plan.control));
+    let _numbers = Numbers::send(20, addresses[0]);
+    let mut ring = Ring::open(&plan).unwrap();
+    let mut event_loop = EventLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    let mut order = Order::default();
+    turn(&mut event_loop, &mut order, 1);
+    assert_eq!((order.0.len(), event_loop.gauges().frames_waiting), (1, 19));
+    control.stop();
+    event_loop.run(&mut order).unwrap();
+    drop(event_loop);
+    assert_eq!(order.0.len(), 20);
+    assert_eq!(counters.get(Counter::FramesLostToShutdown), 0);
+}
