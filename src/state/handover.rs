@@ -290,6 +290,21 @@ mod tests {
     }
 
     #[test]
+    fn a_process_of_version_1_refuses_and_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("handover.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let earlier = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut [0; REQUEST_HEAD_BYTES]).unwrap();
+            stream.write_all(&[1]).unwrap();
+        });
+        let refusal = take_over(&path, "").unwrap_err().to_string();
+        assert!(refusal.contains("an earlier version"), "{refusal}");
+        earlier.join().unwrap();
+    }
+
+    #[test]
     fn sockets_count_as_handed_over_when_the_other_one_says_so() {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let parcels = [Parcel { purpose: Purpose::Listening, sockets: vec![socket] }];

@@ -129,10 +129,7 @@ mod tests {
             (
                 Some(packets("eth0", 0x0102)),
                 250,
-                golden(
-                    [0, 0, 0, 2, 0, 0, 0, 250, 0, 0, 1, 2],
-                    b"eth0\0\0\0\0\0\0\0\0\0\0\0\0",
-                ),
+                golden([0, 0, 0, 2, 0, 0, 0, 250, 0, 0, 1, 2], b"eth0\0\0\0\0\0\0\0\0\0\0\0\0"),
             ),
             (
                 Some(packets("fifteen-letters", 7)),
@@ -156,13 +153,13 @@ mod tests {
         };
         assert!(at(&[]).is_some());
         for changes in [
-            &[(3, 4)][..],                                    // no such kind
-            &[(0, 1)],                                        // nor this
-            &[(3, 1)],                                        // listening on an interface
-            &[(11, 0)],                                       // an interface without an index
-            &[(12, 0), (13, 0), (14, 0), (15, 0)],            // one without a name
-            &[(13, 0xff)],                                    // one with no UTF-8
-            &[(3, 0), (11, 0)],                               // an end with sockets and a name
+            &[(3, 4)][..],                         // no such kind
+            &[(0, 1)],                             // nor this
+            &[(3, 1)],                             // listening on an interface
+            &[(11, 0)],                            // an interface without an index
+            &[(12, 0), (13, 0), (14, 0), (15, 0)], // one without a name
+            &[(13, 0xff)],                         // one with no UTF-8
+            &[(3, 0), (11, 0)],                    // an end with sockets and a name
         ] {
             assert_eq!(at(changes), None, "{changes:?}");
         }

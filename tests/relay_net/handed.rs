@@ -65,7 +65,11 @@ fn what_waits_in_them_arrives_once_at_who_takes_them() {
     assert_eq!(flows.len(), FLOWS);
     assert!(flows.values().all(|numbers| numbers.iter().copied().eq(0..FRAMES as u8)));
     other.send(b"new");
-    assert_eq!(capture.next().payload(), b"new", "its own filter is in force, and nothing else came");
+    assert_eq!(
+        capture.next().payload(),
+        b"new",
+        "its own filter is in force, and nothing else came"
+    );
 }
 
 #[test]

@@ -115,8 +115,7 @@ impl Inputs {
                 sockets: input.sockets.iter().map(|(_, socket)| socket.as_fd()).collect(),
             };
             let helpers = input.memberships.iter().flat_map(Memberships::sockets);
-            let memberships =
-                Parcel { purpose: Purpose::Memberships, sockets: helpers.collect() };
+            let memberships = Parcel { purpose: Purpose::Memberships, sockets: helpers.collect() };
             [packets, memberships]
         })
     }
