@@ -12,7 +12,7 @@ use crate::broker::{Broker, BrokerError, Opener};
 use crate::clock::Clock;
 use crate::config::{AccessConfig, Settings, TrackerConfig};
 use crate::confinement;
-use crate::control::http::ServerError;
+use crate::control::http::{Listeners, ServerError};
 use crate::control::relay::{RelayControl, RelayError, RelayWorker};
 use crate::control::report::Holdings;
 use crate::control::view::{TrackerView, View, WorkerView};
@@ -123,21 +123,24 @@ impl Process {
     }
 
     /// As [`Self::start`], and gives up what the settings say once everything is open. To be
-    /// called while there is no other thread. `open_more` opens what is to be open before that.
+    /// called while there is no other thread. Returns what the control thread is to serve on.
     ///
     /// # Errors
-    /// As for [`Self::start`], when `open_more` fails, and when privileges cannot be given up.
+    /// As for [`Self::start`], when there is nothing to serve control on, and when privileges
+    /// cannot be given up.
     pub fn start_confined(
         settings: &Settings,
         cores: &[usize],
-        open_more: impl FnOnce(&FutureUser) -> Result<(), ServerError>,
-    ) -> Result<Self, ProcessError> {
+    ) -> Result<(Self, Option<Listeners>), ProcessError> {
         let user = FutureUser::find(&settings.privileges)?;
+        // A process that runs is taken over from only once all of this is there.
+        let mut listeners = Listeners::open(settings, user.owner())?;
         let opener = confinement::opener(settings)?;
-        Self::open(settings, cores, opener, &user, |broker| {
-            open_more(&user)?;
+        let process = Self::open(settings, cores, opener, &user, |broker| {
+            listeners.iter_mut().for_each(Listeners::publish);
             Ok(confinement::give_up(settings, broker, &user)?)
-        })
+        })?;
+        Ok((process, listeners))
     }
 
     /// Opens everything, calls `give_up` with the broker's process ID, and starts the workers.

@@ -39,6 +39,10 @@ fn open_or_take_over(
         Err(StateError::InUse { .. }) if settings.state.takeover => {}
         opened => return Ok((Some(opened?), None)),
     }
+    // What is wrong with it is to show before the other process stops.
+    let key_file =
+        settings.tracker.as_ref().and_then(|tracker| tracker.connection_key_file.as_ref());
+    key_file.map(|file| key_from_file(file)).transpose()?;
     match take_over(&StateDirectory::handover(path), serves) {
         // The other process has ended, or it is none that hands over: then it is still in use.
         Ok(sockets) => Ok((Some(StateDirectory::open(path)?), sockets)),
