@@ -20,6 +20,7 @@ use crate::engine::{Engine, LoopSizes, RingFeature, RingFeatures, WorkerControl,
 use crate::jobs::Jobs;
 use crate::listening::{adopt_or_bind, deal, warn_of_small_buffers};
 use crate::memory_limit;
+use crate::net::handed::Inherited;
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::socket::{BindError, BoundSocket, SocketGroup};
 use crate::privileges::{Confinement, FutureUser, PrivilegeError};
@@ -157,13 +158,14 @@ impl Process {
         let none = || TrackerConfig { listen: Vec::new(), ..TrackerConfig::default() };
         let tracker = &settings.tracker.clone().unwrap_or_else(none);
         let policy = shared_policy(tracker)?;
-        let (state, inherited) = open_state(settings, cores.len(), user)?;
-        let key = connection_key(tracker, state.as_ref(), user)?;
+        let (state, mut inherited) = open_state(settings, cores.len(), user)?;
+        let key = connection_key(settings.tracker.as_ref(), state.as_ref(), user)?;
         let ids = ConnectionIds::new(key, tracker.settings.connection_lifetime_s);
         let secrets = Secrets::random().map_err(ProcessError::Secrets)?;
         let memory_bytes = memory_limit::of_swarms(settings.tracker.as_ref(), cores.len());
         let shards = Arc::new(Shards::with_memory(cores.len(), &secrets, memory_bytes));
-        let groups = adopt_or_bind(tracker, &shards, inherited)?;
+        let listening = inherited.as_mut().map(Inherited::take_listening);
+        let groups = adopt_or_bind(tracker, &shards, listening)?;
         // What clients send meanwhile waits in the sockets.
         let clock = Clock::start();
         let keeps = keeps(settings, state.as_ref());
@@ -176,7 +178,8 @@ impl Process {
         let sizes = settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes);
         let plans = plan_workers(settings, sizes, cores.iter().zip(hands))?;
         let tables: Vec<Arc<SharedTable>> = plans.iter().map(|_| Arc::default()).collect();
-        let start = |relay| start_relay(relay, &plans, &tables, opener);
+        let inherited = inherited.unwrap_or_default();
+        let start = |relay| start_relay(relay, &plans, &tables, opener, inherited);
         let relay = settings.relay.as_ref().map(start).transpose()?;
         let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
         let views = plans.iter().map(worker_view).collect();
@@ -317,7 +320,7 @@ impl Process {
         self.stop_and_save();
         // One that asks only now is told, or sees the end and starts by itself.
         if let Some(offer) = self.offer.take() {
-            if let Err(error) = offer.hand_over(self.sockets()) {
+            if let Err(error) = self.give_sockets(&offer) {
                 warn!("the sockets cannot be handed over: {error}");
             }
             self.handed_over = offer.finish();
@@ -439,6 +442,7 @@ fn start_relay(
     plans: &[WorkerPlan],
     tables: &[Arc<SharedTable>],
     opener: Opener,
+    inherited: Inherited,
 ) -> Result<RelayControl, RelayError> {
     let workers = plans.iter().zip(tables).map(|(plan, shared)| RelayWorker {
         sockets: Arc::clone(&plan.table),
@@ -446,7 +450,7 @@ fn start_relay(
         shared: Arc::clone(shared),
         counters: Arc::clone(&plan.counters),
     });
-    RelayControl::new(settings.clone(), workers.collect(), opener)
+    RelayControl::new(settings.clone(), workers.collect(), opener, inherited)
 }
 
 /// Pools for both jobs.

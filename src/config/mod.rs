@@ -111,6 +111,15 @@ pub struct StateConfig {
     pub save_interval: Option<Duration>,
 }
 
+impl Settings {
+    /// The state directory, where it is of use: with a tracker, whose state is kept there, and for
+    /// takeovers.
+    pub fn used_state_directory(&self) -> Option<&Path> {
+        let is_used = self.tracker.is_some() || self.state.takeover;
+        self.state.directory.as_deref().filter(|_| is_used)
+    }
+}
+
 impl StateConfig {
     /// Whether swarms outlive the process.
     pub fn saves_swarms(&self) -> bool {

@@ -9,6 +9,7 @@ mod common;
 mod egress;
 mod filters;
 mod frames;
+mod handed;
 mod links;
 mod memberships;
 mod pool;
