@@ -32,7 +32,7 @@ fn an_output_by_an_interface_that_has_just_gone_is_down_for_that_reason() {
     if switched_off() {
         return;
     }
-    for fault in ["link del a", "link set dev a down"] {
+    for fault in ["link del dev a", "link set dev a down"] {
         let cable = Cable::new();
         let why = cable.near.run(|| {
             let worker = RelayWorker {
