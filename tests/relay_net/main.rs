@@ -6,6 +6,7 @@
 mod capture;
 #[path = "../common/mod.rs"]
 mod common;
+mod control;
 mod egress;
 mod filters;
 mod frames;

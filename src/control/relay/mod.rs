@@ -14,7 +14,7 @@ mod view;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
@@ -316,14 +316,14 @@ impl RelayControl {
         if !self.running {
             return;
         }
-        let deadline = Instant::now() + WORKER_WAIT;
         self.workers.iter().for_each(|worker| worker.control.wake());
-        while !self.workers.iter().all(&done) {
-            if Instant::now() >= deadline {
-                return warn!("a worker takes long to {what}");
+        for _ in 0..WORKER_LOOKS_MAX {
+            if self.workers.iter().all(&done) {
+                return;
             }
-            std::thread::sleep(WAIT_STEP);
+            std::thread::sleep(LOOK_STEP);
         }
+        warn!("a worker takes long to {what}");
     }
 
     /// Fragments wait for others that may never come: most buffers are left to whole frames.
@@ -367,6 +367,7 @@ impl AsFd for RelayControl {
 /// The part of the frame buffers that fragments of IPv6 datagrams may hold: one in so many.
 const FRAGMENTS_SHARE: usize = 4;
 
-/// A tick is 100 ms; a worker that has not caught up after this is busy restarting.
-const WORKER_WAIT: Duration = Duration::from_secs(1);
-const WAIT_STEP: Duration = Duration::from_millis(2);
+/// A tick is 100 ms; a worker that has not caught up in a second is busy restarting. It is looked
+/// at so often, and not until a time: on a machine that stood still the worker did, too.
+const WORKER_LOOKS_MAX: u32 = 500;
+const LOOK_STEP: Duration = Duration::from_millis(2);
