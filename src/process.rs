@@ -164,8 +164,7 @@ impl Process {
         let secrets = Secrets::random().map_err(ProcessError::Secrets)?;
         let memory_bytes = memory_limit::of_swarms(settings.tracker.as_ref(), cores.len());
         let shards = Arc::new(Shards::with_memory(cores.len(), &secrets, memory_bytes));
-        let listening = inherited.as_mut().map(Inherited::take_listening);
-        let groups = adopt_or_bind(tracker, &shards, listening)?;
+        let groups = adopt_or_bind(tracker, &shards, inherited.as_mut())?;
         // What clients send meanwhile waits in the sockets.
         let clock = Clock::start();
         let keeps = keeps(settings, state.as_ref());
@@ -178,7 +177,6 @@ impl Process {
         let sizes = settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes);
         let plans = plan_workers(settings, sizes, cores.iter().zip(hands))?;
         let tables: Vec<Arc<SharedTable>> = plans.iter().map(|_| Arc::default()).collect();
-        let inherited = inherited.unwrap_or_default();
         let start = |relay| start_relay(relay, &plans, &tables, opener, inherited);
         let relay = settings.relay.as_ref().map(start).transpose()?;
         let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
@@ -442,7 +440,7 @@ fn start_relay(
     plans: &[WorkerPlan],
     tables: &[Arc<SharedTable>],
     opener: Opener,
-    inherited: Inherited,
+    inherited: Option<Inherited>,
 ) -> Result<RelayControl, RelayError> {
     let workers = plans.iter().zip(tables).map(|(plan, shared)| RelayWorker {
         sockets: Arc::clone(&plan.table),
@@ -450,6 +448,7 @@ fn start_relay(
         shared: Arc::clone(shared),
         counters: Arc::clone(&plan.counters),
     });
+    let inherited = inherited.unwrap_or_default();
     RelayControl::new(settings.clone(), workers.collect(), opener, inherited)
 }
 
