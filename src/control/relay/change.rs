@@ -79,6 +79,7 @@ impl RelayControl {
             settings: &self.settings,
             workers: &self.workers,
             opener: &mut self.opener,
+            inherited: &mut self.inherited,
         };
         let inputs = self.inputs.prepare(rules, is_new, &mut ground)?;
         let mut outputs = Vec::with_capacity(missing.len());

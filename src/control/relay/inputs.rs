@@ -1,6 +1,7 @@
 //! Packet sockets, filters and memberships: one set for each interface that rules take from.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,11 +11,13 @@ use super::Ground;
 use super::lending::{Lent, NO_ROOM, lend_to_all};
 use crate::handler::SocketId;
 use crate::logging::Told;
-use crate::net::filter::{Wanted, compile};
+use crate::net::filter::{FrameFilter, Wanted, compile};
+use crate::net::handed::{Parcel, Purpose};
 use crate::net::interface::{Interface, LinkChange, LinkEvent};
 use crate::net::membership::{Membership, Memberships};
 use crate::net::packet_socket::{
-    PacketError, PacketSocket, segmentation_advice, supports_udp_segmentation,
+    PacketError, PacketGroup, PacketSocket, adopt_receiving, segmentation_advice,
+    supports_udp_segmentation,
 };
 use crate::relay::table::InputKey;
 use crate::relay::{Input, Rule};
@@ -163,6 +166,27 @@ impl Inputs {
         let sockets = self.by_name.values().flat_map(|input| &input.sockets);
         let open = sockets.map(|(_, socket)| Arc::clone(socket)).collect();
         KernelDrops { total: Arc::clone(&self.drops), open }
+    }
+
+    /// What a successor goes on with: packet sockets with what waits in them, and what holds the
+    /// memberships.
+    pub(super) fn parcels(&self) -> impl Iterator<Item = Parcel<BorrowedFd<'_>>> {
+        self.by_name.iter().flat_map(|(name, input)| {
+            let interface = name.clone();
+            let packets = Parcel {
+                purpose: Purpose::Packets { interface, index: input.index },
+                sockets: input.sockets.iter().map(|(_, socket)| socket.as_fd()).collect(),
+            };
+            let helpers = input.memberships.iter().flat_map(Memberships::sockets);
+            let memberships = Parcel { purpose: Purpose::Memberships, sockets: helpers.collect() };
+            [packets, memberships]
+        })
+    }
+
+    /// Leaves all that the kernel counts at packet sockets from now on to a successor.
+    pub(super) fn leave_to_successor(&self) {
+        let sockets = self.by_name.values().flat_map(|input| &input.sockets);
+        sockets.for_each(|(_, socket)| socket.leave_to_successor());
     }
 
     /// Makes sockets, filters and memberships what the rules and interfaces ask for.
@@ -359,8 +383,11 @@ fn open(
     drops: &Arc<AtomicU64>,
 ) -> Result<Vec<Arc<PacketSocket>>, PacketError> {
     let bytes = ground.settings.receive_buffer_bytes;
-    let (opener, workers) = (&mut ground.opener, ground.workers);
-    let group = opener.open_group(interface, workers.len(), bytes, &compile(wanted))?;
+    let (workers, filter) = (ground.workers, compile(wanted));
+    let group = match inherited(interface, ground, &filter) {
+        Some(group) => group,
+        None => ground.opener.open_group(interface, workers.len(), bytes, &filter)?,
+    };
     if let Some(granted) = group.receive_buffer_short {
         warn!(
             interface = interface.name,
@@ -376,8 +403,8 @@ fn open(
     }
     let mut sockets = Vec::with_capacity(workers.len());
     for socket in group.sockets {
-        if ground.settings.latency
-            && let Err(error) = socket.stamp_arrivals()
+        if let Err(error) = socket.stamp_arrivals(ground.settings.latency)
+            && ground.settings.latency
         {
             warn!(interface = interface.name, %error, "latency cannot be measured here");
         }
@@ -392,6 +419,34 @@ const fn may_pass(error: &PacketError) -> bool {
 }
 
 const MISSING: &str = "there is no such interface yet";
+
+/// The packet sockets of the process before this one, with what waits in them, where they are of
+/// use here.
+fn inherited(
+    interface: &Interface,
+    ground: &mut Ground<'_>,
+    filter: &FrameFilter,
+) -> Option<PacketGroup> {
+    let bytes = ground.settings.receive_buffer_bytes;
+    let anew = |reason: &dyn std::fmt::Display| {
+        warn!(
+            interface = interface.name,
+            "the packet sockets of the process before this one are not taken, and what waits in \
+             them is lost: {reason}"
+        );
+    };
+    match ground.inherited.take_packets(interface, ground.workers.len()) {
+        Ok(None) => None,
+        Ok(Some(sockets)) => adopt_receiving(interface, sockets, bytes, filter)
+            .inspect(|_| info!(interface = interface.name, "packet sockets taken over"))
+            .inspect_err(|error| anew(error))
+            .ok(),
+        Err(reason) => {
+            anew(&reason);
+            None
+        }
+    }
+}
 
 /// Whether an interface of this name and index is not there any more.
 fn is_gone(name: &str, index: u32) -> bool {

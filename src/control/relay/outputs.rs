@@ -84,7 +84,7 @@ impl OutputEntry {
         };
         match self.open(interface, ground) {
             Ok(sockets) => self.ready = Some((interface.clone(), sockets)),
-            Err(error) if error.may_pass() => {}
+            Err(error) if error.may_pass() || !is_up(interface) => {}
             Err(error) => return Err(error),
         }
         Ok(())
@@ -98,17 +98,16 @@ impl OutputEntry {
     ) {
         let name = self.output.endpoint.interface.clone();
         let interface = ground.watch.find(&name).filter(|interface| interface.up);
+        let absent = || format!("interface {name} is missing or down");
         if self.made_for.as_ref() == interface && !(self.is_down() && interface.is_some()) {
             if interface.is_none() {
-                self.tell(format!("interface {name} is missing or down"));
+                self.tell(absent());
             }
             return;
         }
         self.retire(retired);
         let ready = self.ready.take();
-        let Some(interface) = interface else {
-            return self.tell(format!("interface {name} is missing or down"));
-        };
+        let Some(interface) = interface else { return self.tell(absent()) };
         let sockets = match ready {
             Some((made_for, sockets)) if made_for == *interface => Ok(sockets),
             _ => self.open(interface, ground),
@@ -127,7 +126,9 @@ impl OutputEntry {
             }
             Ok(Err(_)) if retired.is_empty() => self.tell(NO_ROOM.to_owned()),
             Ok(Err(sockets)) => self.ready = Some((interface.clone(), sockets)),
-            Err(error) => self.tell(error.to_string()),
+            // It may have gone or been set down since: news of that will follow, and are not to be
+            // told as something else before.
+            Err(error) => self.tell(if is_up(interface) { error.to_string() } else { absent() }),
         }
     }
 
@@ -205,4 +206,10 @@ impl OutputEntry {
             state: Arc::clone(&self.states[worker]),
         }
     }
+}
+
+/// Whether an interface carries packets, as the kernel has it now.
+fn is_up(interface: &Interface) -> bool {
+    Interface::find(&interface.name)
+        .is_ok_and(|found| found.is_some_and(|found| found.up && found.index == interface.index))
 }
