@@ -155,4 +155,16 @@ fn figures_tell_which_outputs_are_down() {
     };
     assert!(metrics.contains(&up("127.0.0.1:1@lo", 1)), "{metrics}");
     assert!(metrics.contains(&up("239.9.1.2:1@absent", 0)), "{metrics}");
+    // What is counted is there before its first drop, so that a rate sees that one.
+    for (rule, direction, endpoint, reason) in [
+        ("rule-1", "in", "239.9.1.1:1@lo", "looped"),
+        ("rule-1", "out", "127.0.0.1:1@lo", "send_error"),
+        ("", "in", "", "no_buffer"),
+    ] {
+        let row = format!(
+            "ringtide_relay_drops_total{{rule=\"{rule}\",direction=\"{direction}\",\
+             endpoint=\"{endpoint}\",reason=\"{reason}\"}} 0\n"
+        );
+        assert!(metrics.contains(&row), "{row}: {metrics}");
+    }
 }

@@ -18,6 +18,7 @@ use crate::control::stats::{
     Counts, FlowStats, Histogram, RelayStats, Stats, TrackerStats, WorkerStats,
 };
 use crate::privileges::BrokerState;
+use crate::relay::stats::RelayDrop;
 use crate::telemetry::Counter;
 
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
@@ -322,10 +323,13 @@ impl Rows<'_> {
         put(&mut self.0.encode_family(&labels)?, kind, value)
     }
 
+    /// Every reason, also where there was no drop: of a series that begins with its first drop, a
+    /// rate would miss that one.
     fn drops(&mut self, flow: &Flow<'_>, drops: &Counts) -> fmt::Result {
-        drops.iter().try_for_each(|(reason, count)| {
+        RelayDrop::ALL.iter().map(|reason| reason.name()).try_for_each(|reason| {
             let [rule, direction, endpoint] = flow.labels();
-            self.row(&[rule, direction, endpoint, ("reason", reason)], *count)
+            let count = drops.get(reason).copied().unwrap_or(0);
+            self.row(&[rule, direction, endpoint, ("reason", &reason)], count)
         })
     }
 
