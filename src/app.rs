@@ -139,11 +139,11 @@ fn watch(
     manager: &mut ServiceManager,
 ) -> Result<(), RunError> {
     let mut reporter = Reporter::default();
-    let mut unfollowed = Told::default();
+    let mut retries = Retries::default();
     loop {
         let interval = running.settings.report_interval;
         let due = interval.map(|interval| interval.saturating_sub(reporter.age()));
-        let retry = running.process.relay().map(|_| RELAY_RETRY_INTERVAL);
+        let retry = running.process.relay().map(|_| retries.due());
         let dues = [due, retry, running.stops_in(), manager.due()];
         let wait = dues.into_iter().flatten().min();
         let mut others = vec![errands.as_fd()];
@@ -163,17 +163,9 @@ fn watch(
                 }
                 running.process.relay_mut().map_or(Ok(()), RelayControl::follow_links)
             }
-            Event::Timeout => {
-                let retried = running.process.relay_mut().map_or(Ok(()), RelayControl::retry);
-                if retried.is_ok() {
-                    unfollowed.is_over();
-                }
-                retried
-            }
+            Event::Timeout => Ok(()),
         };
-        if let Err(error) = followed {
-            tell_unfollowed(&mut unfollowed, &error);
-        }
+        retries.follow(running.process.relay_mut(), followed);
         if running.stops_in().is_some_and(|wait| wait.is_zero()) {
             return Ok(());
         }
@@ -191,12 +183,45 @@ fn watch(
     }
 }
 
-/// Says what keeps the relay from following a change.
-fn tell_unfollowed(told: &mut Told, error: &RelayError) {
-    let chain: Vec<_> = causes(Some(error)).map(ToString::to_string).collect();
-    let reason = chain.join(": ");
-    if told.is_news(&reason) {
-        error!("the relay could not follow a change: {reason}");
+/// Has the relay try again what could not be opened, in time however much else there is to do.
+struct Retries {
+    last: Instant,
+    unfollowed: Told,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self { last: Instant::now(), unfollowed: Told::default() }
+    }
+}
+
+impl Retries {
+    /// How long until the next try.
+    fn due(&self) -> Duration {
+        RELAY_RETRY_INTERVAL.saturating_sub(self.last.elapsed())
+    }
+
+    /// Tries again if it is time to, and says what keeps the relay from following a change.
+    fn follow(&mut self, relay: Option<&mut RelayControl>, followed: Result<(), RelayError>) {
+        let Some(relay) = relay else { return };
+        if let Err(error) = followed {
+            self.tell(&error);
+        }
+        if self.due().is_zero() {
+            match relay.retry() {
+                Ok(()) => drop(self.unfollowed.is_over()),
+                Err(error) => self.tell(&error),
+            }
+            self.last = Instant::now();
+        }
+    }
+
+    fn tell(&mut self, error: &RelayError) {
+        let chain: Vec<_> = causes(Some(error)).map(ToString::to_string).collect();
+        let reason = chain.join(": ");
+        if self.unfollowed.is_news(&reason) {
+            error!("the relay could not follow a change: {reason}");
+        }
     }
 }
 

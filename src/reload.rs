@@ -11,6 +11,7 @@ use crate::control::{Problem, ReloadOutcome};
 use crate::error::{Remedy, causes};
 use crate::logging::LogControl;
 use crate::process::{Process, load_access};
+use crate::relay::Rule;
 use crate::tracker::TrackerSettings;
 use crate::tracker::access_list::AccessList;
 use crate::tracker::policy::Policy;
@@ -32,7 +33,8 @@ pub(crate) fn reload(
     // Read before anything is put in force, so that a wrong list changes nothing either.
     let list = read_list(settings, wanted.as_ref())?;
     let mut outcome = ReloadOutcome::default();
-    if let Some(wanted) = wanted {
+    if let Some(mut wanted) = wanted {
+        take_over_rules(settings, &mut wanted, process, &mut outcome)?;
         take_over_log(settings, &wanted, log, &mut outcome);
         take_over(settings, wanted, process, list, &mut outcome);
     } else if let Some(list) = list {
@@ -60,6 +62,63 @@ fn read_list(
         error!("reload failed, {stays} in force stays: {error}");
         Problem::invalid(error.to_string(), "correct the list, then reload again")
     })
+}
+
+/// Puts the file's rules in force, all of them or none. Before anything else, so that rules that
+/// cannot be served leave everything as it is.
+fn take_over_rules(
+    settings: &mut Settings,
+    wanted: &mut Settings,
+    process: &mut Process,
+    outcome: &mut ReloadOutcome,
+) -> Result<(), Problem> {
+    let Some(relay) = &settings.relay else { return Ok(()) };
+    // A file without the section has no rules.
+    let rules = wanted.relay.as_mut().map(|relay| std::mem::take(&mut relay.rules));
+    let rules = rules.unwrap_or_default();
+    let (changed, count) = (relay.rules != rules, rules.len());
+    let down = put_rules(settings, process, rules).map_err(|mut problem| {
+        error!("reload failed, everything in force stays: {}", problem.error);
+        "everything in force stays; correct the file or the system, then reload again"
+            .clone_into(&mut problem.advice);
+        problem
+    })?;
+    if changed {
+        outcome.applied.push(format!("relay.rule: {count} in force"));
+    }
+    outcome.warnings.extend(down);
+    Ok(())
+}
+
+/// Puts rules in force, all of them or none. Returns what of them does not work yet.
+///
+/// # Errors
+/// When there is no relay, when they are too many for a worker's loop, or when a socket for them
+/// cannot be opened.
+pub(crate) fn put_rules(
+    settings: &mut Settings,
+    process: &mut Process,
+    rules: Vec<Rule>,
+) -> Result<Vec<String>, Problem> {
+    const STAYS: &str = "the rules of before stay in force";
+    let listen = settings.tracker.as_ref().map_or(0, |tracker| tracker.listen.len());
+    let (Some(relay), Some(control)) = (&mut settings.relay, process.relay_mut()) else {
+        return Err(no_relay());
+    };
+    config::check_sockets(listen, &rules).map_err(|error| Problem::invalid(error, STAYS))?;
+    let warnings = control.apply(rules.clone()).map_err(|error| {
+        let chain: Vec<_> = causes(Some(&error)).map(ToString::to_string).collect();
+        Problem::failed(chain.join(": "), STAYS)
+    })?;
+    relay.rules = rules;
+    Ok(warnings)
+}
+
+pub(crate) fn no_relay() -> Problem {
+    Problem::conflict(
+        "this process runs no relay",
+        "put a [relay] section into its configuration file and start it again",
+    )
 }
 
 /// Puts the log's level in force, unless the command line or the environment go before the file.
@@ -120,20 +179,6 @@ fn take_over(
         (now.settings, now.access) = (limits, then.access);
         let list = list.unwrap_or_default();
         put_in_force(settings, process, list, outcome);
-    }
-    if let (Some(relay), Some(control)) = (&mut settings.relay, process.relay_mut()) {
-        // A file without the section has no rules.
-        let rules = wanted.relay.map(|relay| relay.rules).unwrap_or_default();
-        if relay.rules != rules {
-            outcome.applied.push(format!("relay.rule: {} in force", rules.len()));
-        }
-        relay.rules = rules;
-        if let Err(error) = control.apply(relay.rules.clone()) {
-            let chain: Vec<_> = causes(Some(&error)).map(ToString::to_string).collect();
-            let warning = format!("not all rules could be put in force: {}", chain.join(": "));
-            error!("{warning}");
-            outcome.warnings.push(warning);
-        }
     }
     let rules = settings.relay.as_ref().map_or(0, |relay| relay.rules.len());
     info!(rules, "configuration reloaded");

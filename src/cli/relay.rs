@@ -102,6 +102,9 @@ impl RelayArgs {
         for problem in checked.problems {
             problems.add(flag(problem.part), problem.message);
         }
+        if let Err(message) = config::check_sockets(0, &checked.rules) {
+            problems.add("--output", message);
+        }
         settings.tracker = None;
         settings.relay = Some(RelaySettings {
             rules: checked.rules,
@@ -168,7 +171,8 @@ Examples:
 
 Several rules: --source and --output belong to the --input before them. Names, buffer sizes, and
 TTL, DSCP and source address of each output can be set in a file: `ringtide config default`.
-Interfaces that do not exist yet may appear later.";
+Interfaces that do not exist yet may appear later. All outputs and interfaces to take from together
+are up to 960.";
 
 #[cfg(test)]
 mod tests {

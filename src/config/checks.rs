@@ -1,8 +1,11 @@
 //! What several settings must fulfil together, shared by file and flags.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use super::{AccessConfig, AccessMode, Settings, WorkerCount};
+use crate::net::lent::SOCKETS_MAX;
+use crate::relay::Rule;
 use crate::tracker::TrackerSettings;
 
 /// Why mode and file do not make an access list.
@@ -40,6 +43,22 @@ pub(crate) fn check_cores(workers: WorkerCount, cores: &[usize]) -> Result<(), S
         }
         _ => Ok(()),
     }
+}
+
+/// Checks that each worker's loop has room for its sockets: with `listen` addresses, one for each
+/// of them, for each output, and for each interface that rules take from.
+pub(crate) fn check_sockets(listen: usize, rules: &[Rule]) -> Result<(), String> {
+    let outputs: usize = rules.iter().map(|rule| rule.outputs.len()).sum();
+    let interfaces = rules.iter().map(|rule| &rule.input.endpoint.interface);
+    let interfaces = interfaces.collect::<HashSet<_>>().len();
+    if outputs + interfaces + listen <= SOCKETS_MAX {
+        return Ok(());
+    }
+    Err(format!(
+        "a worker serves up to {SOCKETS_MAX} sockets; these would be {}: {outputs} outputs, \
+         {interfaces} interfaces to take from, {listen} addresses to listen on",
+        outputs + interfaces + listen
+    ))
 }
 
 /// What is allowed, but probably not what was meant.
@@ -135,6 +154,7 @@ const IPV6_PEERS_PER_DATAGRAM: u16 = 79;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::relay::{Dscp, Input, Output, Ttl};
 
     #[test]
     fn an_access_list_needs_mode_and_file() {
@@ -157,6 +177,30 @@ mod tests {
         assert!(check_cores(0.into(), &[1, 1]).is_err());
         assert!(check_cores(2.into(), &[0, 1]).is_ok());
         assert!(check_cores(64.into(), &[]).is_ok());
+    }
+
+    #[test]
+    fn a_loop_has_room_for_every_socket() {
+        let rule = |interface: &str, outputs: usize| {
+            let endpoint = |text: String| text.parse().unwrap();
+            let output = |port| Output {
+                endpoint: endpoint(format!("10.0.0.1:{port}@out")),
+                ttl: Ttl::Usual,
+                dscp: Dscp::Usual,
+                source: None,
+            };
+            let input = Input {
+                endpoint: endpoint(format!("239.1.1.1:1@{interface}")),
+                sources: Vec::new(),
+            };
+            Rule { name: String::new(), input, outputs: (1..=outputs).map(output).collect() }
+        };
+        // An interface counts once, whatever is taken from it.
+        let rules = [rule("a", 500), rule("a", 450), rule("b", 0)];
+        assert_eq!(check_sockets(8, &rules), Ok(()));
+        let error = check_sockets(9, &rules).unwrap_err();
+        assert!(error.contains("up to 960 sockets; these would be 961: 950 outputs, 2 inter"));
+        assert_eq!(check_sockets(64, &[]), Ok(()));
     }
 
     #[test]

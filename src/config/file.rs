@@ -13,7 +13,7 @@ use super::privileges::read_privileges;
 #[cfg(test)]
 use super::reader::Known;
 use super::reader::Reader;
-use super::relay::read_relay;
+use super::relay::{check_room, read_relay};
 use super::{AccessMode, ConfigError, ExportConfig, Problem, Settings, StateConfig, TrackerConfig};
 use crate::engine::{EngineChoice, RingFeature, RingFeatures};
 use crate::logging::{LogFilter, LogFormat};
@@ -74,6 +74,7 @@ fn read_settings(file: &mut Reader<'_>) -> Settings {
     let has_relay = file.has("relay");
     settings.tracker = (file.has("tracker") || !has_relay).then_some(tracker);
     settings.relay = has_relay.then_some(relay);
+    check_room(file, &settings);
     read_control(file, &mut settings);
     read_state(file, &mut settings.state);
     read_export(file, &mut settings.export);

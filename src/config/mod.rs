@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use checks::{AccessError, access_config, check_cores, warnings};
+pub(crate) use checks::{AccessError, access_config, check_cores, check_sockets, warnings};
 pub use control::{ControlConfig, ControlSocket, SOCKET_USUAL, SOCKET_VARIABLE};
 pub use default::DEFAULT_TEXT;
 pub(crate) use file::zero_is_never;

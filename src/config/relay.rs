@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::Settings;
+use super::checks::check_sockets;
 use super::file::set;
 use super::limit::{self, Bytes, Limit, RingEntries};
 use super::reader::{Reader, Tables};
@@ -44,6 +46,15 @@ pub(super) fn read_relay(file: &mut Reader<'_>) -> (RelaySettings, Vec<String>) 
     }
     relay.rules = checked.rules;
     (relay, checked.warnings)
+}
+
+/// Checks that the rules have room in a loop, beside what else has its sockets there.
+pub(super) fn check_room(file: &mut Reader<'_>, settings: &Settings) {
+    let Some(relay) = &settings.relay else { return };
+    let listen = settings.tracker.as_ref().map_or(0, |tracker| tracker.listen.len());
+    if let Err(message) = check_sockets(listen, &relay.rules) {
+        file.problem("relay.rule", &message);
+    }
 }
 
 fn read_rule(file: &mut Reader<'_>, index: usize) -> RuleDraft {

@@ -252,3 +252,23 @@ proptest! {
         let _ = parse_dscp(&text);
     }
 }
+
+#[test]
+fn more_sockets_than_a_worker_serves_are_a_problem_of_the_rules() {
+    let output = |rule, n| format!("{{ to = \"239.2.{rule}.{n}:5@b\" }}");
+    let rule = |rule: usize| {
+        let outputs: Vec<_> = (1..=64).map(|n| output(rule, n)).collect();
+        let outputs = outputs.join(", ");
+        format!("[[relay.rule]]\ninput = \"239.1.1.{rule}:1@a\"\noutputs = [{outputs}]\n")
+    };
+    let rules = |count: usize| (1..=count).map(rule).collect::<String>();
+    let tracker = |addresses: usize| {
+        let listen: Vec<_> = (1..=addresses).map(|n| format!("\"127.0.0.1:{n}\"")).collect();
+        format!("[tracker]\nlisten = [{}]\n", listen.join(", "))
+    };
+    // 14 rules have 896 outputs, and one interface to take from.
+    parsed(&(tracker(63) + &rules(14)));
+    let found = problem(&(tracker(64) + &rules(14)));
+    assert!(found.contains("these would be 961: 896 outputs, 1 interfaces"), "{found}");
+    assert!(problem(&rules(15)).contains("these would be 961"));
+}

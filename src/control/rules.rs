@@ -1,11 +1,13 @@
 //! Relay rules as JSON, with the names and values of the configuration file.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::operate::Problem;
 use crate::config::relay::{parse_dscp, parse_endpoint, parse_source, parse_ttl};
 use crate::relay::validate::{RuleDraft, check_rules};
-use crate::relay::{Dscp, Input, Output, Rule, Ttl};
+use crate::relay::{Dscp, Input, Output, RULES_MAX, Rule, Ttl};
 
 /// A rule as it is written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -70,35 +72,56 @@ impl RuleChanges {
     /// The list after the changes, unchecked as a whole.
     ///
     /// # Errors
-    /// Names that are not there, or that are there already.
-    pub fn apply(self, rules: &[Rule]) -> Result<Vec<RuleSpec>, String> {
+    /// More changes, or more rules after them, than there may be rules; names that are not there,
+    /// or that are there already.
+    pub fn apply(self, rules: &[Rule]) -> Result<Vec<RuleSpec>, Problem> {
+        for part in [self.remove.len(), self.replace.len(), self.add.len()] {
+            check_count(part)?;
+        }
+        let names =
+            |error| Problem::conflict(error, "`ringtide ctl rules list` shows those there are");
         let mut list: Vec<RuleSpec> = rules.iter().map(RuleSpec::from).collect();
         let place = |list: &[RuleSpec], name: &str| {
             let found = list.iter().position(|rule| rule.name.as_deref() == Some(name));
-            found.ok_or_else(|| format!("there is no rule \"{name}\""))
+            found.ok_or_else(|| names(format!("there is no rule \"{name}\"")))
         };
         for name in &self.remove {
             list.remove(place(&list, name)?);
         }
         for rule in self.replace {
             let Some(name) = rule.name.clone() else {
-                return Err("a rule that replaces another needs its name".to_owned());
+                return Err(names("a rule that replaces another needs its name".to_owned()));
             };
             let at = place(&list, &name)?;
             list[at] = rule;
         }
-        for mut rule in self.add {
-            let is_free =
-                |name: &String| list.iter().all(|other| other.name.as_ref() != Some(name));
-            let name = match rule.name.take() {
-                Some(name) if is_free(&name) => Some(name),
-                Some(name) => return Err(format!("there is a rule \"{name}\" already")),
-                None => (1..).map(|number| format!("rule-{number}")).find(is_free),
+        check_count(list.len() + self.add.len())?;
+        let mut taken: HashSet<String> = list.iter().filter_map(|rule| rule.name.clone()).collect();
+        // No name becomes free again here: those that were passed by need no second look.
+        let mut numbered = (1..).map(|number| format!("rule-{number}"));
+        for rule in self.add {
+            let name = match &rule.name {
+                Some(name) if taken.contains(name) => {
+                    return Err(names(format!("there is a rule \"{name}\" already")));
+                }
+                Some(name) => Some(name.clone()),
+                None => numbered.find(|name| !taken.contains(name)),
             };
+            taken.extend(name.clone());
             list.push(RuleSpec { name, ..rule });
         }
         Ok(list)
     }
+}
+
+/// Looked at before anything else: what comes in could be many times as long, and be compared with
+/// itself.
+fn check_count(rules: usize) -> Result<(), Problem> {
+    if rules <= RULES_MAX {
+        return Ok(());
+    }
+    let error = format!("allowed are up to {RULES_MAX} rules, not {rules}");
+    Err(Problem::invalid(error, NOTHING_CHANGED))
 }
 
 /// Reads and checks all rules together. Returns them, and what is allowed but probably not meant.
@@ -106,6 +129,7 @@ impl RuleChanges {
 /// # Errors
 /// Everything that is wrong with them.
 pub fn read_rules(specs: &[RuleSpec]) -> Result<(Vec<Rule>, Vec<String>), Problem> {
+    check_count(specs.len())?;
     let mut drafts = Vec::with_capacity(specs.len());
     let mut problems = Vec::new();
     for (index, spec) in specs.iter().enumerate() {
@@ -121,8 +145,10 @@ pub fn read_rules(specs: &[RuleSpec]) -> Result<(Vec<Rule>, Vec<String>), Proble
             return Ok((checked.rules, checked.warnings));
         }
     }
-    Err(Problem::invalid(problems.join("\n"), "nothing was changed; correct all of it"))
+    Err(Problem::invalid(problems.join("\n"), NOTHING_CHANGED))
 }
+
+const NOTHING_CHANGED: &str = "nothing was changed; correct all of it";
 
 impl RuleSpec {
     /// Reads the values.
@@ -283,7 +309,7 @@ mod tests {
     fn changes_are_made_in_order_and_names_must_fit() {
         let rules = [rule(FULL)];
         let names = |changes: RuleChanges| {
-            let list = changes.apply(&rules);
+            let list = changes.apply(&rules).map_err(|problem| problem.error);
             list.map(|list| list.into_iter().filter_map(|rule| rule.name).collect::<Vec<_>>())
         };
         let new = |name: Option<&str>| RuleSpec {

@@ -137,8 +137,8 @@ fn render_relay(relay: &RelayStats, before: Before<'_>) -> String {
                 .map(|rule| (rule, elapsed))
         });
         let flow = earlier.map(|(rule, elapsed)| (&rule.flow, elapsed));
-        let note = if rule.receiving { "" } else { " (no such interface)" };
-        let mut cells = vec![rule.name.clone(), "in".to_owned(), format!("{}{note}", rule.input)];
+        let endpoint = format!("{}{}", rule.input, why_down(rule.down.as_ref()));
+        let mut cells = vec![rule.name.clone(), "in".to_owned(), endpoint];
         cells.extend(flow_cells(&rule.flow, flow));
         let before = earlier.and_then(|(rule, _)| rule.latency_us.as_ref());
         cells.extend(latency_cells(rule.latency_us.as_ref(), before));
@@ -149,8 +149,7 @@ fn render_relay(relay: &RelayStats, before: Before<'_>) -> String {
                 Some((earlier, elapsed))
             });
             let flow = earlier.map(|(output, elapsed)| (&output.flow, elapsed));
-            let note = output.down.as_ref().map(|why| format!(" (down: {why})"));
-            let endpoint = format!("{}{}", output.to, note.unwrap_or_default());
+            let endpoint = format!("{}{}", output.to, why_down(output.down.as_ref()));
             let mut cells = vec![String::new(), "out".to_owned(), endpoint];
             cells.extend(flow_cells(&output.flow, flow));
             let before = earlier.and_then(|(output, _)| output.latency_us.as_ref());
@@ -169,6 +168,10 @@ fn render_relay(relay: &RelayStats, before: Before<'_>) -> String {
     let unmatched = before.map(|(before, elapsed)| (&before.unmatched, elapsed));
     text.push_str(&drops(&relay.unmatched, unmatched));
     text
+}
+
+fn why_down(reason: Option<&String>) -> String {
+    reason.map_or_else(String::new, |why| format!(" (down: {why})"))
 }
 
 fn flow_cells(flow: &FlowStats, before: Option<(&FlowStats, Duration)>) -> Vec<String> {

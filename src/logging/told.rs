@@ -23,6 +23,11 @@ impl Told {
         is_news
     }
 
+    /// What was said last, while it is not over.
+    pub fn reason(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
     /// Notes that nothing is wrong any more. Returns whether something was.
     pub fn is_over(&mut self) -> bool {
         self.0.take().is_some()

@@ -137,6 +137,11 @@ pub enum EgressError {
 }
 
 impl EgressError {
+    /// Whether it is over once the interface comes back, or has its addresses and routes.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::NoRoute { .. } | Self::SourceNotLocal { .. })
+    }
+
     /// What an error of the kernel at one step means.
     pub fn at(
         interface: &Interface,

@@ -45,14 +45,18 @@ impl FrameFilter {
     /// passes unfiltered in between.
     pub(super) fn attach(&self, socket: &impl AsRawFd) -> io::Result<()> {
         let mut result = Ok(());
-        for program in &self.programs {
+        for (coarser, program) in self.programs.iter().enumerate() {
             result = program.attach(socket, libc::SO_ATTACH_FILTER);
             match &result {
-                Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => tracing::warn!(
-                    ?program,
-                    "no memory for a packet filter; a coarser one will do, at the cost of waking \
-                     up for frames that no rule wants: raise the sysctl net.core.optmem_max"
-                ),
+                Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {}
+                Ok(()) if coarser > 0 => {
+                    tracing::warn!(
+                        ?program,
+                        "no memory for a better packet filter; this one wakes up for frames that \
+                         no rule wants: raise the sysctl net.core.optmem_max"
+                    );
+                    break;
+                }
                 _ => break,
             }
         }

@@ -25,4 +25,4 @@ mod wire;
 pub use coalesce::{Batch, Bundle, Pushed, Split};
 pub use datagram::{Datagram, count_datagrams};
 pub use endpoint::{Endpoint, EndpointError};
-pub use rule::{Dscp, Input, Offload, Output, RelaySettings, Rule, Ttl};
+pub use rule::{Dscp, Input, Offload, Output, RULES_MAX, RelaySettings, Rule, Ttl};

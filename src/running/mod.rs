@@ -9,10 +9,8 @@ use tracing::info;
 use crate::config::{Settings, render};
 use crate::control::rules::{RuleChanges, RuleSpec, read_rules};
 use crate::control::{Operate, Problem, ReloadOutcome};
-use crate::error::causes;
 use crate::logging::{LogControl, LogFilter};
 use crate::process::Process;
-use crate::relay::Rule;
 use crate::reload;
 use crate::tracker::InfoHash;
 use crate::tracker::access_list::{AccessList, AccessMode};
@@ -40,23 +38,6 @@ impl Running {
         self.stop_at.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
-    /// Puts rules in force; those of before, if that fails.
-    fn put_rules(&mut self, rules: Vec<Rule>) -> Result<(), Problem> {
-        let (Some(relay), Some(control)) = (&mut self.settings.relay, self.process.relay_mut())
-        else {
-            return Err(no_relay());
-        };
-        if let Err(error) = control.apply(rules.clone()) {
-            let chain: Vec<_> = causes(Some(&error)).map(ToString::to_string).collect();
-            // They were in force a moment ago; what cannot be had again is logged and retried.
-            let _ = control.apply(relay.rules.clone());
-            return Err(Problem::failed(chain.join(": "), "the rules of before stay in force"));
-        }
-        info!(rules = rules.len(), "rules changed");
-        relay.rules = rules;
-        Ok(())
-    }
-
     fn put_list(&self, access: AccessList) {
         let settings = self.process.policy().settings.clone();
         self.process.replace_policy(Policy { settings, access });
@@ -75,21 +56,21 @@ impl Running {
 
 impl Operate for Running {
     fn rules(&self) -> Result<Vec<RuleSpec>, Problem> {
-        let relay = self.settings.relay.as_ref().ok_or_else(no_relay)?;
+        let relay = self.settings.relay.as_ref().ok_or_else(reload::no_relay)?;
         Ok(relay.rules.iter().map(RuleSpec::from).collect())
     }
 
     fn replace_rules(&mut self, rules: &[RuleSpec]) -> Result<Vec<String>, Problem> {
-        let (rules, warnings) = read_rules(rules)?;
-        self.put_rules(rules)?;
+        let (rules, mut warnings) = read_rules(rules)?;
+        let count = rules.len();
+        warnings.extend(reload::put_rules(&mut self.settings, &mut self.process, rules)?);
+        info!(rules = count, "rules changed");
         Ok(warnings)
     }
 
     fn change_rules(&mut self, changes: RuleChanges) -> Result<Vec<String>, Problem> {
-        let relay = self.settings.relay.as_ref().ok_or_else(no_relay)?;
-        let list = changes.apply(&relay.rules).map_err(|error| {
-            Problem::conflict(error, "`ringtide ctl rules list` shows the rules in force")
-        })?;
+        let relay = self.settings.relay.as_ref().ok_or_else(reload::no_relay)?;
+        let list = changes.apply(&relay.rules)?;
         self.replace_rules(&list)
     }
 
@@ -159,11 +140,4 @@ impl Operate for Running {
         self.stop_at = Some(self.stop_at.map_or(at, |earlier| earlier.min(at)));
         info!(wait = %humantime::format_duration(wait), "asked to stop");
     }
-}
-
-fn no_relay() -> Problem {
-    Problem::conflict(
-        "this process runs no relay",
-        "put a [relay] section into its configuration file and start it again",
-    )
 }

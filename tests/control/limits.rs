@@ -44,6 +44,36 @@ fn a_body_that_is_too_long_is_refused() {
     assert_eq!(process.ctl_text("health"), "healthy\n");
 }
 
+/// As many as fit into a body. That they are refused is not enough: others must be served
+/// meanwhile, as they are when it takes no time to speak of.
+#[test]
+fn more_rules_than_there_may_be_are_refused_before_they_are_compared() {
+    let rules = "[relay]\n[[relay.rule]]\nname = \"a\"\ninput = \"239.9.1.1:1@absent\"\n";
+    let process = Controlled::start(rules);
+    let many = |item: &str| vec![item; 1_000_000 / (item.len() + 1)].join(",");
+    let (spec, name) = (many(r#"{"input":"x"}"#), many("\"a\""));
+    let same = many(r#"{"input":"239.9.1.1:1@x","source":["10.0.0.1"]}"#);
+    for (method, body) in [
+        ("PATCH", format!(r#"{{"add":[{spec}]}}"#)),
+        ("PATCH", format!(r#"{{"replace":[{spec}]}}"#)),
+        ("PATCH", format!(r#"{{"remove":[{name}]}}"#)),
+        ("PUT", format!(r#"{{"rules":[{spec}]}}"#)),
+        ("PUT", format!(r#"{{"rules":[{same}]}}"#)),
+    ] {
+        let (status, value) = process.ask_json(method, "/api/v1/rules", &body);
+        let what = &body[..20];
+        assert_eq!(status, 422, "{method} {what}: {value}");
+        let error = value["error"].as_str().unwrap();
+        assert!(error.starts_with("allowed are up to 1024 rules, not "), "{what}: {error}");
+        // The main thread is there for others.
+        assert_eq!(process.ctl_text("log-level"), "info\n", "{what}");
+    }
+    let one = vec![r#"{"input":"239.9.1.2:2@absent"}"#; 1024].join(",");
+    let (status, value) =
+        process.ask_json("PATCH", "/api/v1/rules", &format!(r#"{{"add":[{one}]}}"#));
+    assert_eq!((status, value["error"].as_str().unwrap().len() < 100), (422, true), "{value}");
+}
+
 #[test]
 fn clients_that_are_silent_do_not_keep_others_out() {
     let process = Controlled::start("");

@@ -31,6 +31,8 @@ fn rules_come_change_and_go() {
     assert_eq!(names(&process), ["b"]);
     let stats = process.ctl_json("stats");
     assert_eq!(stats["relay"]["rules"][0]["receiving"], false);
+    assert_eq!(stats["relay"]["rules"][0]["down"], "there is no such interface yet");
+    assert!(process.ctl_text("stats").contains("239.9.1.4:4@absent (down: there is no such"));
     std::fs::write(process.path("new.toml"), RELAY.replace("\"a\"", "\"c\"")).unwrap();
     process.ctl_text(&format!("rules set --file {}", process.path("new.toml").display()));
     assert_eq!(names(&process), ["c"]);
@@ -65,6 +67,61 @@ fn a_batch_is_done_whole_or_not_at_all() {
     assert_eq!(names(&process), ["b"]);
     assert_eq!(process.ctl("rules add --input nonsense").status.code(), Some(2));
     assert_eq!(process.ctl("rules add --name x").status.code(), Some(2));
+}
+
+#[test]
+fn what_does_not_work_yet_is_told_by_whoever_adds_it() {
+    let process = Controlled::start(RELAY);
+    let add = |name: &str, input: &str| {
+        format!("rules add --name {name} --input {input} --output 239.9.2.2:2@missing")
+    };
+    let shown = process.ctl_text(&add("b", "239.9.1.2:2@absent"));
+    let warnings: Vec<_> = shown.lines().filter(|line| line.starts_with("warning: ")).collect();
+    assert_eq!(
+        warnings,
+        [
+            "warning: rule \"b\" does not receive from 239.9.1.2:2@absent: there is no such \
+             interface yet",
+            "warning: rule \"b\" does not send to 239.9.2.2:2@missing: interface missing is \
+             missing or down",
+        ]
+    );
+    let more = "input = \"239.9.1.1:1@absent\"\noutputs = [{ to = \"239.9.2.9:9@missing\" }]\n";
+    let text = process.read("r.toml").replace("input = \"239.9.1.1:1@absent\"\n", more);
+    std::fs::write(process.path("r.toml"), text).unwrap();
+    let outcome = process.ctl_json("config reload");
+    assert_eq!(outcome["applied"], json!(["relay.rule: 1 in force"]));
+    // The rule is there already, its output is not.
+    let why = "rule \"a\" does not send to 239.9.2.9:9@missing: interface missing is missing or \
+               down";
+    assert_eq!(outcome["warnings"], json!([why]));
+}
+
+#[test]
+fn more_sockets_than_a_loop_serves_are_refused() {
+    let process = Controlled::start(RELAY);
+    let outputs = |rule: usize, count: usize| {
+        let output = |n| json!({ "to": format!("239.9.{rule}.{n}:1@absent") });
+        (1..=count).map(output).collect::<Vec<_>>()
+    };
+    let rules = |last: usize| {
+        let mut rules: Vec<_> = (0..15)
+            .map(
+                |n| json!({ "input": format!("239.8.1.1:{}@a", n + 1), "outputs": outputs(n, 60) }),
+            )
+            .collect();
+        rules.push(json!({ "input": "239.8.1.1:99@b", "outputs": outputs(99, last) }));
+        json!({ "rules": rules }).to_string()
+    };
+    // With 900 outputs, two interfaces and one address to listen on there is room for 57.
+    let (status, value) = process.ask_json("PUT", "/api/v1/rules", &rules(58));
+    let error = value["error"].as_str().unwrap();
+    assert_eq!(status, 422, "{error}");
+    assert!(error.starts_with("a worker serves up to 960 sockets; these would be 961"), "{error}");
+    assert_eq!(names(&process), ["a"]);
+    let (status, value) = process.ask_json("PUT", "/api/v1/rules", &rules(57));
+    assert_eq!(status, 200, "{value}");
+    assert_eq!(names(&process).len(), 16);
 }
 
 #[test]

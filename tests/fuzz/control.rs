@@ -298,7 +298,7 @@ impl Operate for Process {
 
     fn change_rules(&mut self, changes: RuleChanges) -> Result<Vec<String>, Problem> {
         let rules = self.rules.as_ref().ok_or_else(absent)?;
-        let list = changes.apply(rules).map_err(|error| Problem::conflict(error, "look"))?;
+        let list = changes.apply(rules)?;
         self.replace_rules(&list)
     }
 

@@ -1,6 +1,7 @@
 //! A relay as a process of its own, and the figures it ends with.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
@@ -72,6 +73,24 @@ impl Hop {
 
     pub(crate) fn reload(&self) {
         self.0.signal(Signal::SIGHUP);
+    }
+
+    /// Runs `ringtide ctl` on the control socket beside a configuration file. Returns whether that
+    /// did it, and what was said.
+    pub(crate) fn ctl(&self, file: &str, arguments: &str) -> (bool, String) {
+        let socket = Path::new(file).with_file_name("control.sock");
+        let mut command = Command::new(RINGTIDE);
+        command.arg("ctl").arg("--socket").arg(socket).args(arguments.split(' '));
+        let output = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.success(), text(output.stdout) + &text(output.stderr))
+    }
+
+    /// What `ctl stats` tells, over the control socket beside a configuration file.
+    pub(crate) fn stats(&self, file: &str) -> Value {
+        let (done, text) = self.ctl(file, "--json stats");
+        assert!(done, "{text}");
+        serde_json::from_str(&text).unwrap()
     }
 
     /// Stops the process in good order and returns what it counted.

@@ -21,6 +21,7 @@ mod ports;
 mod privileges;
 mod reload;
 mod report;
+mod rules;
 mod sizes;
 mod sources;
 mod takeover;

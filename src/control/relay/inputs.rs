@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::{info, warn};
 
 use super::Ground;
+use super::lending::{Lent, NO_ROOM, lend_to_all};
 use crate::handler::SocketId;
 use crate::logging::Told;
 use crate::net::filter::{FrameFilter, Wanted, compile};
@@ -50,7 +51,9 @@ struct InputInterface {
     /// What rules take here, sorted.
     inputs: Vec<Input>,
     /// Per worker; empty while the interface is missing.
-    sockets: Vec<(SocketId, Arc<PacketSocket>)>,
+    sockets: Lent<PacketSocket>,
+    /// Sockets per worker that are open and not lent yet.
+    ready: Option<Ready>,
     index: u32,
     memberships: Option<Memberships>,
     /// What the filter in force passes.
@@ -59,8 +62,14 @@ struct InputInterface {
     came_up: bool,
     /// Why groups could not be joined, as it was told.
     unjoined: Vec<String>,
-    /// What was last said about why nothing is received from it.
+    /// What was last said about why nothing is received from it, or not all that rules take.
     told: Told,
+}
+
+/// Packet sockets of an interface, one for each worker, that are open and not lent yet.
+pub(super) struct Ready {
+    index: u32,
+    sockets: Vec<Arc<PacketSocket>>,
 }
 
 impl Inputs {
@@ -88,7 +97,61 @@ impl Inputs {
 
     /// Whether something is missing that may be had later.
     pub(super) fn is_incomplete(&self) -> bool {
-        self.by_name.values().any(|input| input.sockets.is_empty() || !input.unjoined.is_empty())
+        let incomplete = |input: &InputInterface| {
+            input.sockets.is_empty() || !input.unjoined.is_empty() || input.told.reason().is_some()
+        };
+        self.by_name.values().any(incomplete)
+    }
+
+    /// Whether something is open and waits for room in a worker's loop.
+    pub(super) fn lacks_room(&self) -> bool {
+        self.by_name.values().any(|input| input.ready.is_some())
+    }
+
+    /// Why nothing is received for a rule, or not all that it takes.
+    pub(super) fn why_down(&self, input: &Input) -> Option<&str> {
+        let interface = self.by_name.get(&input.endpoint.interface);
+        let told = interface.and_then(|interface| interface.told.reason());
+        let is_open = interface.is_some_and(|interface| !interface.sockets.is_empty());
+        told.or((!is_open).then_some("not open yet"))
+    }
+
+    /// Opens, for [`Self::refresh`] to lend, what `rules` need and is not open, as far as a rule
+    /// needs it that `is_new`.
+    ///
+    /// # Errors
+    /// When it cannot be opened although the interface is there and up.
+    pub(super) fn prepare(
+        &self,
+        rules: &[Rule],
+        is_new: impl Fn(&Input) -> bool,
+        ground: &mut Ground<'_>,
+    ) -> Result<BTreeMap<String, Ready>, PacketError> {
+        let mut prepared = BTreeMap::new();
+        for (name, inputs) in needed(rules.iter()) {
+            let present = self.by_name.get(&name);
+            let is_open = present.is_some_and(|present| !present.sockets.is_empty());
+            let Some(interface) = ground.watch.find(&name) else { continue };
+            if is_open || !inputs.iter().any(&is_new) {
+                continue;
+            }
+            match open(interface, &wanted(&inputs), ground, &self.drops) {
+                Ok(sockets) => {
+                    let ready = Ready { index: interface.index, sockets };
+                    prepared.insert(name, ready);
+                }
+                Err(error) if may_pass(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// Has the next [`Self::refresh`] lend what is `prepared`.
+    pub(super) fn take(&mut self, prepared: BTreeMap<String, Ready>) {
+        for (name, ready) in prepared {
+            self.by_name.entry(name).or_default().ready = Some(ready);
+        }
     }
 
     /// What identifies a rule's input on one worker; `None` while its interface is missing.
@@ -133,11 +196,7 @@ impl Inputs {
         ground: &mut Ground<'_>,
         retired: &mut Vec<(usize, SocketId)>,
     ) -> Result<(), PacketError> {
-        let mut needed: BTreeMap<String, Vec<Input>> = BTreeMap::new();
-        for rule in rules {
-            let interface = rule.input.endpoint.interface.clone();
-            needed.entry(interface).or_default().push(rule.input.clone());
-        }
+        let needed = needed(rules);
         self.by_name.retain(|name, input| {
             let stays = needed.contains_key(name);
             if !stays {
@@ -164,9 +223,10 @@ impl InputInterface {
         drops: &Arc<AtomicU64>,
         retired: &mut Vec<(usize, SocketId)>,
     ) -> Result<(), PacketError> {
+        let ready = self.ready.take();
         let Some(interface) = ground.watch.find(name) else {
             self.close(retired);
-            if self.told.is_news("missing") {
+            if self.told.is_news(MISSING) {
                 warn!(interface = name, "there is no such interface yet; its rules wait for it");
             }
             return Ok(());
@@ -175,92 +235,84 @@ impl InputInterface {
             self.close(retired);
         }
         self.index = interface.index;
-        let wanted = self.wanted();
+        let wanted = wanted(&self.inputs);
         if self.sockets.is_empty() {
-            match self.open(interface, &wanted, ground, drops) {
-                Ok(()) => drop(self.told.is_over()),
-                // It went away, or is down, since it was looked up: news of that will follow.
-                Err(error @ (PacketError::Missing { .. } | PacketError::Down { .. })) => {
-                    if self.told.is_news(&error.to_string()) {
-                        warn!(
-                            interface = name,
-                            %error,
-                            "the interface cannot be received from yet"
-                        );
-                    }
-                    return Ok(());
-                }
-                Err(error) => {
-                    // Whoever asked for it says so.
-                    self.told.is_news(&error.to_string());
-                    return Err(error);
-                }
+            let opened = match ready {
+                Some(ready) if ready.index == interface.index => Ok(ready.sockets),
+                _ => open(interface, &wanted, ground, drops),
+            };
+            let lent = opened.map(|sockets| lend_to_all(ground.workers, sockets));
+            match self.take_lent(interface, lent, retired.is_empty()) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => return Err(error),
             }
-        } else if wanted != self.wanted {
-            let filter = compile(&wanted);
-            for (_, socket) in &self.sockets {
-                if let Err(error) = socket.replace_filter(&filter) {
-                    warn!(interface = name, %error, "the filter of before stays");
-                }
-            }
+        } else if (wanted != self.wanted || self.told.reason().is_some())
+            && !self.replace_filters(name, &wanted)
+        {
+            // Tried again with everything else that is incomplete.
+            self.join(name);
+            return Ok(());
         }
         self.wanted = wanted;
         self.join(name);
         Ok(())
     }
 
-    fn open(
+    /// Takes sockets that were opened and lent. Returns whether there are any; where they only
+    /// lacked room, they are kept for another try, unless this was the `last`.
+    fn take_lent(
         &mut self,
         interface: &Interface,
-        wanted: &[Wanted],
-        ground: &mut Ground<'_>,
-        drops: &Arc<AtomicU64>,
-    ) -> Result<(), PacketError> {
-        let bytes = ground.settings.receive_buffer_bytes;
-        let (workers, filter) = (ground.workers, compile(wanted));
-        let group = match inherited(interface, ground, &filter) {
-            Some(group) => group,
-            None => ground.opener.open_group(interface, workers.len(), bytes, &filter)?,
+        lent: Result<Result<Lent<PacketSocket>, Vec<Arc<PacketSocket>>>, PacketError>,
+        last: bool,
+    ) -> Result<bool, PacketError> {
+        let reason = match lent {
+            Ok(Ok(sockets)) => {
+                self.told.is_over();
+                self.sockets = sockets;
+                info!(interface = interface.name, "receiving");
+                return Ok(true);
+            }
+            Ok(Err(sockets)) if !last => {
+                self.ready = Some(Ready { index: interface.index, sockets });
+                return Ok(false);
+            }
+            Ok(Err(_)) => NO_ROOM.to_owned(),
+            // It went away, or is down, since it was looked up: news of that will follow.
+            Err(error) if may_pass(&error) => error.to_string(),
+            Err(error) => {
+                // Whoever asked for it says so.
+                self.told.is_news(&error.to_string());
+                return Err(error);
+            }
         };
-        if let Some(granted) = group.receive_buffer_short {
-            warn!(
-                interface = interface.name,
-                "the kernel grants a receive buffer of {granted} bytes instead of {bytes}; bursts \
-                 may be lost; allow more with `sysctl -w net.core.rmem_max={bytes}`"
-            );
+        if self.told.is_news(&reason) {
+            let interface = &interface.name;
+            warn!(interface, error = reason, "the interface cannot be received from yet");
         }
-        if !supports_udp_segmentation() {
-            warn!(
-                "this kernel cannot hand over super-packets; run `{}`",
-                segmentation_advice(&interface.name)
-            );
-        }
-        for (worker, socket) in workers.iter().zip(group.sockets) {
-            if let Err(error) = socket.stamp_arrivals(ground.settings.latency)
-                && ground.settings.latency
-            {
-                warn!(interface = interface.name, %error, "latency cannot be measured here");
-            }
-            let socket = Arc::new(socket.counting_drops_in(drops));
-            if let Some(id) = worker.lend(Arc::clone(&socket) as _) {
-                self.sockets.push((id, socket));
-            }
-        }
-        info!(interface = interface.name, "receiving");
-        Ok(())
+        Ok(false)
     }
 
-    fn wanted(&self) -> Vec<Wanted> {
-        let address = |input: &Input| input.endpoint.address;
-        let mut wanted: Vec<_> = self
-            .inputs
-            .iter()
-            .map(address)
-            .map(|address| Wanted { address: address.ip(), port: address.port() })
-            .collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        wanted
+    /// Has the kernel pass what is wanted now. False when it does not.
+    fn replace_filters(&mut self, name: &str, wanted: &[Wanted]) -> bool {
+        let filter = compile(wanted);
+        let mut sockets = self.sockets.iter();
+        match sockets.try_for_each(|(_, socket)| socket.replace_filter(&filter)) {
+            Ok(()) => {
+                if self.told.is_over() {
+                    info!(interface = name, "the filter is replaced");
+                }
+                true
+            }
+            Err(error) => {
+                let reason = format!("the filter of before stays: {error}");
+                if self.told.is_news(&reason) {
+                    warn!(interface = name, "{reason}");
+                }
+                false
+            }
+        }
     }
 
     /// Joins what rules take and leaves what none takes any more.
@@ -299,6 +351,74 @@ impl InputInterface {
         self.index = 0;
     }
 }
+
+/// What rules need of each interface.
+fn needed<'a>(rules: impl Iterator<Item = &'a Rule>) -> BTreeMap<String, Vec<Input>> {
+    let mut needed: BTreeMap<String, Vec<Input>> = BTreeMap::new();
+    for rule in rules {
+        let interface = rule.input.endpoint.interface.clone();
+        needed.entry(interface).or_default().push(rule.input.clone());
+    }
+    needed
+}
+
+/// What a filter has to pass for these inputs.
+fn wanted(inputs: &[Input]) -> Vec<Wanted> {
+    let address = |input: &Input| input.endpoint.address;
+    let mut wanted: Vec<_> = inputs
+        .iter()
+        .map(address)
+        .map(|address| Wanted { address: address.ip(), port: address.port() })
+        .collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted
+}
+
+/// Opens a packet socket for each worker.
+fn open(
+    interface: &Interface,
+    wanted: &[Wanted],
+    ground: &mut Ground<'_>,
+    drops: &Arc<AtomicU64>,
+) -> Result<Vec<Arc<PacketSocket>>, PacketError> {
+    let bytes = ground.settings.receive_buffer_bytes;
+    let (workers, filter) = (ground.workers, compile(wanted));
+    let group = match inherited(interface, ground, &filter) {
+        Some(group) => group,
+        None => ground.opener.open_group(interface, workers.len(), bytes, &filter)?,
+    };
+    if let Some(granted) = group.receive_buffer_short {
+        warn!(
+            interface = interface.name,
+            "the kernel grants a receive buffer of {granted} bytes instead of {bytes}; bursts \
+             may be lost; allow more with `sysctl -w net.core.rmem_max={bytes}`"
+        );
+    }
+    if !supports_udp_segmentation() {
+        warn!(
+            "this kernel cannot hand over super-packets; run `{}`",
+            segmentation_advice(&interface.name)
+        );
+    }
+    let mut sockets = Vec::with_capacity(workers.len());
+    for socket in group.sockets {
+        if let Err(error) = socket.stamp_arrivals(ground.settings.latency)
+            && ground.settings.latency
+        {
+            warn!(interface = interface.name, %error, "latency cannot be measured here");
+        }
+        sockets.push(Arc::new(socket.counting_drops_in(drops)));
+    }
+    Ok(sockets)
+}
+
+/// Whether it is over once the interface comes back, or up.
+const fn may_pass(error: &PacketError) -> bool {
+    matches!(error, PacketError::Missing { .. } | PacketError::Down { .. })
+}
+
+const MISSING: &str = "there is no such interface yet";
 
 /// The packet sockets of the process before this one, with what waits in them, where they are of
 /// use here.

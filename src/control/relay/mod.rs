@@ -4,9 +4,12 @@
 //! Everything is one reconciliation: its `refresh` compares what there should be with
 //! what there is. A change goes through in an order that loses nothing of other flows: new
 //! sockets are lent, the workers take up the table that names them, and only then are old ones
-//! taken back.
+//! taken back. What changed rules need is opened before any of that, on the side, so that rules
+//! that cannot be served change nothing.
 
+mod change;
 mod inputs;
+mod lending;
 mod outputs;
 mod report;
 mod view;
@@ -27,8 +30,9 @@ use self::outputs::OutputEntry;
 use crate::broker::{Broker, Opener};
 use crate::engine::WorkerControl;
 use crate::handler::SocketId;
+use crate::net::egress::EgressError;
 use crate::net::handed::{Inherited, Parcel};
-use crate::net::lent::{Lend, SocketTable};
+use crate::net::lent::SocketTable;
 use crate::net::link_watch::LinkWatch;
 use crate::net::packet_socket::PacketError;
 use crate::relay::stats::FlowCounters;
@@ -49,17 +53,7 @@ pub struct RelayWorker {
     pub counters: Arc<Counters>,
 }
 
-impl RelayWorker {
-    fn lend(&self, socket: Arc<dyn Lend>) -> Option<SocketId> {
-        let id = self.sockets.lend(socket);
-        if id.is_none() {
-            warn!("a worker's loop serves no more sockets; use fewer outputs or interfaces");
-        }
-        id
-    }
-}
-
-/// Why the relay cannot start.
+/// Why the relay cannot start, or rules cannot be put in force.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     /// Interfaces cannot be followed.
@@ -68,6 +62,9 @@ pub enum RelayError {
     /// Packet sockets cannot be had at all.
     #[error("cannot receive frames")]
     Packet(#[from] PacketError),
+    /// An output cannot be opened, though its interface is there.
+    #[error("cannot send")]
+    Output(#[from] EgressError),
 }
 
 /// The relay as the control thread sees it.
@@ -145,7 +142,7 @@ impl RelayControl {
             retired: Vec::new(),
             view: Arc::default(),
         };
-        control.take_rules(rules);
+        control.take_rules(rules, Vec::new());
         control.refresh(Publish::Always)?;
         control.inherited = Inherited::default();
         control.running = true;
@@ -170,16 +167,6 @@ impl RelayControl {
     /// Leaves what was handed over to a successor.
     pub fn leave_to_successor(&self) {
         self.inputs.leave_to_successor();
-    }
-
-    /// Puts other rules in force. Rules that stay the same, and outputs that do, go on without a
-    /// lost packet and keep their figures.
-    ///
-    /// # Errors
-    /// As for [`Self::new`]; everything that could be opened is in force.
-    pub fn apply(&mut self, rules: Vec<Rule>) -> Result<(), RelayError> {
-        self.take_rules(rules);
-        self.refresh(Publish::Always)
     }
 
     /// Looks what happened to interfaces, and opens or closes what that asks for.
@@ -229,43 +216,18 @@ impl RelayControl {
         self.workers.iter().for_each(|worker| worker.sockets.set_frame_buffers(needed));
     }
 
-    fn take_rules(&mut self, rules: Vec<Rule>) {
-        self.settings.rules.clone_from(&rules);
-        self.widen_pools();
-        let mut earlier = std::mem::take(&mut self.rules);
-        for rule in rules {
-            // No two rules have the same input, while a name may be a mere position.
-            let same = |entry: &RuleEntry| entry.rule.input == rule.input;
-            let mut kept = match earlier.iter().position(same) {
-                Some(at) => earlier.swap_remove(at),
-                None => RuleEntry {
-                    rule: rule.clone(),
-                    counters: self.workers.iter().map(|_| Arc::default()).collect(),
-                    outputs: Vec::new(),
-                },
-            };
-            let mut outputs = std::mem::take(&mut kept.outputs);
-            for output in &rule.outputs {
-                let entry = match outputs.iter().position(|entry| entry.output == *output) {
-                    Some(at) => outputs.swap_remove(at),
-                    None => {
-                        self.next_tag += 1;
-                        OutputEntry::new(output.clone(), self.next_tag, self.workers.len())
-                    }
-                };
-                kept.outputs.push(entry);
-            }
-            outputs.iter_mut().for_each(|entry| entry.retire(&mut self.retired));
-            kept.rule = rule;
-            self.rules.push(kept);
+    /// Opens and lends what there should be, and takes back what there should not.
+    fn refresh(&mut self, publish: Publish) -> Result<(), RelayError> {
+        let refreshed = self.reconcile(publish);
+        let mut outputs = self.rules.iter().flat_map(|entry| &entry.outputs);
+        if self.inputs.lacks_room() || outputs.any(OutputEntry::lacks_room) {
+            // There is room where others were taken back.
+            return self.reconcile(Publish::Changes);
         }
-        for mut entry in earlier {
-            info!(rule = entry.rule.name, "the rule is taken out of force");
-            entry.outputs.iter_mut().for_each(|output| output.retire(&mut self.retired));
-        }
+        refreshed
     }
 
-    fn refresh(&mut self, publish: Publish) -> Result<(), RelayError> {
+    fn reconcile(&mut self, publish: Publish) -> Result<(), RelayError> {
         let before = self.sockets();
         let rules = self.rules.iter().map(|entry| &entry.rule);
         let mut ground = Ground {

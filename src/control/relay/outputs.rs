@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use tracing::{info, warn};
 
 use super::Ground;
+use super::lending::{Lent, NO_ROOM, lend_to_all};
 use crate::handler::SocketId;
 use crate::net::egress::{EgressError, EgressOptions, EgressSocket};
 use crate::net::interface::Interface;
@@ -20,9 +21,11 @@ pub(super) struct OutputEntry {
     /// Per worker.
     pub(super) states: Vec<Arc<OutputState>>,
     /// Per worker; empty while the output is down.
-    sockets: Vec<(SocketId, Arc<EgressSocket>)>,
+    sockets: Lent<EgressSocket>,
     /// The interface as it was when the sockets were opened.
     made_for: Option<Interface>,
+    /// Sockets per worker that are open and not lent yet, and the interface they were opened for.
+    ready: Option<(Interface, Vec<Arc<EgressSocket>>)>,
     /// What was last said about why it is down.
     told: Option<String>,
     /// What it had sent when its sends were looked at last.
@@ -39,10 +42,16 @@ impl OutputEntry {
             states: (0..workers).map(state).collect(),
             sockets: Vec::new(),
             made_for: None,
+            ready: None,
             told: None,
             seen: FlowSnapshot::default(),
             refused: false,
         }
+    }
+
+    /// Its own number among all outputs that there ever were.
+    pub(super) fn tag(&self) -> u32 {
+        self.states.first().map_or(0, |state| state.tag)
     }
 
     pub(super) fn sockets(&self) -> usize {
@@ -56,6 +65,29 @@ impl OutputEntry {
     /// What was last said about why it is down, while it is.
     pub(super) fn why_down(&self) -> Option<&str> {
         self.is_down().then(|| self.told.as_deref().unwrap_or("not open yet"))
+    }
+
+    /// Whether it is open and waits for room in a worker's loop.
+    pub(super) fn lacks_room(&self) -> bool {
+        self.ready.is_some()
+    }
+
+    /// Opens the sockets of an output that is new, for [`Self::refresh`] to lend.
+    ///
+    /// # Errors
+    /// When they cannot be opened, and that is not for the interface or its addresses to mend:
+    /// those come and go.
+    pub(super) fn prepare(&mut self, ground: &mut Ground<'_>) -> Result<(), EgressError> {
+        let name = &self.output.endpoint.interface;
+        let Some(interface) = ground.watch.find(name).filter(|interface| interface.up) else {
+            return Ok(());
+        };
+        match self.open(interface, ground) {
+            Ok(sockets) => self.ready = Some((interface.clone(), sockets)),
+            Err(error) if error.may_pass() || !is_up(interface) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Opens, opens anew or closes the sockets, as the interface asks for.
@@ -74,24 +106,38 @@ impl OutputEntry {
             return;
         }
         self.retire(retired);
+        let ready = self.ready.take();
         let Some(interface) = interface else { return self.tell(absent()) };
-        match self.open(interface, ground) {
-            Ok(()) => {
+        let sockets = match ready {
+            Some((made_for, sockets)) if made_for == *interface => Ok(sockets),
+            _ => self.open(interface, ground),
+        };
+        match sockets.map(|sockets| lend_to_all(ground.workers, sockets)) {
+            Ok(Ok(sockets)) => {
+                self.sockets = sockets;
                 self.made_for = Some(interface.clone());
+                // What the interface refused before, with another MTU for example, it may take
+                // now.
+                let states = self.states.iter();
+                states.for_each(|state| state.refuses_segments.store(false, Ordering::Relaxed));
                 if self.told.take().is_some() {
                     info!(output = %self.output.endpoint, "the output is back");
                 }
             }
-            Err(error) => {
-                self.retire(retired);
-                // It may have gone or been set down since: news of that will follow, and are not
-                // to be told as something else before.
-                self.tell(if is_up(interface) { error.to_string() } else { absent() });
-            }
+            Ok(Err(_)) if retired.is_empty() => self.tell(NO_ROOM.to_owned()),
+            Ok(Err(sockets)) => self.ready = Some((interface.clone(), sockets)),
+            // It may have gone or been set down since: news of that will follow, and are not to be
+            // told as something else before.
+            Err(error) => self.tell(if is_up(interface) { error.to_string() } else { absent() }),
         }
     }
 
-    fn open(&mut self, interface: &Interface, ground: &mut Ground<'_>) -> Result<(), EgressError> {
+    /// Opens a socket for each worker.
+    fn open(
+        &self,
+        interface: &Interface,
+        ground: &mut Ground<'_>,
+    ) -> Result<Vec<Arc<EgressSocket>>, EgressError> {
         let fixed = |mark: Dscp| if let Dscp::Set(dscp) = mark { dscp } else { 0 };
         let options = EgressOptions {
             to: self.output.endpoint.address,
@@ -100,15 +146,8 @@ impl OutputEntry {
             dscp: fixed(self.output.dscp),
             send_buffer_bytes: ground.settings.send_buffer_bytes,
         };
-        for (worker, state) in ground.workers.iter().zip(&self.states) {
-            let socket = Arc::new(ground.opener.open_output(interface, &options)?);
-            // What the interface refused before, with another MTU for example, it may take now.
-            state.refuses_segments.store(false, Ordering::Relaxed);
-            if let Some(id) = worker.lend(Arc::clone(&socket) as _) {
-                self.sockets.push((id, socket));
-            }
-        }
-        Ok(())
+        let open = |_| ground.opener.open_output(interface, &options).map(Arc::new);
+        ground.workers.iter().map(open).collect()
     }
 
     /// Says once why the output is down.

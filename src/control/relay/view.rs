@@ -27,6 +27,8 @@ pub struct RuleView {
     pub rule: Rule,
     /// Whether its input's interface is there.
     pub receiving: bool,
+    /// Why nothing is received, or not all that it takes.
+    pub down: Option<String>,
     counters: Vec<Arc<FlowCounters>>,
     /// Its outputs, in order.
     pub outputs: Vec<OutputView>,
@@ -79,6 +81,7 @@ impl RelayControl {
         let rule = |entry: &RuleEntry| RuleView {
             rule: entry.rule.clone(),
             receiving: self.inputs.key(&entry.rule.input, 0).is_some(),
+            down: self.inputs.why_down(&entry.rule.input).map(str::to_owned),
             counters: entry.counters.clone(),
             outputs: entry.outputs.iter().map(OutputEntry::view).collect(),
         };

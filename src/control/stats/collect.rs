@@ -96,6 +96,7 @@ fn rule_stats(view: &RuleView, latency: bool) -> RuleStats {
         input: view.rule.input.endpoint.to_string(),
         source: view.rule.input.sources.iter().map(ToString::to_string).collect(),
         receiving: view.receiving,
+        down: view.down.clone(),
         flow: view.figures().into(),
         outputs,
     }

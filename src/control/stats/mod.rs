@@ -158,6 +158,8 @@ pub struct RuleStats {
     pub source: Vec<String>,
     /// Whether its input's interface is there.
     pub receiving: bool,
+    /// Why nothing is received, or not all that it takes.
+    pub down: Option<String>,
     /// What it took.
     #[serde(flatten)]
     pub flow: FlowStats,
