@@ -33,10 +33,10 @@ lab_close() {
     lab_stop "${lab_processes[@]}"
     for namespace in "${lab_namespaces[@]}"; do
         # A process that has become another user outlives its parent.
-        for pid in $(timeout 10 ip netns pids "$namespace"); do
+        for pid in $(timeout "$lab_step_s" ip netns pids "$namespace"); do
             kill -KILL "$pid" 2>/dev/null || true
         done
-        timeout 10 ip netns delete "$namespace" ||
+        timeout "$lab_step_s" ip netns delete "$namespace" ||
             echo "${0##*/}: could not remove the namespace $namespace" >&2
     done
     [[ -z ${lab_directory:-} ]] || rm -rf "$lab_directory"
@@ -58,9 +58,9 @@ lab_binary() {
 # A namespace without IPv6, so that nothing but the test's traffic is on its cables.
 lab_namespace() {
     local namespace=$lab_name-$1
-    timeout 10 ip netns add "$namespace"
+    timeout "$lab_step_s" ip netns add "$namespace"
     lab_namespaces+=("$namespace")
-    timeout 10 ip netns exec "$namespace" sh -c '
+    timeout "$lab_step_s" ip netns exec "$namespace" sh -c '
         echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
         echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6
         echo 0 >/proc/sys/net/ipv4/conf/all/rp_filter
@@ -74,14 +74,14 @@ lab_namespace() {
 lab_cable() {
     local near=$lab_name-$1 far=$lab_name-$3 index=$((1000 + 2 * ++lab_cables)) net
     net=10.$((lab_cables / 250)).$((lab_cables % 250))
-    timeout 10 ip link add name "$2" index "$index" mtu "$5" netns "$near" \
+    timeout "$lab_step_s" ip link add name "$2" index "$index" mtu "$5" netns "$near" \
         type veth peer name "$4" index $((index + 1)) mtu "$5" netns "$far"
-    timeout 10 ip -n "$near" addr add "$net.1/24" dev "$2"
-    timeout 10 ip -n "$far" addr add "$net.2/24" dev "$4"
-    timeout 10 ip -n "$near" link set dev "$2" txqueuelen 10000 up
-    timeout 10 ip -n "$far" link set dev "$4" txqueuelen 10000 up
-    lab_wait 10 "the cable $2" lab_carries "$near" "$2"
-    lab_wait 10 "the cable $4" lab_carries "$far" "$4"
+    timeout "$lab_step_s" ip -n "$near" addr add "$net.1/24" dev "$2"
+    timeout "$lab_step_s" ip -n "$far" addr add "$net.2/24" dev "$4"
+    timeout "$lab_step_s" ip -n "$near" link set dev "$2" txqueuelen 10000 up
+    timeout "$lab_step_s" ip -n "$far" link set dev "$4" txqueuelen 10000 up
+    lab_wait "$lab_step_s" "the cable $2" lab_carries "$near" "$2"
+    lab_wait "$lab_step_s" "the cable $4" lab_carries "$far" "$4"
 }
 
 lab_carries() {
@@ -99,14 +99,14 @@ lab_start() {
     lab_processes+=("$lab_pid")
 }
 
-# Ends processes that were started here, and waits for them; killed after five seconds.
+# Ends processes that were started here, and waits for them; killed when they take too long.
 lab_stop() {
     local pid
     for pid in "$@"; do
         kill -TERM "$pid" 2>/dev/null || true
     done
     for pid in "$@"; do
-        lab_wait 5 "the end of process $pid" lab_ended "$pid" 2>/dev/null ||
+        lab_wait "$lab_stop_s" "the end of process $pid" lab_ended "$pid" 2>/dev/null ||
             kill -KILL "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
         lab_forget "$pid"
@@ -131,7 +131,7 @@ lab_ended() {
 
 # lab_ready NAME PID PATTERN: waits for a line in the standard error of a process.
 lab_ready() {
-    if ! lab_wait 15 "$1 to be ready" lab_has_line "$@" || lab_ended "$2"; then
+    if ! lab_wait "$lab_step_s" "$1 to be ready" lab_has_line "$@" || lab_ended "$2"; then
         die "$1 did not start:"$'\n'"$(cat "$lab_directory/$1.err")"
     fi
 }
@@ -172,6 +172,9 @@ cpu_ns() {
     echo "$sum"
 }
 
+# What a step of the laboratory and the end of a process may take: far longer than they do, even on
+# a machine that others keep busy.
+readonly lab_step_s=60 lab_stop_s=20
 lab_namespaces=()
 lab_processes=()
 lab_cables=0

@@ -97,7 +97,7 @@ build() {
 
 # with_ipv6 NAMESPACE INTERFACE [ADDRESS]
 with_ipv6() {
-    timeout 10 ip netns exec "$lab_name-$1" \
+    timeout "$lab_step_s" ip netns exec "$lab_name-$1" \
         sh -c "echo 0 >/proc/sys/net/ipv6/conf/$2/disable_ipv6"
     [[ $# -lt 3 ]] || ip -n "$lab_name-$1" addr add "$3" dev "$2" nodad
 }

@@ -94,16 +94,17 @@ start_relays() {
     relays=("${pid[@]}")
 }
 
-# Both ends run for a bounded time: 10 minutes, or what the rate needs and half as much again.
+# Both ends run for a bounded time: 10 minutes, or what the rate needs and a minute more, in which a
+# machine that was busy with other things catches up.
 measure() {
     local seconds=600 receiver generator rate_flags=() status=0
     if ((rate > 0)); then
         rate_flags=(--rate "$rate")
-        ((packets * 3 / (rate * 2) < seconds)) || seconds=$((packets * 3 / (rate * 2)))
+        ((packets / rate + 60 < seconds)) || seconds=$((packets / rate + 60))
     fi
     lab_start receiver receiver "$(lab_core $((1 + hops * workers)))" "$ringtide" traffic receive \
         --group "239.77.0.$((hops + 1)):5000" --interface in --expect "$packets" \
-        --for "$((seconds + 10))s" --idle 3s --json
+        --for "$((seconds + 30))s" --idle 10s --json
     receiver=$lab_pid
     lab_ready receiver "$receiver" '^ready'
     softnet_drops >"$lab_directory/softnet.before"
@@ -115,7 +116,7 @@ measure() {
     lab_forget "$generator"
     ((status == 0)) || die "the generator failed:"$'\n'"$(cat "$lab_directory/generator.err")"
     # When nothing came at all, there is no silence that would end it.
-    lab_wait 15 "the receiver" lab_ended "$receiver" || kill -TERM "$receiver"
+    lab_wait 25 "the receiver" lab_ended "$receiver" || kill -TERM "$receiver"
     wait "$receiver" || status=$?
     lab_forget "$receiver"
     softnet_drops >"$lab_directory/softnet.after"

@@ -82,10 +82,9 @@ fn files(settings: &Settings, user: u32) -> Files {
 
 /// Directories where something is kept between runs, or written for others.
 fn written(settings: &Settings) -> impl Iterator<Item = PathBuf> {
-    let is_tracker = settings.tracker.is_some();
-    let state = settings.state.directory.clone();
-    let export = settings.export.file.as_deref().map(directory_of);
-    state.into_iter().chain(export).filter(move |_| is_tracker)
+    let state = settings.used_state_directory().map(Path::to_owned);
+    let export = settings.export.file.as_deref().filter(|_| settings.tracker.is_some());
+    state.into_iter().chain(export.map(directory_of))
 }
 
 /// Where the control socket would be; it is taken away in the end.

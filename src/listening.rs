@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tracing::warn;
 
 use crate::config::TrackerConfig;
+use crate::net::handed::Inherited;
 use crate::net::socket::{
     BindError, BoundSocket, SocketGroup, SocketOptions, adopt_group, bind_group,
 };
@@ -17,10 +18,10 @@ use crate::tracker::store::Shards;
 pub(crate) fn adopt_or_bind(
     tracker: &TrackerConfig,
     shards: &Shards,
-    inherited: Option<Vec<OwnedFd>>,
+    inherited: Option<&mut Inherited>,
 ) -> Result<Vec<SocketGroup>, BindError> {
     match inherited {
-        Some(sockets) => adopt(tracker, shards, sockets),
+        Some(inherited) => adopt(tracker, shards, inherited.take_listening()),
         None => bind(tracker, shards),
     }
 }

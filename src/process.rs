@@ -20,6 +20,7 @@ use crate::engine::{Engine, LoopSizes, RingFeature, RingFeatures, WorkerControl,
 use crate::jobs::Jobs;
 use crate::listening::{adopt_or_bind, deal, warn_of_small_buffers};
 use crate::memory_limit;
+use crate::net::handed::Inherited;
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::socket::{BindError, BoundSocket, SocketGroup};
 use crate::privileges::{Confinement, FutureUser, PrivilegeError};
@@ -153,17 +154,13 @@ impl Process {
     ) -> Result<Self, ProcessError> {
         let broker = opener.broker().map(Broker::pid);
         let broker_health = opener.broker().map(Broker::health);
-        // Without a tracker there is nothing to listen on.
-        let none = || TrackerConfig { listen: Vec::new(), ..TrackerConfig::default() };
-        let tracker = &settings.tracker.clone().unwrap_or_else(none);
+        let tracker = &settings.tracker_or_none();
         let policy = shared_policy(tracker)?;
-        let (state, inherited) = open_state(settings, cores.len(), user)?;
-        let key = connection_key(tracker, state.as_ref(), user)?;
+        let (state, mut inherited) = open_state(settings, cores.len(), user)?;
+        let key = connection_key(settings.tracker.as_ref(), state.as_ref(), user)?;
         let ids = ConnectionIds::new(key, tracker.settings.connection_lifetime_s);
-        let secrets = Secrets::random().map_err(ProcessError::Secrets)?;
-        let memory_bytes = memory_limit::of_swarms(settings.tracker.as_ref(), cores.len());
-        let shards = Arc::new(Shards::with_memory(cores.len(), &secrets, memory_bytes));
-        let groups = adopt_or_bind(tracker, &shards, inherited)?;
+        let shards = make_shards(settings, cores.len())?;
+        let groups = adopt_or_bind(tracker, &shards, inherited.as_mut())?;
         // What clients send meanwhile waits in the sockets.
         let clock = Clock::start();
         let keeps = keeps(settings, state.as_ref());
@@ -176,7 +173,7 @@ impl Process {
         let sizes = settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes);
         let plans = plan_workers(settings, sizes, cores.iter().zip(hands))?;
         let tables: Vec<Arc<SharedTable>> = plans.iter().map(|_| Arc::default()).collect();
-        let start = |relay| start_relay(relay, &plans, &tables, opener);
+        let start = |relay| start_relay(relay, &plans, &tables, opener, inherited);
         let relay = settings.relay.as_ref().map(start).transpose()?;
         let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
         let views = plans.iter().map(worker_view).collect();
@@ -317,7 +314,7 @@ impl Process {
         self.stop_and_save();
         // One that asks only now is told, or sees the end and starts by itself.
         if let Some(offer) = self.offer.take() {
-            if let Err(error) = offer.hand_over(self.sockets()) {
+            if let Err(error) = self.give_sockets(&offer) {
                 warn!("the sockets cannot be handed over: {error}");
             }
             self.handed_over = offer.finish();
@@ -434,11 +431,18 @@ fn steering_state(tracker: &TrackerConfig, workers: usize, steered: bool) -> &'s
     }
 }
 
+fn make_shards(settings: &Settings, workers: usize) -> Result<Arc<Shards>, ProcessError> {
+    let secrets = Secrets::random().map_err(ProcessError::Secrets)?;
+    let memory_bytes = memory_limit::of_swarms(settings.tracker.as_ref(), workers);
+    Ok(Arc::new(Shards::with_memory(workers, &secrets, memory_bytes)))
+}
+
 fn start_relay(
     settings: &RelaySettings,
     plans: &[WorkerPlan],
     tables: &[Arc<SharedTable>],
     opener: Opener,
+    inherited: Option<Inherited>,
 ) -> Result<RelayControl, RelayError> {
     let workers = plans.iter().zip(tables).map(|(plan, shared)| RelayWorker {
         sockets: Arc::clone(&plan.table),
@@ -446,7 +450,8 @@ fn start_relay(
         shared: Arc::clone(shared),
         counters: Arc::clone(&plan.counters),
     });
-    RelayControl::new(settings.clone(), workers.collect(), opener)
+    let inherited = inherited.unwrap_or_default();
+    RelayControl::new(settings.clone(), workers.collect(), opener, inherited)
 }
 
 /// Pools for both jobs.

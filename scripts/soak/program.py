@@ -19,7 +19,7 @@ PEERS_MAX = 16000
 PEERS_PER_TORRENT_MAX = 20
 PEER_TIMEOUT_S = 15
 START_S = 60
-ASK_S = 20
+ASK_S = 30
 
 
 class Unix(http.client.HTTPConnection):
@@ -189,7 +189,7 @@ class Lines:
         return self._lines
 
 
-def fetch(path, timeout=5):
+def fetch(path, timeout=ASK_S):
     """Reads from the address for metrics. Returns status and body."""
     connection = http.client.HTTPConnection(*HTTP_ADDRESS, timeout=timeout)
     try:

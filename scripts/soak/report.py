@@ -62,7 +62,8 @@ def cells(*values):
 def plots(record):
     """Each plot as SVG."""
     samples, probe = record["samples"], record["probe"]["series"]
-    marks = [event["t"] for event in record["events"] if event["touches"]]
+    marks = [event["t"] for event in record["events"]
+             if event["touches"] or event["kind"] == "takeover"]
     seconds = samples[-1]["t"]
 
     def over(read):

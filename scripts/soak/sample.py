@@ -10,7 +10,7 @@ from pathlib import Path
 from . import program
 
 INTERVAL_S = 1.0
-FETCH_S = 10
+FETCH_S = 30
 # A worker that has not ticked for this long is looked at.
 SILENT_S = 2
 POOL_BYTES_MIN = 1 << 20

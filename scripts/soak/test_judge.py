@@ -1,9 +1,11 @@
 """That the judge fails what it must: made-up records, each with one thing wrong."""
 
 import copy
+import time
 import unittest
+from unittest import mock
 
-from . import flows, judge, plots, relay_checks, report
+from . import disturb, flows, judge, plots, program, relay_checks, report
 from .record import starved
 
 SECONDS = 200
@@ -161,6 +163,21 @@ class Judge(unittest.TestCase):
         self.assertEqual(self.failed(record), [])
         output(record, "flap-in")["distinct"] -= 1
         self.assert_fails("touched flows lose only while away", record)
+
+    def test_a_takeover_excuses_no_loss_and_no_copy(self):
+        for figure, change, check in (
+                ("distinct", -1, "untouched flows lose nothing uncounted"),
+                ("duplicated", 1, "datagrams arrive once, in order, intact")):
+            record = good()
+            took = disturb.Disturber.__new__(disturb.Disturber)
+            took.tested, took.record, took.hanging = mock.MagicMock(ended=[0]), record, []
+            took.since = time.monotonic() - 25
+            with mock.patch.object(program, "fetch", lambda *_: (200, b"")):
+                took.do("takeover")
+            self.assertTrue(record["events"][-1]["ok"], record["events"][-1])
+            self.assertEqual(self.failed(record), [])
+            output(record, "plain")[figure] += change
+            self.assert_fails(check, record)
 
     def test_datagrams_that_come_twice_late_or_changed_fail(self):
         for fault in ("duplicated", "reordered", "late", "corrupt", "foreign"):

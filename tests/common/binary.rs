@@ -157,6 +157,9 @@ impl Drop for Binary {
         // Both fail only when the process has gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("---- process {} wrote:\n{}", self.pid(), self.lines().join("\n"));
+        }
     }
 }
 

@@ -231,6 +231,7 @@ impl Process {
             engine: Engine::Epoll,
             features: RingFeatures::NONE,
             privileges: Confinement::default(),
+            broker: None,
             workers: Vec::new(),
             shards: Arc::clone(&common.shards),
             tracker: (!bit(choices, 2)).then_some(tracker),

@@ -114,7 +114,7 @@ fn what_comes_after_its_time_is_late() {
             held.push(right);
             return vec![];
         }
-        let late = if is_start { held.drain(..).collect() } else { vec![] };
+        let late = if is_start { std::mem::take(&mut held) } else { vec![] };
         [late, vec![right]].concat()
     });
     let flags = "--duration 2s --concurrency 1 --rate 50 --hashes 1 --peers 1 --churn 0 \

@@ -14,17 +14,21 @@ use crate::common::{Ask, Binary, Client, RINGTIDE, eventually, hash};
 /// What clients sent, and what came back.
 #[derive(Default)]
 struct Seen {
-    requests: AtomicU64,
+    /// Of each client.
+    requests: [AtomicU64; CLIENTS],
     replies: AtomicU64,
     over: AtomicBool,
 }
+
+const CLIENTS: usize = 3;
 
 /// How many requests a client sends at a time, and how few of them may be unanswered before it
 /// sends more: what is under way fits into its receive buffer, however late the answers come.
 const WINDOW: usize = 8;
 
 /// Announces and scrapes as fast as answers come, until it is over; takes what is left then.
-fn load(server: SocketAddr, seen: &Seen, torrent: u32) {
+fn load(server: SocketAddr, seen: &Seen, number: usize) {
+    let torrent = number as u32;
     let client = Client::new(server);
     client.connect();
     let announce = client.announce_request(&Ask::leecher(hash(torrent), 1001)).to_vec();
@@ -44,7 +48,7 @@ fn load(server: SocketAddr, seen: &Seen, torrent: u32) {
         let answered = (0..WINDOW).take_while(|_| socket.recv(&mut reply).is_ok()).count();
         replies += answered as u64;
         // Told as it goes on, so that the test sees that there is load.
-        seen.requests.fetch_max(requests, Ordering::Relaxed);
+        seen.requests[number].store(requests, Ordering::Relaxed);
     }
     socket.set_nonblocking(true).unwrap();
     while socket.recv(&mut reply).is_ok() {
@@ -71,12 +75,12 @@ fn a_signal_under_load_ends_in_good_order() {
         let server = binary.serving();
         let seen = Seen::default();
         std::thread::scope(|scope| {
-            for torrent in 0..3 {
+            for number in 0..CLIENTS {
                 let seen = &seen;
-                scope.spawn(move || load(server, seen, torrent));
+                scope.spawn(move || load(server, seen, number));
             }
-            let busy = || seen.requests.load(Ordering::Relaxed) > 2000;
-            eventually("load", || busy().then_some(()));
+            let busy = |requests: &AtomicU64| requests.load(Ordering::Relaxed) > 700;
+            eventually("load", || seen.requests.iter().all(busy).then_some(()));
             binary.signal(signal);
             let status = binary.exit();
             // Only now: the load went on until the very end.

@@ -6,9 +6,11 @@
 mod capture;
 #[path = "../common/mod.rs"]
 mod common;
+mod control;
 mod egress;
 mod filters;
 mod frames;
+mod handed;
 mod links;
 mod memberships;
 mod pool;

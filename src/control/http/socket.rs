@@ -208,7 +208,11 @@ fn open_to_group(path: &Path, group: Option<u32>) -> io::Result<()> {
     let same = format!("/proc/self/fd/{}", file.as_raw_fd());
     fs::set_permissions(same, fs::Permissions::from_mode(SOCKET_MODE))?;
     if let Some(group) = group {
-        fchownat(&file, "", None, Some(Gid::from_raw(group)), AtFlags::AT_EMPTY_PATH)?;
+        let group = Some(Gid::from_raw(group));
+        fchownat(&file, "", None, group, AtFlags::AT_EMPTY_PATH).map_err(|error| {
+            let what = "it cannot be given to control.group, which takes root or a member of it";
+            io::Error::other(format!("{what}: {}", error.desc()))
+        })?;
     }
     Ok(())
 }

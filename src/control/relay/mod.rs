@@ -14,7 +14,7 @@ mod view;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
@@ -27,6 +27,7 @@ use self::outputs::OutputEntry;
 use crate::broker::{Broker, Opener};
 use crate::engine::WorkerControl;
 use crate::handler::SocketId;
+use crate::net::handed::{Inherited, Parcel};
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::link_watch::LinkWatch;
 use crate::net::packet_socket::PacketError;
@@ -77,6 +78,8 @@ pub struct RelayControl {
     frame_buffers: usize,
     watch: LinkWatch,
     opener: Opener,
+    /// What the process before this one handed over, until the first table is out.
+    inherited: Inherited,
     inputs: Inputs,
     rules: Vec<RuleEntry>,
     generation: u64,
@@ -94,6 +97,7 @@ struct Ground<'a> {
     settings: &'a RelaySettings,
     workers: &'a [RelayWorker],
     opener: &'a mut Opener,
+    inherited: &'a mut Inherited,
 }
 
 /// Whether a table is published when nothing was opened or closed.
@@ -113,7 +117,8 @@ struct RuleEntry {
 
 impl RelayControl {
     /// Opens what the rules need, through `opener`, and publishes the first table, before the
-    /// workers run.
+    /// workers run. Packet sockets that are `inherited` are used where they fit; what is left of
+    /// those is closed when everything is open and joined.
     ///
     /// # Errors
     /// When packet sockets are not permitted or interfaces cannot be followed. An interface that
@@ -122,6 +127,7 @@ impl RelayControl {
         settings: RelaySettings,
         workers: Vec<RelayWorker>,
         opener: Opener,
+        inherited: Inherited,
     ) -> Result<Self, RelayError> {
         let rules = settings.rules.clone();
         let mut control = Self {
@@ -130,6 +136,7 @@ impl RelayControl {
             workers,
             watch: LinkWatch::start().map_err(RelayError::Watch)?,
             opener,
+            inherited,
             inputs: Inputs::default(),
             rules: Vec::new(),
             generation: 0,
@@ -140,6 +147,7 @@ impl RelayControl {
         };
         control.take_rules(rules);
         control.refresh(Publish::Always)?;
+        control.inherited = Inherited::default();
         control.running = true;
         Ok(control)
     }
@@ -152,6 +160,16 @@ impl RelayControl {
     /// What other threads see of it: the view in there is replaced with every change.
     pub fn view(&self) -> Arc<ArcSwap<RelayView>> {
         Arc::clone(&self.view)
+    }
+
+    /// What a successor goes on with, once the workers have stopped.
+    pub fn parcels(&self) -> Vec<Parcel<BorrowedFd<'_>>> {
+        self.inputs.parcels().collect()
+    }
+
+    /// Leaves what was handed over to a successor.
+    pub fn leave_to_successor(&self) {
+        self.inputs.leave_to_successor();
     }
 
     /// Puts other rules in force. Rules that stay the same, and outputs that do, go on without a
@@ -255,6 +273,7 @@ impl RelayControl {
             settings: &self.settings,
             workers: &self.workers,
             opener: &mut self.opener,
+            inherited: &mut self.inherited,
         };
         let opened = self.inputs.refresh(rules, &mut ground, &mut self.retired);
         for entry in self.rules.iter_mut().flat_map(|entry| &mut entry.outputs) {
@@ -297,14 +316,14 @@ impl RelayControl {
         if !self.running {
             return;
         }
-        let deadline = Instant::now() + WORKER_WAIT;
         self.workers.iter().for_each(|worker| worker.control.wake());
-        while !self.workers.iter().all(&done) {
-            if Instant::now() >= deadline {
-                return warn!("a worker takes long to {what}");
+        for _ in 0..WORKER_LOOKS_MAX {
+            if self.workers.iter().all(&done) {
+                return;
             }
-            std::thread::sleep(WAIT_STEP);
+            std::thread::sleep(LOOK_STEP);
         }
+        warn!("a worker takes long to {what}");
     }
 
     /// Fragments wait for others that may never come: most buffers are left to whole frames.
@@ -348,6 +367,7 @@ impl AsFd for RelayControl {
 /// The part of the frame buffers that fragments of IPv6 datagrams may hold: one in so many.
 const FRAGMENTS_SHARE: usize = 4;
 
-/// A tick is 100 ms; a worker that has not caught up after this is busy restarting.
-const WORKER_WAIT: Duration = Duration::from_secs(1);
-const WAIT_STEP: Duration = Duration::from_millis(2);
+/// A tick is 100 ms; a worker that has not caught up in a second is busy restarting. It is looked
+/// at so often, and not until a time: on a machine that stood still the worker did, too.
+const WORKER_LOOKS_MAX: u32 = 500;
+const LOOK_STEP: Duration = Duration::from_millis(2);

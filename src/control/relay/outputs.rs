@@ -66,16 +66,15 @@ impl OutputEntry {
     ) {
         let name = self.output.endpoint.interface.clone();
         let interface = ground.watch.find(&name).filter(|interface| interface.up);
+        let absent = || format!("interface {name} is missing or down");
         if self.made_for.as_ref() == interface && !(self.is_down() && interface.is_some()) {
             if interface.is_none() {
-                self.tell(format!("interface {name} is missing or down"));
+                self.tell(absent());
             }
             return;
         }
         self.retire(retired);
-        let Some(interface) = interface else {
-            return self.tell(format!("interface {name} is missing or down"));
-        };
+        let Some(interface) = interface else { return self.tell(absent()) };
         match self.open(interface, ground) {
             Ok(()) => {
                 self.made_for = Some(interface.clone());
@@ -85,7 +84,9 @@ impl OutputEntry {
             }
             Err(error) => {
                 self.retire(retired);
-                self.tell(error.to_string());
+                // It may have gone or been set down since: news of that will follow, and are not
+                // to be told as something else before.
+                self.tell(if is_up(interface) { error.to_string() } else { absent() });
             }
         }
     }
@@ -166,4 +167,11 @@ impl OutputEntry {
             state: Arc::clone(&self.states[worker]),
         }
     }
+}
+
+/// Whether an interface carries packets, as the kernel has it now. It does as far as is known, when
+/// the kernel cannot be asked.
+fn is_up(interface: &Interface) -> bool {
+    let is_same = |found: Interface| found.up && found.index == interface.index;
+    Interface::find(&interface.name).map_or(true, |found| found.is_some_and(is_same))
 }
