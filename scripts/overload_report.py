@@ -100,10 +100,10 @@ class Flow:
         self.arrived = [report.load(file.name.replace("-sent", "-received")) for file in files]
 
     def rates(self):
-        """Datagrams per second of sending: the median of what was sent, each of what arrived."""
-        through = [arrived["packets"] / sent["seconds"]
-                   for sent, arrived in zip(self.sent, self.arrived)]
-        return statistics.median(line["packets_per_second"] for line in self.sent), through
+        """Datagrams per second: the median of what was sent, each of what arrived."""
+        sent, arrived = [[line["packets_per_second"] for line in lines]
+                         for lines in (self.sent, self.arrived)]
+        return statistics.median(sent), arrived
 
     def total(self):
         return sum(line["packets"] for line in self.sent)
@@ -116,8 +116,7 @@ def relay(report):
     rates = {times: Flow(report, "flooded", f"{times}.*").rates() for times in (1, 3)}
     capacity = int((report.directory / "capacity").read_text())
     peak = max(capacity, *(statistics.median(through) for _, through in rates.values()))
-    report.verdict("relay: peak", f"{number(peak)}/s; {number(capacity)}/s when as much as can be "
-                   "is offered")
+    report.verdict("relay: peak", f"{number(peak)}/s; the search found {number(capacity)}/s")
     for times, (offered, through) in rates.items():
         share = statistics.median(through) / peak
         report.verdict(f"relay: offered {times}x", f"{number(offered)}/s ({offered / peak:.2f}x), "
