@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::{CoreError, Settings};
-use crate::control::http::{Api, Listeners, Server, ServerError};
+use crate::control::http::{Api, Server, ServerError};
 use crate::control::notify::ServiceManager;
 use crate::control::relay::{RelayControl, RelayError, RelayReporter};
 use crate::control::report::Report;
@@ -88,11 +88,7 @@ pub fn run(settings: Settings, log: LogControl) -> Result<(), RunError> {
         warn!("{} workers share {} cores", cores.len(), usable.len());
     }
     let started = Instant::now();
-    let mut listeners = None;
-    let process = Process::start_confined(&settings, &cores, |user| {
-        listeners = Listeners::open(&settings, user.owner())?;
-        Ok(())
-    })?;
+    let (process, listeners) = Process::start_confined(&settings, &cores)?;
     let (desk, errands) = errands().map_err(RunError::Control)?;
     let api = Api::new(process.view(), desk);
     let server = listeners.map(|listeners| Server::start(listeners, api)).transpose()?;

@@ -9,8 +9,8 @@ use tracing::{info, warn};
 use crate::broker::{Broker, BrokerError, Opener};
 use crate::config::{ControlSocket, Settings, directory_of};
 use crate::privileges::{
-    Confinement, Files, FutureUser, PrivilegeError, Role, confine, has_socket_capabilities,
-    unreadable, unwritable,
+    BrokerState, Confinement, Files, FutureUser, PrivilegeError, Role, confine,
+    has_socket_capabilities, unreadable, unwritable,
 };
 
 /// Starts the broker where one is of use: with a relay, and capabilities that are about to be
@@ -39,7 +39,8 @@ pub fn give_up(
 ) -> Result<Confinement, PrivilegeError> {
     let files = files(settings, user.uid());
     let confinement = confine(&settings.privileges, Role::Serve, &files)?;
-    let confinement = Confinement { broker_pid: opener, ..confinement };
+    let broker = opener.map_or(BrokerState::None, |_| BrokerState::Up);
+    let confinement = Confinement { broker_pid: opener, broker, ..confinement };
     info!("privileges: {confinement}");
     for path in unreadable(read_again(settings)) {
         warn!(
@@ -81,10 +82,9 @@ fn files(settings: &Settings, user: u32) -> Files {
 
 /// Directories where something is kept between runs, or written for others.
 fn written(settings: &Settings) -> impl Iterator<Item = PathBuf> {
-    let is_tracker = settings.tracker.is_some();
-    let state = settings.state.directory.clone();
-    let export = settings.export.file.as_deref().map(directory_of);
-    state.into_iter().chain(export).filter(move |_| is_tracker)
+    let state = settings.used_state_directory().map(Path::to_owned);
+    let export = settings.export.file.as_deref().filter(|_| settings.tracker.is_some());
+    state.into_iter().chain(export.map(directory_of))
 }
 
 /// Where the control socket would be; it is taken away in the end.

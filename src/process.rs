@@ -12,7 +12,7 @@ use crate::broker::{Broker, BrokerError, Opener};
 use crate::clock::Clock;
 use crate::config::{AccessConfig, Settings, TrackerConfig};
 use crate::confinement;
-use crate::control::http::ServerError;
+use crate::control::http::{Listeners, ServerError};
 use crate::control::relay::{RelayControl, RelayError, RelayWorker};
 use crate::control::report::Holdings;
 use crate::control::view::{TrackerView, View, WorkerView};
@@ -20,6 +20,7 @@ use crate::engine::{Engine, LoopSizes, RingFeature, RingFeatures, WorkerControl,
 use crate::jobs::Jobs;
 use crate::listening::{adopt_or_bind, deal, warn_of_small_buffers};
 use crate::memory_limit;
+use crate::net::handed::Inherited;
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::socket::{BindError, BoundSocket, SocketGroup};
 use crate::privileges::{Confinement, FutureUser, PrivilegeError};
@@ -122,21 +123,24 @@ impl Process {
     }
 
     /// As [`Self::start`], and gives up what the settings say once everything is open. To be
-    /// called while there is no other thread. `open_more` opens what is to be open before that.
+    /// called while there is no other thread. Returns what the control thread is to serve on.
     ///
     /// # Errors
-    /// As for [`Self::start`], when `open_more` fails, and when privileges cannot be given up.
+    /// As for [`Self::start`], when there is nothing to serve control on, and when privileges
+    /// cannot be given up.
     pub fn start_confined(
         settings: &Settings,
         cores: &[usize],
-        open_more: impl FnOnce(&FutureUser) -> Result<(), ServerError>,
-    ) -> Result<Self, ProcessError> {
+    ) -> Result<(Self, Option<Listeners>), ProcessError> {
         let user = FutureUser::find(&settings.privileges)?;
+        // A process that runs is taken over from only once all of this is there.
+        let mut listeners = Listeners::open(settings, user.owner())?;
         let opener = confinement::opener(settings)?;
-        Self::open(settings, cores, opener, &user, |broker| {
-            open_more(&user)?;
+        let process = Self::open(settings, cores, opener, &user, |broker| {
+            listeners.iter_mut().for_each(Listeners::publish);
             Ok(confinement::give_up(settings, broker, &user)?)
-        })
+        })?;
+        Ok((process, listeners))
     }
 
     /// Opens everything, calls `give_up` with the broker's process ID, and starts the workers.
@@ -149,17 +153,19 @@ impl Process {
         give_up: impl FnOnce(Option<u32>) -> Result<Confinement, ProcessError>,
     ) -> Result<Self, ProcessError> {
         let broker = opener.broker().map(Broker::pid);
+        let broker_health = opener.broker().map(Broker::health);
         // Without a tracker there is nothing to listen on.
         let none = || TrackerConfig { listen: Vec::new(), ..TrackerConfig::default() };
         let tracker = &settings.tracker.clone().unwrap_or_else(none);
         let policy = shared_policy(tracker)?;
-        let (state, inherited) = open_state(settings, cores.len(), user)?;
-        let key = connection_key(tracker, state.as_ref(), user)?;
+        let (state, mut inherited) = open_state(settings, cores.len(), user)?;
+        let key = connection_key(settings.tracker.as_ref(), state.as_ref(), user)?;
         let ids = ConnectionIds::new(key, tracker.settings.connection_lifetime_s);
         let secrets = Secrets::random().map_err(ProcessError::Secrets)?;
         let memory_bytes = memory_limit::of_swarms(settings.tracker.as_ref(), cores.len());
         let shards = Arc::new(Shards::with_memory(cores.len(), &secrets, memory_bytes));
-        let groups = adopt_or_bind(tracker, &shards, inherited)?;
+        let listening = inherited.as_mut().map(Inherited::take_listening);
+        let groups = adopt_or_bind(tracker, &shards, listening)?;
         // What clients send meanwhile waits in the sockets.
         let clock = Clock::start();
         let keeps = keeps(settings, state.as_ref());
@@ -172,7 +178,8 @@ impl Process {
         let sizes = settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes);
         let plans = plan_workers(settings, sizes, cores.iter().zip(hands))?;
         let tables: Vec<Arc<SharedTable>> = plans.iter().map(|_| Arc::default()).collect();
-        let start = |relay| start_relay(relay, &plans, &tables, opener);
+        let inherited = inherited.unwrap_or_default();
+        let start = |relay| start_relay(relay, &plans, &tables, opener, inherited);
         let relay = settings.relay.as_ref().map(start).transpose()?;
         let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
         let views = plans.iter().map(worker_view).collect();
@@ -194,6 +201,7 @@ impl Process {
             engine: workers.engine(),
             features: workers.features(),
             privileges: confinement.clone(),
+            broker: broker_health,
             workers: views,
             shards,
             tracker: settings.tracker.is_some().then_some(tracker_view),
@@ -312,7 +320,7 @@ impl Process {
         self.stop_and_save();
         // One that asks only now is told, or sees the end and starts by itself.
         if let Some(offer) = self.offer.take() {
-            if let Err(error) = offer.hand_over(self.sockets()) {
+            if let Err(error) = self.give_sockets(&offer) {
                 warn!("the sockets cannot be handed over: {error}");
             }
             self.handed_over = offer.finish();
@@ -434,6 +442,7 @@ fn start_relay(
     plans: &[WorkerPlan],
     tables: &[Arc<SharedTable>],
     opener: Opener,
+    inherited: Inherited,
 ) -> Result<RelayControl, RelayError> {
     let workers = plans.iter().zip(tables).map(|(plan, shared)| RelayWorker {
         sockets: Arc::clone(&plan.table),
@@ -441,7 +450,7 @@ fn start_relay(
         shared: Arc::clone(shared),
         counters: Arc::clone(&plan.counters),
     });
-    RelayControl::new(settings.clone(), workers.collect(), opener)
+    RelayControl::new(settings.clone(), workers.collect(), opener, inherited)
 }
 
 /// Pools for both jobs.

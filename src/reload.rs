@@ -160,10 +160,11 @@ fn live(now: &TrackerSettings, wanted: TrackerSettings) -> TrackerSettings {
     TrackerSettings { connection_lifetime_s: now.connection_lifetime_s, ..wanted }
 }
 
-/// What differs and cannot change while running, by its keys. The engine and what it does without
-/// are left out: what is in force may come from the command line.
+/// What differs and cannot change while running, by its keys, but for what the command line gave.
 fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
     let mut changes = vec![
+        ("engine", settings.engine != wanted.engine),
+        ("io_uring_without", settings.io_uring_without != wanted.io_uring_without),
         ("workers", settings.workers != wanted.workers),
         ("cores", settings.cores != wanted.cores),
         ("shutdown_timeout", settings.shutdown_timeout != wanted.shutdown_timeout),
@@ -188,7 +189,8 @@ fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
         ]),
         (now, then) => changes.push(("[relay]", now.is_none() && then.is_some())),
     }
-    changes.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+    let told = |(key, changed): &(_, bool)| *changed && !settings.overridden.contains(key);
+    changes.into_iter().filter(told).map(|(key, _)| key).collect()
 }
 
 fn fixed_tracker_changes(now: &TrackerConfig, then: &TrackerConfig) -> [(&'static str, bool); 8] {
@@ -222,6 +224,11 @@ mod tests {
         let rule = "[[relay.rule]]\ninput = \"239.1.1.1:1@a\"";
         assert_eq!(changes("", "report_interval = \"1s\""), [""; 0]);
         assert_eq!(changes("", "workers = 2\n[log]\nlevel = \"debug\""), ["workers"]);
+        assert_eq!(changes("", "engine = \"epoll\""), ["engine"]);
+        assert_eq!(changes("", "io_uring_without = [\"send_to\"]"), ["io_uring_without"]);
+        let by_hand = Settings { overridden: vec!["engine"], ..Settings::default() };
+        let epoll = config::parse("engine = \"epoll\"", Path::new("r.toml")).unwrap();
+        assert_eq!(fixed_changes(&by_hand, &epoll), [""; 0]);
         assert_eq!(changes("", "[log]\nformat = \"json\""), ["log.format"]);
         assert_eq!(changes("", "[tracker]\nlisten = [\"[::]:1\"]"), ["tracker.listen"]);
         assert_eq!(changes("", "[tracker]\nnumwant_max = 60"), [""; 0]);

@@ -1,12 +1,12 @@
 //! From settings to what a restart needs: the state directory, the key, the sockets of the process
 //! before this one, and what is kept for the next.
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use tracing::warn;
 
 use crate::config::{Settings, TrackerConfig};
+use crate::net::handed::Inherited;
 use crate::privileges::FutureUser;
 use crate::process::ProcessError;
 use crate::state::handover::{Offer, take_over};
@@ -16,20 +16,17 @@ use crate::state::{StateDirectory, StateError};
 use crate::tracker::connection_key::{key_from_file, random_key};
 
 /// Opens the state directory, and takes over the sockets of the process that has it, if there is
-/// one and it is to be done. Without a tracker there is no state.
+/// one and it is to be done. Without a tracker, the directory is for that alone.
 pub(crate) fn open_state(
     settings: &Settings,
     workers: usize,
     user: &FutureUser,
-) -> Result<(Option<StateDirectory>, Option<Vec<OwnedFd>>), ProcessError> {
-    let directory = settings.state.directory.as_deref();
-    let (Some(path), Some(tracker)) = (directory, &settings.tracker) else {
-        return Ok((None, None));
-    };
+) -> Result<(Option<StateDirectory>, Option<Inherited>), ProcessError> {
+    let Some(path) = settings.used_state_directory() else { return Ok((None, None)) };
     if let Some(owner) = user.owner() {
         StateDirectory::hand_over(path, owner)?;
     }
-    let open = || open_or_take_over(settings, path, &serves(tracker, workers));
+    let open = || open_or_take_over(settings, path, &serves(settings, workers));
     Ok(user.act(open)??)
 }
 
@@ -37,11 +34,15 @@ fn open_or_take_over(
     settings: &Settings,
     path: &Path,
     serves: &str,
-) -> Result<(Option<StateDirectory>, Option<Vec<OwnedFd>>), StateError> {
+) -> Result<(Option<StateDirectory>, Option<Inherited>), StateError> {
     match StateDirectory::open(path) {
         Err(StateError::InUse { .. }) if settings.state.takeover => {}
         opened => return Ok((Some(opened?), None)),
     }
+    // What is wrong with it is to show before the other process stops.
+    let key_file =
+        settings.tracker.as_ref().and_then(|tracker| tracker.connection_key_file.as_ref());
+    key_file.map(|file| key_from_file(file)).transpose()?;
     match take_over(&StateDirectory::handover(path), serves) {
         // The other process has ended, or it is none that hands over: then it is still in use.
         Ok(sockets) => Ok((Some(StateDirectory::open(path)?), sockets)),
@@ -58,24 +59,25 @@ pub(crate) fn offer(
     workers: usize,
     state: Option<&StateDirectory>,
 ) -> Result<Option<Offer>, ProcessError> {
-    let (Some(state), Some(tracker), true) = (state, &settings.tracker, settings.state.takeover)
-    else {
-        return Ok(None);
-    };
+    let Some(state) = state.filter(|_| settings.state.takeover) else { return Ok(None) };
     let path = StateDirectory::handover(state.path());
-    Offer::start(path, serves(tracker, workers)).map(Some).map_err(ProcessError::Handover)
+    Offer::start(path, serves(settings, workers)).map(Some).map_err(ProcessError::Handover)
 }
 
-/// What two processes must have in common for one to take the other's sockets.
-fn serves(tracker: &TrackerConfig, workers: usize) -> String {
+/// What two processes must have in common for one to take the other's sockets. The relay's are
+/// looked at one by one.
+fn serves(settings: &Settings, workers: usize) -> String {
+    let Some(tracker) = &settings.tracker else { return "no tracker\n".to_owned() };
     let listen: Vec<String> = tracker.listen.iter().map(ToString::to_string).collect();
     format!("workers {workers}\nlisten {}\n", listen.join(" "))
 }
 
 /// What is saved and exported, and where.
 pub(crate) fn keeps(settings: &Settings, state: Option<&StateDirectory>) -> Keeps {
-    let swarms = state.filter(|_| settings.state.swarms).map(StateDirectory::swarms);
-    let export = settings.export.file.clone().filter(|_| settings.tracker.is_some());
+    let has_swarms = settings.tracker.is_some();
+    let saves = has_swarms && settings.state.swarms;
+    let swarms = state.filter(|_| saves).map(StateDirectory::swarms);
+    let export = settings.export.file.clone().filter(|_| has_swarms);
     let (save_interval, export_interval) = (settings.state.save_interval, settings.export.interval);
     let tracker = settings.tracker.as_ref();
     let sizes_interval = tracker.and_then(|tracker| tracker.torrent_sizes_interval);
@@ -85,12 +87,12 @@ pub(crate) fn keeps(settings: &Settings, state: Option<&StateDirectory>) -> Keep
 
 /// The key of connection IDs: from the file that is named, from the state directory, or random.
 pub(crate) fn connection_key(
-    tracker: &TrackerConfig,
+    tracker: Option<&TrackerConfig>,
     state: Option<&StateDirectory>,
     user: &FutureUser,
 ) -> Result<[u8; 16], ProcessError> {
-    let Some(file) = &tracker.connection_key_file else {
-        return match state {
+    let Some(file) = tracker.and_then(|tracker| tracker.connection_key_file.as_ref()) else {
+        return match state.filter(|_| tracker.is_some()) {
             Some(state) => Ok(user.act(|| state.connection_key())??),
             None => Ok(random_key()?),
         };

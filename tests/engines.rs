@@ -7,7 +7,7 @@ use std::net::UdpSocket;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Ask, Client, DEADLINE, Started, hash};
+use common::{Ask, Client, DEADLINE, Started, hash, uninterrupted};
 use fastrand::Rng;
 use ringtide::engine::{Engine, LoopSizes};
 use ringtide::handler::{Forward, Forwarded, Handler, Now, Packet, Part, SocketId, Transmit};
@@ -273,7 +273,7 @@ fn command_all(server: &Started, client: &UdpSocket) -> Vec<Vec<u8>> {
         client.send_to(&fence, address).unwrap();
         loop {
             let mut datagram = vec![0; 2000];
-            let length = client.recv(&mut datagram).unwrap();
+            let length = uninterrupted(|| client.recv(&mut datagram)).unwrap();
             datagram.truncate(length);
             if datagram == fence {
                 break;

@@ -10,17 +10,17 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ringtide::tools::traffic::payload::{Pool, Stamp, Stream};
 use serde_json::Value;
 
-use common::{Cable, Namespace, switched_off};
+use common::{Cable, DEADLINE, Namespace, switched_off, uninterrupted};
 
-/// How long anything may take; far longer than it does.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+/// A receiver that ends in any case, but not because a busy machine keeps the sender waiting.
+const PATIENTLY: &str = "--idle 60s --for 120s";
 
 const COUNT: u64 = 100_000;
 
@@ -37,9 +37,9 @@ fn a_hundred_thousand_arrive_intact_in_segments_and_singly() {
         ("[ff15::1]:5001", "on"),
         ("10.9.0.2:5001", "on"),
     ] {
-        let expect = format!("--group {group} --interface b --expect {COUNT} --json --for 60s");
+        let expect = format!("--group {group} --interface b --expect {COUNT} {PATIENTLY} --json");
         let receiver = Receiver::start(Some(&cable.far), &expect);
-        // A rate that any machine receives, and a count that leaves a short last super-packet.
+        // The receive buffer holds all of it, and the count leaves a short last super-packet.
         let flags = format!(
             "send --group {group} --interface a --count {COUNT} --size 301 --rate 100000 \
              --flows 3 --segment {segment} --json"
@@ -64,7 +64,7 @@ fn a_hundred_thousand_arrive_intact_in_segments_and_singly() {
         let latency = &received["latency_ns"];
         assert!(latency["p50"].as_u64() <= latency["max"].as_u64(), "{latency}");
         let seconds = sent["seconds"].as_f64().unwrap();
-        assert!((0.99..10.0).contains(&seconds), "100,000 at 100,000 a second: {seconds} s");
+        assert!(seconds >= 0.99, "100,000 at no more than 100,000 a second: {seconds} s");
         let sends = sent["sends"].as_u64().unwrap();
         assert!(segment == "off" || sends < COUNT / 32, "{sends} sends of super-packets");
     }
@@ -77,13 +77,11 @@ fn a_source_that_is_not_the_senders_gets_nothing() {
     }
     let cable = Cable::new();
     for (source, packets) in [("10.9.0.77", 0), ("10.9.0.1", 10)] {
-        let flags = format!(
-            "--group 232.1.1.1:5001 --interface b --source {source} --for 1s --json --idle 100ms"
-        );
+        let flags = format!("--group 232.1.1.1:5001 --interface b --source {source} --json");
         let receiver = Receiver::start(Some(&cable.far), &flags);
         let flags = "send --group 232.1.1.1:5001 --interface a --count 10 --ttl 3";
         assert!(cable.near.run(|| traffic(flags).status().unwrap()).success());
-        let (code, received) = receiver.end();
+        let (code, received) = receiver.interrupted();
         assert_eq!((code, &received["packets"]), (Some(0), &packets.into()), "{source}");
     }
 }
@@ -103,7 +101,8 @@ fn a_slow_queue_makes_the_generator_wait_and_loses_nothing() {
     for (limit, figure, segment) in
         [("100k", "retries", "off"), ("100m", "waits", "off"), ("100m", "waits", "on")]
     {
-        let tc = format!("qdisc replace dev a root tbf rate 800mbit burst 200k limit {limit}");
+        // Slower than any generator.
+        let tc = format!("qdisc replace dev a root tbf rate 50mbit burst 200k limit {limit}");
         let shaped = cable
             .near
             .run(|| Command::new("tc").args(tc.split(' ')).status().is_ok_and(|s| s.success()));
@@ -112,10 +111,12 @@ fn a_slow_queue_makes_the_generator_wait_and_loses_nothing() {
             let _ = std::io::stderr().write_all(b"NOT TESTED: no `tc` with the tbf qdisc here\n");
             return;
         }
-        let expect = "--group 239.1.1.1:5001 --interface b --expect 20000 --json --for 60s";
-        let receiver = Receiver::start(Some(&cable.far), expect);
+        // More than the generator's socket holds.
+        let expect =
+            format!("--group 239.1.1.1:5001 --interface b --expect 8000 {PATIENTLY} --json");
+        let receiver = Receiver::start(Some(&cable.far), &expect);
         let flags = format!(
-            "send --group 239.1.1.1:5001 --interface a --count 20000 --segment {segment} --json"
+            "send --group 239.1.1.1:5001 --interface a --count 8000 --segment {segment} --json"
         );
         let sent = json(&cable.near.run(|| traffic(&flags).output().unwrap()).stdout);
         let (code, received) = receiver.end();
@@ -137,7 +138,7 @@ fn each_flow_has_a_source_port_of_its_own() {
     let mut bytes = [0; 2000];
     let ports: BTreeSet<u16> = (0..64)
         .map(|_| {
-            let (length, from) = socket.recv_from(&mut bytes).unwrap();
+            let (length, from) = uninterrupted(|| socket.recv_from(&mut bytes)).unwrap();
             assert_eq!(length, 1400);
             from.port()
         })
@@ -173,9 +174,12 @@ fn what_is_missing_twice_or_corrupt_does_not_meet_the_expectation() {
             format!("--group 127.0.0.1:{port} --interface lo --expect 10 --idle 300ms --json");
         let receiver = Receiver::start(None, &flags);
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        // It gets them all at once, so that there is no silence between them.
+        common::stop(receiver.child.id());
         for datagram in &datagrams {
             socket.send_to(datagram, ("127.0.0.1", port)).unwrap();
         }
+        receiver.signal(Signal::SIGCONT);
         let (exit, received) = receiver.end();
         let names = ["distinct", "lost", "duplicated", "reordered", "corrupt", "foreign"];
         let found = names.map(|name| received[name].as_u64().unwrap());
@@ -190,7 +194,7 @@ fn a_signal_stops_both_and_both_sum_up() {
     let port = socket.local_addr().unwrap().port();
     let flags = format!("send --group 127.0.0.1:{port} --interface lo --rate 100 --json");
     let sender = traffic(&flags).stdout(Stdio::piped()).spawn().unwrap();
-    socket.recv(&mut [0; 2000]).unwrap();
+    uninterrupted(|| socket.recv(&mut [0; 2000])).unwrap();
     let sent = stop(sender);
     assert_eq!(sent.status.code(), Some(0));
     assert!(json(&sent.stdout)["packets"].as_u64().unwrap() > 0);
@@ -198,26 +202,24 @@ fn a_signal_stops_both_and_both_sum_up() {
     for (expect, code) in [("", 0), ("--expect 5", 1)] {
         let flags = format!("--group 127.0.0.1:{} --interface lo --json {expect}", free_port());
         let receiver = Receiver::start(None, flags.trim());
-        kill(Pid::from_raw(receiver.child.id() as i32), Signal::SIGINT).unwrap();
-        let (exit, received) = receiver.end();
-        assert_eq!(exit, Some(code), "{received}");
-        assert_eq!((&received["ended"], &received["packets"]), (&"signal".into(), &0.into()));
+        let (exit, received) = receiver.interrupted();
+        assert_eq!((exit, &received["packets"]), (Some(code), &0.into()), "{received}");
     }
 }
 
 #[test]
 fn time_ends_both() {
-    let port = free_port();
-    let receiver =
-        Receiver::start(None, &format!("--group 127.0.0.1:{port} --interface lo --for 1s --json"));
-    let flags = format!(
-        "send --group 127.0.0.1:{port} --interface lo --rate 50 --duration 200ms --size 8 --json"
-    );
-    let sent = json(&traffic(&flags).output().unwrap().stdout);
-    let (code, received) = receiver.end();
+    let nobody = format!("--group 127.0.0.1:{} --interface lo --for 200ms --json", free_port());
+    let (code, received) = Receiver::start(None, &nobody).end();
     assert_eq!((code, &received["ended"]), (Some(0), &"time".into()));
+
+    let to = format!("--group 127.0.0.1:{} --interface lo --json", free_port());
+    let receiver = Receiver::start(None, &to);
+    let flags = format!("send {to} --rate 10 --duration 1s --size 8");
+    let sent = json(&traffic(&flags).output().unwrap().stdout);
     let packets = sent["packets"].as_u64().unwrap();
-    assert!((1..=10).contains(&packets), "10 are due in 200 ms: {sent}");
+    assert!((1..=10).contains(&packets), "10 are due in a second: {sent}");
+    let (_, received) = receiver.interrupted();
     assert_eq!(
         (&received["unnumbered"], &received["packets"]),
         (&sent["packets"], &packets.into())
@@ -297,6 +299,18 @@ impl Receiver {
         Self { child, stderr }
     }
 
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// Ends it by a signal, after which it sums up what has arrived by then.
+    fn interrupted(self) -> (Option<i32>, Value) {
+        self.signal(Signal::SIGINT);
+        let (code, received) = self.end();
+        assert_eq!(received["ended"], "signal", "{received}");
+        (code, received)
+    }
+
     /// Waits for its end: exit code and summary.
     fn end(mut self) -> (Option<i32>, Value) {
         let mut rest = String::new();
@@ -324,7 +338,10 @@ fn json(output: &[u8]) -> Value {
     serde_json::from_slice(output).unwrap()
 }
 
-/// A port that was free a moment ago.
+/// A port that no other test has, and that the kernel gives nobody by itself
+/// (`ip_local_port_range`).
 fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    let is_free = |port: &u16| UdpSocket::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(|| NEXT.fetch_add(1, Ordering::Relaxed)).find(is_free).unwrap()
 }

@@ -6,13 +6,17 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tracing::{info, warn};
+
 use super::COMMAND;
+use super::health::BrokerHealth;
 use super::message::{OutputRequest, PacketRequest, Reply, Request};
 use crate::net::egress::{EgressError, EgressOptions, EgressSocket};
 use crate::net::filter::FrameFilter;
 use crate::net::interface::Interface;
 use crate::net::packet_socket::{PacketError, PacketGroup, adopt_group, open_group};
 use crate::net::passing::Channel;
+use crate::privileges::BrokerState;
 
 /// Why there is no broker.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +35,9 @@ pub struct Broker {
     /// `None` once the broker is gone.
     channel: Option<Channel>,
     child: Child,
+    health: BrokerHealth,
+    /// Whether it has not answered what it was asked last.
+    owes: bool,
     /// Whether its end was told to whoever asks with [`Self::ended`].
     told: bool,
 }
@@ -55,9 +62,9 @@ impl Broker {
             .stdout(Stdio::null())
             .spawn()
             .map_err(BrokerError::Start)?;
-        ours.set_timeout(REPLY_WAIT).map_err(BrokerError::Start)?;
-        let mut broker = Self { channel: Some(ours), child, told: false };
-        match broker.reply() {
+        let health = BrokerHealth::up();
+        let mut broker = Self { channel: Some(ours), child, health, owes: false, told: false };
+        match broker.reply(Instant::now() + READY_WAIT) {
             Ok((Reply::Ready, _)) => Ok(broker),
             _ => Err(BrokerError::NotReady),
         }
@@ -68,55 +75,92 @@ impl Broker {
         self.child.id()
     }
 
-    /// How it ended, once, after it did.
+    /// How it is, as long as it is.
+    pub fn health(&self) -> BrokerHealth {
+        self.health.clone()
+    }
+
+    /// How it ended, once, after it did. To be asked each second: an answer that comes late is
+    /// taken then, too.
     pub fn ended(&mut self) -> Option<String> {
         if self.told {
             return None;
         }
-        let status = self.child.try_wait().ok().flatten()?;
-        self.channel = None;
+        let Some(status) = self.child.try_wait().ok().flatten() else {
+            // What it was late with shows in how it is.
+            let _ = self.catch_up();
+            return None;
+        };
+        self.give_up();
         self.told = true;
         Some(status.to_string())
     }
 
-    /// Asks for sockets.
+    /// Asks for sockets, and waits for them for [`ANSWER_WAIT`] at most.
     fn ask(&mut self, request: &Request) -> Result<Vec<OwnedFd>, Failure> {
         let bytes =
             serde_json::to_vec(request).map_err(|error| Failure::Gone(error.to_string()))?;
-        let sent = match &self.channel {
-            Some(channel) => channel.send(&bytes, &[]),
-            None => return Err(Failure::Gone("it ended".to_owned())),
-        };
-        if let Err(error) = sent {
-            self.channel = None;
-            return Err(Failure::Gone(error.to_string()));
+        self.catch_up()?;
+        let deadline = Instant::now() + ANSWER_WAIT;
+        let Some(channel) = &self.channel else { return Err(Failure::Gone("it ended".to_owned())) };
+        let sent = channel.set_timeout(ANSWER_WAIT).and_then(|()| channel.send(&bytes, &[]));
+        sent.map_err(|error| self.failure(&error))?;
+        self.owes = true;
+        self.answer(deadline)
+    }
+
+    /// Takes what came late of the answer to an earlier request, which nobody waits for any more.
+    /// While some of it is missing, an answer to another could not be told from it.
+    fn catch_up(&mut self) -> Result<(), Failure> {
+        if !self.owes {
+            return Ok(());
         }
+        match &self.channel {
+            Some(channel) if !channel.has_message() => return Err(Failure::Silent),
+            _ => {}
+        }
+        match self.answer(Instant::now()) {
+            Err(failure @ (Failure::Silent | Failure::Gone(_))) => Err(failure),
+            // Its sockets are closed here.
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for the whole answer to a request.
+    fn answer(&mut self, deadline: Instant) -> Result<Vec<OwnedFd>, Failure> {
         let mut sockets = Vec::new();
         let mut lost = false;
         loop {
-            match self.reply()? {
-                (Reply::Opened { left }, part) => {
-                    // What comes later belongs to this request still.
-                    lost |= part.is_none();
-                    let some = part.as_ref().is_none_or(|part| !part.is_empty());
-                    sockets.extend(part.into_iter().flatten());
-                    match left == 0 || !some {
-                        true if lost => return Err(Failure::NoRoom),
-                        true => return Ok(sockets),
-                        false => {}
-                    }
-                }
-                (reply, _) => return Err(Failure::Refused(reply)),
+            let (reply, part) = self.reply(deadline)?;
+            let Reply::Opened { left } = reply else {
+                self.answered();
+                return Err(Failure::Refused(reply));
+            };
+            // What comes later belongs to this request still.
+            lost |= part.is_none();
+            let some = part.as_ref().is_none_or(|part| !part.is_empty());
+            sockets.extend(part.into_iter().flatten());
+            if left == 0 || !some {
+                self.answered();
+                return if lost { Err(Failure::NoRoom) } else { Ok(sockets) };
             }
         }
     }
 
-    /// Waits for one message. After one that does not come or cannot be read, nothing that comes
-    /// later could be told apart: the connection is given up. Without descriptors when there was
-    /// no room for those that came.
-    fn reply(&mut self) -> Result<(Reply, Option<Vec<OwnedFd>>), Failure> {
+    fn answered(&mut self) {
+        self.owes = false;
+        if self.health.set(BrokerState::Up) == BrokerState::Silent {
+            info!("the socket broker answers again");
+        }
+    }
+
+    /// Waits for one message. After one that cannot be read, nothing that comes later could be
+    /// told apart: the connection is given up. Without descriptors when there was no room for
+    /// those that came.
+    fn reply(&mut self, deadline: Instant) -> Result<(Reply, Option<Vec<OwnedFd>>), Failure> {
+        let wait = deadline.saturating_duration_since(Instant::now()).max(WAIT_MIN);
         let received = match &self.channel {
-            Some(channel) => channel.receive(),
+            Some(channel) => channel.set_timeout(wait).and_then(|()| channel.receive()),
             None => Ok(None),
         };
         let failure = match received {
@@ -125,10 +169,28 @@ impl Broker {
                 Err(error) => error.to_string(),
             },
             Ok(None) => "it ended".to_owned(),
-            Err(error) => error.to_string(),
+            Err(error) => return Err(self.failure(&error)),
         };
-        self.channel = None;
+        self.give_up();
         Err(Failure::Gone(failure))
+    }
+
+    /// What an error of the connection means: there may be an answer yet, or never.
+    fn failure(&mut self, error: &io::Error) -> Failure {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            self.give_up();
+            return Failure::Gone(error.to_string());
+        }
+        if self.health.set(BrokerState::Silent) != BrokerState::Silent {
+            warn!("the socket broker does not answer; what is open goes on");
+        }
+        Failure::Silent
+    }
+
+    fn give_up(&mut self) {
+        self.channel = None;
+        self.owes = false;
+        self.health.set(BrokerState::Ended);
     }
 }
 
@@ -230,7 +292,9 @@ enum Failure {
     Refused(Reply),
     /// This process may not have any more descriptors.
     NoRoom,
-    /// Nobody answers.
+    /// It did not answer in time.
+    Silent,
+    /// It is not there any more.
     Gone(String),
 }
 
@@ -242,6 +306,11 @@ impl Failure {
             Self::NoRoom => {
                 "too many open files; raise the limit (`ulimit -n`, LimitNOFILE=)".to_owned()
             }
+            Self::Silent => format!(
+                "the socket broker does not answer within {} s; `ps -o pid,stat,wchan -C \
+                 ringtide-broker` shows what holds it up",
+                ANSWER_WAIT.as_secs()
+            ),
             Self::Gone(how) => format!(
                 "the socket broker is gone ({how}); what is open goes on, a restart of ringtide \
                  starts it again"
@@ -253,7 +322,12 @@ impl Failure {
 /// This program, also when its file was replaced meanwhile.
 const PROGRAM: &str = "/proc/self/exe";
 
-/// The broker has a handful of system calls to make for each socket.
-const REPLY_WAIT: Duration = Duration::from_secs(10);
+/// A process has to be loaded and to read a file.
+const READY_WAIT: Duration = Duration::from_secs(10);
+/// The broker has a handful of system calls to make for each socket. The main thread waits for
+/// them, and its service manager for a sign of it: `WatchdogSec=15s` in the unit.
+const ANSWER_WAIT: Duration = Duration::from_secs(3);
+/// A socket that waits for no time at all would wait for ever (socket(7), `SO_RCVTIMEO`).
+const WAIT_MIN: Duration = Duration::from_millis(1);
 const END_WAIT: Duration = Duration::from_secs(1);
 const END_STEP: Duration = Duration::from_millis(2);

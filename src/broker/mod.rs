@@ -2,15 +2,21 @@
 //!
 //! The process that serves gives all its rights up, and asks this one when a rule is added or an
 //! interface comes back. The broker trusts nobody: a request has to be well-formed and within what
-//! the operator configured, which it reads itself, from the same command line and file. What it
-//! cannot undo is that a packet socket sees all frames of its interface.
+//! the operator configured, which it reads itself, from the same command line and file. Rules that
+//! come later count only where the process that asks could not have written them. What it cannot
+//! undo is that a packet socket sees all frames of its interface.
 
 mod client;
+mod denials;
+mod health;
 mod message;
 mod policy;
+mod rule_file;
 mod server;
+mod trust;
 
 pub use self::client::{Broker, BrokerError, Opener};
+pub use self::health::BrokerHealth;
 pub use self::server::{ServeError, serve};
 
 /// The hidden command that starts it, with the arguments of the process that serves behind it.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::message::{OutputRequest, PacketRequest};
+use crate::config::Settings;
 use crate::config::limit::{self, Bytes};
-use crate::config::{self, Settings};
 
 /// Interfaces and destinations that requests may name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,15 @@ pub(super) struct Policy {
     outputs: BTreeSet<(String, SocketAddr)>,
     /// Interfaces on which everything goes.
     open: BTreeSet<String>,
+}
+
+/// Why a request is not granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Objection {
+    /// Nobody may ask for this.
+    Senseless(String),
+    /// No rule says so.
+    Unconfigured(String),
 }
 
 impl Policy {
@@ -31,61 +40,64 @@ impl Policy {
         }
     }
 
+    /// Goes by the rules of these settings from now on. The interfaces on which everything goes
+    /// stay those of the start.
+    pub(super) fn take_rules(&mut self, settings: &Settings) {
+        let open = std::mem::take(&mut self.open);
+        *self = Self { open, ..Self::of(settings) };
+    }
+
     /// Why these packet sockets are not opened.
-    pub(super) fn objection_to_packets(&self, request: &PacketRequest) -> Option<String> {
+    pub(super) fn objection_to_packets(&self, request: &PacketRequest) -> Option<Objection> {
         let PacketRequest { interface, count, receive_buffer_bytes, .. } = request;
+        let senseless = |reason| Some(Objection::Senseless(reason));
         if !(1..=limit::WORKERS.max).contains(count) {
-            return Some(format!("{count} sockets are more than there can be workers"));
+            return senseless(format!("{count} sockets are more than there can be workers"));
         }
         if !is_buffer(*receive_buffer_bytes) {
-            return Some(format!("a buffer of {receive_buffer_bytes} bytes is out of range"));
+            return senseless(format!("a buffer of {receive_buffer_bytes} bytes is out of range"));
         }
         let known = self.inputs.contains(interface) || self.open.contains(interface);
         (!known).then(|| {
-            format!("no rule of the configuration file takes from {interface:?}; {REMEDY}")
+            Objection::Unconfigured(format!(
+                "no rule of the configuration file takes from {interface:?}"
+            ))
         })
     }
 
     /// Why this output's socket is not opened.
-    pub(super) fn objection_to_output(&self, request: &OutputRequest) -> Option<String> {
+    pub(super) fn objection_to_output(&self, request: &OutputRequest) -> Option<Objection> {
         let OutputRequest { interface, options, .. } = request;
         let to = options.to;
+        let senseless = |reason| Some(Objection::Senseless(reason));
         let is_host = |ip: IpAddr| !ip.is_unspecified() && !ip.is_multicast();
         if to.port() == 0 || to.ip().is_unspecified() {
-            return Some(format!("{to} is no destination"));
+            return senseless(format!("{to} is no destination"));
         }
         if options.dscp > DSCP_MAX || options.ttl == Some(0) {
-            return Some("a TTL or code point is out of range".to_owned());
+            return senseless("a TTL or code point is out of range".to_owned());
         }
         if options.source.is_some_and(|source| !is_host(source)) {
-            return Some("a source is no host's address".to_owned());
+            return senseless("a source is no host's address".to_owned());
         }
-        if !is_buffer(options.send_buffer_bytes) {
-            return Some(format!(
-                "a buffer of {} bytes is out of range",
-                options.send_buffer_bytes
-            ));
+        let bytes = options.send_buffer_bytes;
+        if !is_buffer(bytes) {
+            return senseless(format!("a buffer of {bytes} bytes is out of range"));
         }
         let configured = self.outputs.contains(&(interface.clone(), to));
         let known = configured || self.open.contains(interface);
         (!known).then(|| {
-            format!("no rule of the configuration file sends to {to} by {interface:?}; {REMEDY}")
+            Objection::Unconfigured(format!(
+                "no rule of the configuration file sends to {to} by {interface:?}"
+            ))
         })
     }
-}
-
-/// The policy of the file as it is now, if it can be read and is valid.
-pub(super) fn reread(settings: &Settings) -> Option<Policy> {
-    let file = settings.file.as_deref()?;
-    Some(Policy::of(&config::load(file).ok()?))
 }
 
 fn is_buffer(bytes: usize) -> bool {
     (limit::SOCKET_BUFFER.min..=limit::SOCKET_BUFFER.max).contains(&Bytes(bytes))
 }
 
-const REMEDY: &str = "add the rule there, or the interface to privileges.interfaces, and restart \
-                      for the latter";
 const DSCP_MAX: u8 = 63;
 
 #[cfg(test)]
@@ -93,12 +105,19 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::config;
     use crate::net::egress::EgressOptions;
 
+    fn settings(interface: &str, input: &str) -> Settings {
+        let text = format!(
+            "[privileges]\ninterfaces = [\"{interface}\"]\n[[relay.rule]]\n\
+             input = \"239.1.1.1:1@{input}\"\noutputs = [{{ to = \"239.2.2.2:2@b\" }}]\n"
+        );
+        config::parse(&text, Path::new("r.toml")).unwrap()
+    }
+
     fn policy() -> Policy {
-        let text = "[privileges]\ninterfaces = [\"c\"]\n[[relay.rule]]\n\
-                    input = \"239.1.1.1:1@a\"\noutputs = [{ to = \"239.2.2.2:2@b\" }]\n";
-        Policy::of(&config::parse(text, Path::new("r.toml")).unwrap())
+        Policy::of(&settings("c", "a"))
     }
 
     fn packets(interface: &str, count: usize, receive_buffer_bytes: usize) -> bool {
@@ -122,6 +141,13 @@ mod tests {
         assert!(!packets("b", 2, 65_536) && !packets("lo", 2, 65_536) && !packets("", 1, 65_536));
         assert!(!packets("a", 0, 65_536) && !packets("a", 100_000, 65_536));
         assert!(!packets("a", 2, 0) && !packets("a", 2, usize::MAX));
+    }
+
+    #[test]
+    fn rules_are_replaced_and_open_interfaces_are_not() {
+        let mut policy = policy();
+        policy.take_rules(&settings("e", "d"));
+        assert_eq!(policy, Policy::of(&settings("c", "d")));
     }
 
     #[test]

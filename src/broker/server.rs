@@ -4,10 +4,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::signal::{SigSet, Signal};
-use tracing::{debug, warn};
+use tracing::debug;
 
+use super::denials::Denials;
 use super::message::{OutputRequest, PacketRequest, Reply, Request};
-use super::policy::{Policy, reread};
+use super::policy::{Objection, Policy};
+use super::rule_file::RuleFile;
 use crate::config::Settings;
 use crate::error::Remedy;
 use crate::net::egress::{EgressStep, open_ready};
@@ -50,10 +52,12 @@ pub fn serve(settings: &Settings) -> Result<(), ServeError> {
     let input = io::stdin().as_fd().try_clone_to_owned().map_err(ServeError::NoChannel)?;
     let channel = Channel::adopt(input).map_err(ServeError::NoChannel)?;
     let directory = settings.file.as_deref().map(crate::config::directory_of);
+    let file = RuleFile::new(settings.file.as_deref());
     let files = Files { readable: directory.into_iter().collect(), writable: Vec::new() };
     let confinement = confine(&settings.privileges, Role::Broker, &files)?;
     debug!("socket broker: {confinement}");
-    let mut broker = Server { settings, policy: Policy::of(settings) };
+    let policy = Policy::of(settings);
+    let mut broker = Server { policy, file, denials: Denials::default() };
     answer(&channel, &Reply::Ready, &[]).map_err(ServeError::Channel)?;
     while let Some(message) = channel.receive().map_err(ServeError::Channel)? {
         // Nobody has a reason to send descriptors here.
@@ -73,12 +77,14 @@ fn block_signals() -> io::Result<()> {
     Ok(set.thread_block()?)
 }
 
-struct Server<'a> {
-    settings: &'a Settings,
+#[derive(Default)]
+struct Server {
     policy: Policy,
+    file: RuleFile,
+    denials: Denials,
 }
 
-impl Server<'_> {
+impl Server {
     fn handle(&mut self, request: &[u8]) -> (Reply, Vec<OwnedFd>) {
         let opened = match serde_json::from_slice(request) {
             Ok(Request::Packets(request)) => self.packets(&request),
@@ -89,7 +95,7 @@ impl Server<'_> {
             Ok(sockets) => (Reply::Opened { left: 0 }, sockets),
             Err(reply) => {
                 if let Reply::Denied { reason } = &reply {
-                    warn!("the socket broker denies a request: {reason}");
+                    self.denials.tell(reason);
                 }
                 (reply, Vec::new())
             }
@@ -116,15 +122,27 @@ impl Server<'_> {
         open_ready(&interface, &request.options).map_err(failed)
     }
 
-    /// Looks into the file again before it denies anything: rules may have been added to it.
-    fn check(&mut self, objection: impl Fn(&Policy) -> Option<String>) -> Result<(), Reply> {
-        if objection(&self.policy).is_none() {
-            return Ok(());
+    /// Looks into the file again before it denies what may have been added there meanwhile.
+    fn check(&mut self, objection: impl Fn(&Policy) -> Option<Objection>) -> Result<(), Reply> {
+        match objection(&self.policy) {
+            None => return Ok(()),
+            Some(Objection::Senseless(reason)) => return Err(Reply::denied(reason)),
+            Some(Objection::Unconfigured(_)) => {}
         }
-        if let Some(policy) = reread(self.settings) {
-            self.policy = policy;
+        // Who asks is the same user as this process.
+        let looked = self.file.news(nix::unistd::geteuid().as_raw());
+        if let Ok(Some(settings)) = &looked {
+            self.policy.take_rules(settings);
+            self.denials.forget();
         }
-        objection(&self.policy).map_or(Ok(()), |reason| Err(Reply::denied(reason)))
+        match objection(&self.policy) {
+            None => Ok(()),
+            Some(Objection::Senseless(reason)) => Err(Reply::denied(reason)),
+            Some(Objection::Unconfigured(reason)) => {
+                let remedy = self.file.remedy(looked.as_ref().err());
+                Err(Reply::denied(format!("{reason}; {remedy}")))
+            }
+        }
     }
 }
 
@@ -171,8 +189,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn reply_to(request: &[u8]) -> Reply {
-        let settings = Settings::default();
-        let mut server = Server { settings: &settings, policy: Policy::default() };
+        let mut server = Server::default();
         let (reply, sockets) = server.handle(request);
         assert!(sockets.is_empty());
         reply

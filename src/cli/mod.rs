@@ -279,8 +279,14 @@ fn run_traffic(command: &TrafficCommand) -> ExitCode {
 
 impl EngineArgs {
     fn apply(self, settings: &mut Settings) {
-        settings.engine = self.engine.unwrap_or(settings.engine);
-        settings.io_uring_without = self.io_uring_without.unwrap_or(settings.io_uring_without);
+        if let Some(engine) = self.engine {
+            settings.engine = engine;
+            settings.overridden.push("engine");
+        }
+        if let Some(features) = self.io_uring_without {
+            settings.io_uring_without = features;
+            settings.overridden.push("io_uring_without");
+        }
     }
 }
 

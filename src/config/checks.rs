@@ -56,7 +56,7 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
     }
     if settings.tracker.is_none() {
         let unused = [
-            ("state.directory", settings.state.directory.is_some()),
+            ("state.directory", settings.state.directory.is_some() && !settings.state.takeover),
             ("export.file", settings.export.file.is_some()),
         ];
         for (key, _) in unused.into_iter().filter(|(_, is_set)| *is_set) {
@@ -174,6 +174,8 @@ mod tests {
         settings.state.directory = Some(PathBuf::from("state"));
         assert_eq!(warnings(&settings), [""; 0]);
         settings.tracker = None;
+        assert_eq!(warnings(&settings), [""; 0], "a relay is taken over, too");
+        settings.state.takeover = false;
         settings.export.file = Some(PathBuf::from("list"));
         let told = warnings(&settings);
         assert!(told[0].starts_with("state.directory is set, but") && told.len() == 2, "{told:?}");

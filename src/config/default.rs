@@ -33,6 +33,7 @@ impl Default for Settings {
             state: StateConfig::default(),
             export: ExportConfig::default(),
             warnings: Vec::new(),
+            overridden: Vec::new(),
         }
     }
 }

@@ -77,6 +77,8 @@ pub struct Settings {
     /// What is allowed but probably not meant, one sentence each, for the log and for
     /// `config check`.
     pub warnings: Vec<String>,
+    /// Keys of the file for which the command line gave something else, which stays.
+    pub overridden: Vec<&'static str>,
 }
 
 /// The directory that a file is in.
@@ -107,6 +109,15 @@ pub struct StateConfig {
     pub takeover: bool,
     /// How often they are saved before the end; `None` is never. Whole seconds, up to a day.
     pub save_interval: Option<Duration>,
+}
+
+impl Settings {
+    /// The state directory, where it is of use: with a tracker, whose state is kept there, and for
+    /// takeovers.
+    pub fn used_state_directory(&self) -> Option<&Path> {
+        let is_used = self.tracker.is_some() || self.state.takeover;
+        self.state.directory.as_deref().filter(|_| is_used)
+    }
 }
 
 impl StateConfig {

@@ -20,7 +20,10 @@ impl Settings {
     }
 
     fn state_line(&self) -> Option<String> {
-        let directory = self.state.directory.as_ref().filter(|_| self.tracker.is_some())?;
+        let directory = self.used_state_directory()?;
+        if self.tracker.is_none() {
+            return Some(format!("takeovers by way of {}", directory.display()));
+        }
         let kept = match (self.state.swarms, self.state.save_interval) {
             (false, _) => "without swarms".to_owned(),
             (true, None) => "swarms saved at the end".to_owned(),
@@ -113,6 +116,8 @@ mod tests {
         assert!(line(&settings).ends_with("ringtide, without swarms"));
         settings.tracker = None;
         assert_eq!(settings.summary().len(), 1);
+        settings.state.takeover = true;
+        assert_eq!(settings.summary()[0], "takeovers by way of /var/lib/ringtide");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use super::relay::RelayView;
+use crate::broker::BrokerHealth;
 use crate::clock::Clock;
 use crate::engine::{Engine, RingFeatures, WorkerControl};
 use crate::net::socket::BoundSocket;
@@ -30,6 +31,8 @@ pub struct View {
     pub features: RingFeatures,
     /// What was given up at the start.
     pub privileges: Confinement,
+    /// How the process is that opens sockets, if one was started.
+    pub broker: Option<BrokerHealth>,
     /// In the order of their indices.
     pub workers: Vec<WorkerView>,
     /// All shards, one for each worker.

@@ -51,11 +51,11 @@ impl Numbers {
 
     /// Waits for each to come back so many times.
     pub(crate) fn assert_back(&self, times: usize) {
-        self.client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        self.client.set_read_timeout(Some(DEADLINE)).unwrap();
         let mut received: Vec<[u8; 4]> = (0..times * self.sent.len())
             .map(|_| {
                 let mut datagram = [0; 4];
-                assert_eq!(self.client.recv(&mut datagram).unwrap(), 4);
+                assert_eq!(receive(&self.client, &mut datagram), 4);
                 datagram
             })
             .collect();
@@ -69,16 +69,27 @@ impl Numbers {
 /// Sends a request, waits for its answer, and so on.
 pub(crate) fn ask_in_turn(count: u32, server: SocketAddr) {
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut reply = [0; 8];
     for _ in 0..count {
         client.send_to(b"tide", server).unwrap();
-        // A ring that this thread opened to probe may still interrupt it.
-        while let Err(error) = client.recv(&mut reply) {
-            assert_eq!(error.kind(), io::ErrorKind::Interrupted, "{error}");
+        receive(&client, &mut reply);
+    }
+}
+
+/// Waits for a datagram and returns its length.
+fn receive(client: &UdpSocket, datagram: &mut [u8]) -> usize {
+    loop {
+        match client.recv(datagram) {
+            Ok(length) => return length,
+            // A ring that this thread opened to probe may still interrupt it.
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::Interrupted, "{error}"),
         }
     }
 }
+
+/// Far beyond what anything here takes.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Each datagram was sent back or dropped.
 pub(crate) fn assert_accounted(counters: &Counters, received: u32) {

@@ -35,7 +35,7 @@ impl LogFilter {
         // Inside the brackets of a span filter commas mean something else: those are left to it.
         if !text.contains('[') {
             let directives: Vec<&str> = text.split(',').map(str::trim).collect();
-            directives.iter().try_for_each(|directive| check_bare_word(directive))?;
+            directives.iter().try_for_each(|directive| check_directive(directive))?;
             text = directives.join(",");
         }
         match EnvFilter::builder().parse(&text) {
@@ -199,11 +199,18 @@ pub fn start(
     Ok(LogControl { replace, in_force, overridden_by })
 }
 
-fn check_bare_word(directive: &str) -> Result<(), FilterError> {
-    let is_bare = !directive.contains('=');
+fn check_directive(directive: &str) -> Result<(), FilterError> {
+    let (target, level) = match directive.split_once('=') {
+        Some((target, level)) => (target, Some(level)),
+        None => (directive, None),
+    };
+    // Without a level, the module alone would be logged, and all of it.
+    if directive.is_empty() || level.is_some_and(|level| level.trim().is_empty()) {
+        return Err(FilterError::Malformed(format!("\"{directive}\" names no level")));
+    }
     let is_level = directive.parse::<LevelFilter>().is_ok();
-    let is_ours = directive.split("::").next() == Some(env!("CARGO_PKG_NAME"));
-    if is_bare && !is_level && !is_ours {
+    let is_ours = target.split("::").next() == Some(env!("CARGO_PKG_NAME"));
+    if level.is_none() && !is_level && !is_ours {
         return Err(FilterError::UnknownWord { word: directive.to_owned() });
     }
     Ok(())
@@ -238,6 +245,10 @@ mod tests {
         let error = LogFilter::parse("inof").unwrap_err().to_string();
         assert!(error.contains("did you mean \"info\"?"), "{error}");
         assert!(LogFilter::parse("info,trcae").is_err());
+        for incomplete in [",", "info,", "debug=", "info,ringtide::tracker= "] {
+            let error = LogFilter::parse(incomplete).unwrap_err().to_string();
+            assert!(error.contains("names no level"), "{error}");
+        }
         assert!(LogFilter::parse("ringtideous").is_err());
     }
 

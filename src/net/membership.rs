@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -97,6 +98,12 @@ impl Memberships {
     /// What is or should be joined, in order.
     pub fn wanted(&self) -> impl Iterator<Item = &Membership> {
         self.wanted.iter()
+    }
+
+    /// The sockets that hold the memberships: as long as anybody has one open, its groups are not
+    /// left.
+    pub fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.helpers.iter().map(|helper| helper.socket.as_fd())
     }
 
     /// Joins a group. Joining again, or joining a unicast address, does nothing.

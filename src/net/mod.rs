@@ -9,6 +9,7 @@ pub mod egress;
 pub mod feed;
 pub mod files;
 pub mod filter;
+pub mod handed;
 pub mod interface;
 pub mod lent;
 pub mod link_watch;

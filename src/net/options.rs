@@ -2,10 +2,10 @@
 //! (socket(7)).
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::Socket;
+use socket2::{SockRef, Socket};
 
 /// Values made of integers alone, in the kernel's layout: nothing in them points anywhere.
 pub(super) trait Plain: Copy {}
@@ -84,6 +84,16 @@ pub(super) fn ask_receive_buffer(socket: &Socket, wanted: usize) -> io::Result<O
         socket.set_recv_buffer_size(wanted)?;
     }
     receive_buffer_short(socket, wanted)
+}
+
+/// Sets the receive buffer of a socket that another process opened, where it has another size.
+/// Without the right to go past the sysctl limit it stays as it is: asking for it as others do
+/// could take away what was granted before.
+pub(super) fn resize_receive_buffer(socket: &impl AsFd, wanted: usize) -> io::Result<()> {
+    if SockRef::from(socket).recv_buffer_size()? / 2 != wanted {
+        let _ = setsockopt(socket, sockopt::RcvBufForce, &wanted);
+    }
+    Ok(())
 }
 
 /// What was granted of a receive buffer, in bytes, when that is less than was wanted.

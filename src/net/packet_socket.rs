@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
@@ -11,7 +11,9 @@ use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 use super::filter::FrameFilter;
 use super::interface::Interface;
 use super::lent::{Lend, Receives};
-use super::options::{ask_receive_buffer, get_option, least, receive_buffer_short, set_option};
+use super::options::{
+    ask_receive_buffer, get_option, least, receive_buffer_short, resize_receive_buffer, set_option,
+};
 
 /// One packet socket, bound to an interface and a member of that interface's fanout group.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub struct PacketSocket {
     interface_index: u32,
     /// What earlier reads of `PACKET_STATISTICS`, which resets itself, add up to.
     drops: Arc<AtomicU64>,
+    /// Set when another process has the socket, which reads the statistics from then on.
+    handed_over: AtomicBool,
 }
 
 /// The packet sockets of one interface, one per worker.
@@ -174,6 +178,24 @@ pub fn open_silent(
     Ok(sockets)
 }
 
+/// Makes a group of sockets that receive already, with all that waits in them: those of a process
+/// before this one. Their buffers get the size that is wanted, where that is permitted.
+///
+/// # Errors
+/// As for [`adopt_group`]. The sockets are closed then.
+pub fn adopt_receiving(
+    interface: &Interface,
+    sockets: Vec<OwnedFd>,
+    receive_buffer_bytes: usize,
+    filter: &FrameFilter,
+) -> Result<PacketGroup, PacketError> {
+    for socket in &sockets {
+        resize_receive_buffer(socket, receive_buffer_bytes)
+            .map_err(|error| PacketError::at(&interface.name, PacketStep::Open, error))?;
+    }
+    adopt_group(interface, sockets, receive_buffer_bytes, filter)
+}
+
 /// Makes a group of what [`open_silent`] opened, here or in another process, and lets frames in.
 ///
 /// # Errors
@@ -194,8 +216,9 @@ pub fn adopt_group(
         let short = receive_buffer_short(&socket, receive_buffer_bytes)
             .map_err(|error| PacketError::at(&interface.name, PacketStep::Open, error))?;
         group.receive_buffer_short = least(group.receive_buffer_short, short);
-        let drops = Arc::default();
-        group.sockets.push(PacketSocket { socket, interface_index: interface.index, drops });
+        let (interface_index, drops, handed_over) =
+            (interface.index, Arc::default(), AtomicBool::new(false));
+        group.sockets.push(PacketSocket { socket, interface_index, drops, handed_over });
     }
     for socket in &group.sockets {
         let attached = socket.replace_filter(filter);
@@ -256,14 +279,9 @@ fn bind(socket: &Socket, interface_index: u32) -> io::Result<()> {
 /// Joins a fanout group, or founds one under a number that the kernel chooses, and returns its
 /// number. A group of one is of use too: it defragments.
 fn join(socket: &Socket, group: Option<u16>) -> io::Result<u16> {
-    // What this host sends is left out for the group as a whole: in a group the kernel does not
-    // look at the PACKET_IGNORE_OUTGOING of its members.
-    let mode = libc::PACKET_FANOUT_HASH
-        | libc::PACKET_FANOUT_FLAG_DEFRAG
-        | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING;
     let (number, mode) = match group {
-        Some(number) => (number, mode),
-        None => (0, mode | libc::PACKET_FANOUT_FLAG_UNIQUEID),
+        Some(number) => (number, FANOUT_MODE),
+        None => (0, FANOUT_MODE | libc::PACKET_FANOUT_FLAG_UNIQUEID),
     };
     let argument = u32::from(number) | mode << 16;
     set_option(socket, libc::SOL_PACKET, libc::PACKET_FANOUT, &argument)?;
@@ -295,8 +313,17 @@ impl PacketSocket {
         self
     }
 
+    /// Counts a last time: from now on another process does, which has the socket, too.
+    pub fn leave_to_successor(&self) {
+        self.count_drops();
+        self.handed_over.store(true, Ordering::Relaxed);
+    }
+
     /// Adds what the kernel dropped since this was called last.
     pub fn count_drops(&self) {
+        if self.handed_over.load(Ordering::Relaxed) {
+            return;
+        }
         // Reading resets, in one step: whoever reads adds what it got.
         let read = get_option(self, libc::SOL_PACKET, libc::PACKET_STATISTICS);
         if let Ok([_packets, drops]) = read {
@@ -304,14 +331,14 @@ impl PacketSocket {
         }
     }
 
-    /// Has the kernel say when each frame came in ([`Auxiliary::received_ns`]).
+    /// Whether the kernel says when each frame came in ([`Auxiliary::received_ns`]).
     ///
     /// # Errors
     /// When the kernel refuses.
     ///
     /// [`Auxiliary::received_ns`]: super::address::Auxiliary::received_ns
-    pub fn stamp_arrivals(&self) -> io::Result<()> {
-        set_option(self, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1)
+    pub fn stamp_arrivals(&self, wanted: bool) -> io::Result<()> {
+        set_option(self, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &i32::from(wanted))
     }
 
     /// The index of the interface that it is bound to.
@@ -360,6 +387,13 @@ fn is_new_enough(release: &str) -> bool {
     let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else { return false };
     (major, minor) >= (6, 2)
 }
+
+/// How a group spreads frames: by flow, with fragments put together. What this host sends is left
+/// out for the group as a whole: in a group the kernel does not look at the PACKET_IGNORE_OUTGOING
+/// of its members.
+pub(super) const FANOUT_MODE: u32 = libc::PACKET_FANOUT_HASH
+    | libc::PACKET_FANOUT_FLAG_DEFRAG
+    | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING;
 
 /// The step whose errors mean something of their own.
 const FANOUT: &str = "joining the fanout group";

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, getsockopt,
     recvmsg, sendmsg, setsockopt, socketpair, sockopt,
@@ -58,6 +59,12 @@ impl Channel {
         setsockopt(&self.0, sockopt::ReceiveTimeout, &time)?;
         setsockopt(&self.0, sockopt::SendTimeout, &time)?;
         Ok(())
+    }
+
+    /// Whether [`Self::receive`] would return at once.
+    pub fn has_message(&self) -> bool {
+        let mut descriptors = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        poll(&mut descriptors, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 
     /// Sends one message with its descriptors.
@@ -159,7 +166,9 @@ mod tests {
         let (one, other) = Channel::pair().unwrap();
         one.set_timeout(Duration::from_millis(1)).unwrap();
         assert_eq!(one.receive().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(!one.has_message());
         drop(other);
+        assert!(one.has_message());
         assert!(one.receive().unwrap().is_none());
         assert_eq!(one.send(b"hello", &[]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }

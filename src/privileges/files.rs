@@ -41,9 +41,10 @@ fn enforce(files: &Files, no_new_privileges: bool) -> Result<RulesetStatus, Rule
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let devices = AccessFs::MakeBlock | AccessFs::MakeChar | AccessFs::IoctlDev | AccessFs::Execute;
     let write = AccessFs::from_all(KNOWN) & !devices;
+    // Nor signals to others, and their Unix sockets without a file, which ask for no permission.
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(KNOWN))?
-        .scope(Scope::Signal)?
+        .scope(Scope::Signal | Scope::AbstractUnixSocket)?
         .create()?
         .add_rules(path_beneath_rules(&files.readable, read))?
         .add_rules(path_beneath_rules(&files.writable, write))?

@@ -25,7 +25,7 @@ use tracing::warn;
 pub use self::capabilities::{SOCKET_CAPABILITIES, has_socket_capabilities};
 pub use self::files::Files;
 pub use self::settings::PrivilegeSettings;
-pub use self::status::{Confinement, Landlock};
+pub use self::status::{BrokerState, Confinement, Landlock};
 pub use self::system_calls::{Allowed, allowed_names};
 pub use self::user::FutureUser;
 use self::user::User;

@@ -19,8 +19,26 @@ pub struct Confinement {
     pub seccomp: bool,
     /// Whether files are restricted.
     pub landlock: Landlock,
-    /// The process that opens sockets, if there is one.
+    /// The process that opens sockets, if one was started.
     pub broker_pid: Option<u32>,
+    /// How that process is.
+    #[serde(default)]
+    pub broker: BrokerState,
+}
+
+/// How the process is that opens sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BrokerState {
+    /// There never was one.
+    #[default]
+    None,
+    /// It answers, or was not asked since it did.
+    Up,
+    /// It owes an answer.
+    Silent,
+    /// It is gone, and is not started again.
+    Ended,
 }
 
 /// How far files are restricted.
@@ -53,6 +71,7 @@ impl Confinement {
             seccomp: field(&status, "Seccomp:") == Some(FILTERED),
             landlock: Landlock::Off,
             broker_pid: None,
+            broker: BrokerState::None,
         }
     }
 }
@@ -80,10 +99,13 @@ impl fmt::Display for Confinement {
                 Landlock::Full => "on",
             },
         )?;
-        match self.broker_pid {
-            Some(pid) => write!(f, "{pid}"),
-            None => f.write_str("none"),
-        }
+        let Some(pid) = self.broker_pid else { return f.write_str("none") };
+        let how = match self.broker {
+            BrokerState::None | BrokerState::Up => "",
+            BrokerState::Silent => " (does not answer)",
+            BrokerState::Ended => " (ended)",
+        };
+        write!(f, "{pid}{how}")
     }
 }
 
@@ -117,6 +139,10 @@ mod tests {
             "user 65534, group 65534, capabilities none, no_new_privs on, seccomp on, \
              landlock on, broker 17"
         );
+        let ended = Confinement { broker: BrokerState::Ended, ..given_up.clone() };
+        assert!(ended.to_string().ends_with("broker 17 (ended)"));
+        let silent = Confinement { broker: BrokerState::Silent, ..given_up };
+        assert!(silent.to_string().ends_with("broker 17 (does not answer)"));
         assert_eq!(
             Confinement::default().to_string(),
             "user 0, group 0, capabilities none, no_new_privs off, seccomp off, landlock off, \

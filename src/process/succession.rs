@@ -1,5 +1,7 @@
 //! What happens when another process takes over, and when it goes away before it has.
 
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use tracing::{error, warn};
@@ -8,22 +10,22 @@ use super::Process;
 use crate::clock::Clock;
 use crate::engine::{EngineChoice, WorkerPlan};
 use crate::jobs::Jobs;
-use crate::net::socket::BoundSocket;
+use crate::net::handed::{Parcel, Purpose};
 use crate::state::handover::{Offer, Presence};
 use crate::state::keeper::Keeper;
 use crate::worker::{StartError, Workers};
 
 impl Process {
-    /// If another process asked to take over: stops the workers, saves the swarms and hands the
-    /// sockets over. Returns whether this process goes on after all, because the other one went
-    /// away before it had them.
+    /// If another process asked to take over: stops the workers, which finish all that they took,
+    /// saves the swarms and hands the sockets over. Returns whether this process goes on after all,
+    /// because the other one went away before it had them.
     pub fn hand_over(&mut self) -> bool {
         let Some(presence) = self.offer.as_ref().and_then(Offer::successor) else { return false };
         if presence == Presence::Gone {
             return self.go_on();
         }
         self.stop_and_save();
-        let taken = self.offer.as_ref().map(|offer| offer.hand_over(self.sockets()));
+        let taken = self.offer.as_ref().map(|offer| self.give_sockets(offer));
         match self.offer.take_if(|_| matches!(taken, Some(Ok(())))) {
             Some(offer) => {
                 self.handed_over = offer.finish();
@@ -33,9 +35,21 @@ impl Process {
         }
     }
 
-    /// The sockets of all workers that listen.
-    pub(super) fn sockets(&self) -> &[Arc<BoundSocket>] {
-        self.view.tracker.as_ref().map_or(&[], |tracker| &tracker.sockets)
+    /// Gives all sockets that receive to the successor, if there is one.
+    pub(super) fn give_sockets(&self, offer: &Offer) -> io::Result<()> {
+        offer.hand_over(&self.parcels())?;
+        if let (Some(relay), Some(_)) = (&self.relay, offer.successor()) {
+            relay.leave_to_successor();
+        }
+        Ok(())
+    }
+
+    fn parcels(&self) -> Vec<Parcel<BorrowedFd<'_>>> {
+        let tracker = self.view.tracker.iter();
+        let sockets = tracker.flat_map(|tracker| &tracker.sockets).map(|socket| socket.as_fd());
+        let listening = Parcel { purpose: Purpose::Listening, sockets: sockets.collect() };
+        let relay = self.relay.iter().flat_map(|relay| relay.parcels());
+        std::iter::once(listening).chain(relay).collect()
     }
 
     /// Serves again after a successor went away. Returns whether it does.

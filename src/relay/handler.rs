@@ -1,12 +1,12 @@
 //! The relay as a [`Handler`]: frames in, forwards or counted drops out.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::coalesce::{BATCH_DATAGRAMS_MAX, Batch, Bundle, Split};
 use super::datagram::{Datagram, count_datagrams};
+use super::flights::{Flights, Owner};
 use super::latency::Departures;
 use super::reassembly::Reassembly;
 use super::rule::Offload;
@@ -41,16 +41,6 @@ pub struct Relay {
     fragments: Option<Box<Reassembly>>,
 }
 
-/// What outputs have in flight, and where their forwards belong. Outputs are known by tag, which
-/// stays when the table changes under forwards that are on their way.
-#[derive(Default)]
-struct Flights {
-    /// Receive buffers that each output holds, by its place in `places`.
-    held: Vec<usize>,
-    /// Where a tag stands in the table: rule, output, and place in `held`.
-    places: HashMap<u32, (usize, usize, usize)>,
-}
-
 impl Relay {
     /// A relay that goes by what `shared` publishes.
     pub fn new(shared: Arc<SharedTable>) -> Self {
@@ -76,7 +66,7 @@ impl Relay {
     /// change when rules or interfaces do, not with packets.
     fn take_up(&mut self) {
         assert!(self.open.is_empty(), "a table changes between iterations");
-        self.table = self.shared.current();
+        let earlier = std::mem::replace(&mut self.table, self.shared.current());
         let table = &self.table;
         self.batches.clear();
         let segment_max = |rule| match table.offload {
@@ -88,7 +78,7 @@ impl Relay {
         self.is_open = vec![false; table.rules.len()];
         self.is_cut = vec![false; table.rules.len()];
         self.frame_sends_max = sends_of_frame(table, &self.is_cut);
-        self.flights.take_up(table);
+        self.flights.take_up(&earlier, table);
         self.departures.take_up(table);
         self.last = None;
         self.take_up_fragments();
@@ -174,17 +164,19 @@ impl Handler for Relay {
     }
 
     fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &Forwarded<'_>, tx: &mut T) {
-        let Some((rule, output, place)) =
-            self.flights.places.get(&(forwarded.tag & !RETRY)).copied()
-        else {
+        let Some(owner) = self.flights.end(forwarded.tag & !RETRY, forwarded.parts.len()) else {
             return;
         };
-        let held = &mut self.flights.held[place];
-        *held = held.saturating_sub(forwarded.parts.len());
-        let output = &self.table.rules[rule].outputs[output];
+        let (output, state) = match &owner {
+            Owner::Stays(rule, output) => {
+                let output = &self.table.rules[*rule].outputs[*output];
+                (Some(output), &output.state)
+            }
+            Owner::Left(state) => (None, state),
+        };
         let bytes = forwarded.parts.iter().map(|part| part.range.len()).sum::<usize>();
         let datagrams = count_datagrams(bytes, forwarded.segment_bytes) as u64;
-        let counters = &output.state.counters;
+        let counters = &state.counters;
         let error = match forwarded.result {
             Ok(_) => {
                 counters.passed(datagrams, bytes as u64);
@@ -192,6 +184,10 @@ impl Handler for Relay {
                 return counters.seen(now.seconds());
             }
             Err(error) => error,
+        };
+        // One that is in the table no more has no socket to try again by.
+        let Some(output) = output else {
+            return counters.dropped(reason_for(error), datagrams);
         };
         let again = match error {
             // The device or its MTU does not allow it: from now on datagrams go singly here.
@@ -247,19 +243,6 @@ impl Handler for Relay {
 
     fn on_departed(&mut self, wall_ns: u64) {
         self.departures.end(&self.table, wall_ns);
-    }
-}
-
-impl Flights {
-    fn take_up(&mut self, table: &RelayTable) {
-        let earlier = std::mem::take(self);
-        for (rule, outputs) in table.rules.iter().map(|rule| &rule.outputs).enumerate() {
-            for (output, state) in outputs.iter().map(|output| &output.state).enumerate() {
-                let held = earlier.places.get(&state.tag).map_or(0, |place| earlier.held[place.2]);
-                self.places.insert(state.tag, (rule, output, self.held.len()));
-                self.held.push(held);
-            }
-        }
     }
 }
 
@@ -333,12 +316,10 @@ impl<T: Transmit> Sender<'_, T> {
         if segment_bytes.is_none() && bytes > output.payload_max {
             return dropped(RelayDrop::Oversized);
         }
-        let Some((rule, index, place)) = self.flights.places.get(&state.tag).copied() else {
-            return;
+        let (rule, index) = match self.flights.room(state.tag, parts.len()) {
+            Ok(place) => place,
+            Err(reason) => return dropped(reason),
         };
-        if self.flights.held[place] + parts.len() > HELD_MAX {
-            return dropped(RelayDrop::NoBuffer);
-        }
         let forward = Forward {
             socket,
             to: output.to,
@@ -351,7 +332,7 @@ impl<T: Transmit> Sender<'_, T> {
         };
         match self.tx.forward(forward) {
             Ok(()) => {
-                self.flights.held[place] += parts.len();
+                self.flights.begin(state.tag, parts.len());
                 if flag == 0 {
                     self.departures.begin(rule, index);
                 }
@@ -404,10 +385,6 @@ const RETRY: u32 = 1 << 31;
 /// The code point in a type of service; the other two bits are for congestion (RFC 3168), and an
 /// output that keeps the code point has no business with them.
 const DSCP_BITS: u8 = 0xfc;
-
-/// The most receive buffers, counted once for each send, that one output may hold, so that one
-/// that is slow leaves the others enough.
-const HELD_MAX: usize = 4096;
 
 #[path = "handler_fragments.rs"]
 mod fragments;

@@ -474,3 +474,27 @@ fn fragments_that_never_become_whole_are_counted() {
 fn frame_of(virtio: &[u8], ethertype: [u8; 2], packet: &[u8]) -> Vec<u8> {
     super::super::golden::frame(virtio, ethertype, packet)
 }
+
+/// What was on its way when its output was taken out of force is counted all the same, whatever
+/// becomes of it.
+#[test]
+fn forwards_of_an_output_that_left_are_counted_there() {
+    let mut bench = Bench::new(vec![rule(vec![output(8, 1), output(9, 2)])]);
+    let sends: [_; 2] = std::array::from_fn(|_| {
+        bench.arrive(&ipv4());
+        bench.flush()
+    });
+    let [stays, left] = [0, 1].map(|at| bench.relay.table.rules[0].outputs[at].state.clone());
+    let output = TableOutput { state: Arc::clone(&stays), ..output(8, 1) };
+    bench.shared.publish(table(vec![rule(vec![output])], Offload::Auto, 2));
+    bench.relay.on_tick(Bench::now(), &mut bench.tx);
+    for (sends, result) in sends.iter().zip([Ok(8), Err(libc::ENOBUFS)]) {
+        assert_eq!(bench.relay.flights.leaving(), 1);
+        sends.iter().for_each(|sent| bench.ended(sent, result));
+    }
+    for figures in [stays.counters.snapshot(), left.counters.snapshot()] {
+        let lost = figures.dropped(RelayDrop::SocketFull);
+        assert_eq!((figures.packets, figures.bytes, lost), (1, 8, 1));
+    }
+    assert_eq!(bench.relay.flights.leaving(), 0);
+}

@@ -5,6 +5,7 @@ pub mod coalesce;
 pub mod datagram;
 pub mod endpoint;
 pub mod ethernet;
+mod flights;
 pub mod fragment;
 #[cfg(test)]
 pub(crate) mod golden;

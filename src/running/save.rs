@@ -4,15 +4,16 @@
 //! what was there before stays beside it as `NAME.bak`.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::{PermissionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
 use super::Running;
+use crate::aside::write_aside;
 use crate::config::{self, Settings, rule_table};
 use crate::control::Problem;
 use crate::control::rules::RuleSpec;
@@ -20,13 +21,12 @@ use crate::tracker::access_list::{AccessList, parse_line};
 
 /// Saves the rules, the log's level and the access list, where they differ from their files.
 pub(super) fn save(running: &Running) -> Result<Vec<String>, Problem> {
-    let mut written = Vec::new();
+    let mut changes: Vec<(&Path, Vec<u8>)> = Vec::new();
     if let Some(path) = &running.settings.file {
-        let text = fs::read_to_string(path).map_err(|error| unsaved(path, &error))?;
+        let text = fs::read_to_string(path).map_err(|error| unsaved(path, &error, &[]))?;
         let changed = changed_text(running, path, &text)?;
         if changed != text {
-            replace_file(path, &changed).map_err(|error| unsaved(path, &error))?;
-            written.push(path.display().to_string());
+            changes.push((path, changed.into_bytes()));
         }
     } else if running.filter_set || running.settings.relay.is_some() {
         return Err(Problem::conflict(
@@ -37,12 +37,16 @@ pub(super) fn save(running: &Running) -> Result<Vec<String>, Problem> {
     let access = running.settings.tracker.as_ref().and_then(|tracker| tracker.access.as_ref());
     if let Some(access) = access {
         let path = &access.file;
-        let text = fs::read(path).map_err(|error| unsaved(path, &error))?;
+        let text = fs::read(path).map_err(|error| unsaved(path, &error, &[]))?;
         let changed = changed_list(&text, &running.process.policy().access);
         if changed != text {
-            replace_file(path, &changed).map_err(|error| unsaved(path, &error))?;
-            written.push(path.display().to_string());
+            changes.push((path, changed));
         }
+    }
+    let mut written = Vec::new();
+    for (path, bytes) in changes {
+        replace_file(path, &bytes).map_err(|error| unsaved(path, &error, &written))?;
+        written.push(path.display().to_string());
     }
     Ok(written)
 }
@@ -65,7 +69,15 @@ fn changed_text(running: &Running, path: &Path, text: &str) -> Result<String, Pr
     let filter = running.log.filter();
     if running.filter_set && filter != saved.log.filter {
         let log = document.entry("log").or_insert(Item::Table(Table::new()));
-        log["level"] = value(filter.as_str());
+        match log.get_mut("level").and_then(Item::as_value_mut) {
+            // What stands beside it stays.
+            Some(level) => {
+                let beside = level.decor().clone();
+                *level = filter.as_str().into();
+                *level.decor_mut() = beside;
+            }
+            None => log["level"] = value(filter.as_str()),
+        }
     }
     let changed = document.to_string();
     // What is written must read as what is in force.
@@ -135,42 +147,46 @@ fn changed_list(text: &[u8], list: &AccessList) -> Vec<u8> {
 
 /// Puts a complete file in the place of another, which stays as `NAME.bak`. Owner and permissions
 /// are taken over.
-fn replace_file(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // A link stays one; what it points to is replaced.
     let path = &fs::canonicalize(path)?;
-    let beside = |end: &str| {
-        let mut name: OsString = path.file_name().unwrap_or_default().to_owned();
-        name.push(end);
-        path.with_file_name(name)
-    };
+    let mut backup: OsString = path.file_name().unwrap_or_default().to_owned();
+    backup.push(".bak");
     let metadata = fs::metadata(path)?;
-    let write = |to: &PathBuf, bytes: &[u8]| {
-        let mut file = File::create(to)?;
-        file.set_permissions(fs::Permissions::from_mode(metadata.mode() & 0o7777))?;
-        // Without the right to give it away it stays ours, which the permissions allow for.
-        let _ = fchown(&file, Some(metadata.uid()), Some(metadata.gid()));
-        file.write_all(bytes)?;
-        file.sync_all()
+    let mode = metadata.mode() & 0o7777;
+    let write = |to: &Path, bytes: &[u8]| {
+        write_aside(to, mode, |file| {
+            // The umask may have kept some of it from the start.
+            file.get_ref().set_permissions(fs::Permissions::from_mode(mode))?;
+            // Without the right to give it away it stays ours, which the permissions allow for.
+            let _ = fchown(file.get_ref(), Some(metadata.uid()), Some(metadata.gid()));
+            file.write_all(bytes)
+        })
     };
-    let (new, copy, backup) = (beside(".new"), beside(".bak.new"), beside(".bak"));
-    write(&copy, &fs::read(path)?)?;
-    fs::rename(&copy, &backup)?;
-    write(&new, bytes.as_ref())?;
-    fs::rename(&new, path)?;
-    // The names are on disk only once the directory is.
-    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    write(&path.with_file_name(backup), &fs::read(path)?)?;
+    write(path, bytes)
 }
 
-fn unsaved(path: &Path, error: &io::Error) -> Problem {
+/// `written` are the files that were saved before.
+fn unsaved(path: &Path, error: &io::Error, written: &[String]) -> Problem {
     let advice = match error.kind() {
         io::ErrorKind::PermissionDenied => {
             "what is in force stays so until the process ends; give the file and its directory to \
              the user ringtide runs as before the next start, or write `ringtide ctl config show` \
              to the file"
         }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "what is in force stays so until the process ends; the directory is read-only to \
+             ringtide: under systemd, `ReadWritePaths=` in a drop-in opens it, and it has to be \
+             of the user ringtide runs as (docs/privileges.md); or write `ringtide ctl config \
+             show` to the file"
+        }
         _ => "what is in force stays so until the process ends",
     };
-    let error = format!("cannot save {}: {error}", path.display());
+    let mut error = format!("cannot save {}: {error}", path.display());
+    if !written.is_empty() {
+        error.push_str(&format!("; {} is saved", written.join(", ")));
+    }
     Problem::failed(error, advice)
 }
 
@@ -199,11 +215,19 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let link = directory.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        replace_file(&link, "new").unwrap();
+        replace_file(&link, b"new").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(fs::read_to_string(directory.path().join("r.toml.bak")).unwrap(), "old");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_failure_says_what_was_saved_before() {
+        let error = io::Error::from(io::ErrorKind::StorageFull);
+        let said = |written: &[String]| unsaved(Path::new("list"), &error, written).error;
+        assert!(said(&["r.toml".to_owned()]).ends_with("; r.toml is saved"));
+        assert!(!said(&[]).contains("is saved"));
     }
 }

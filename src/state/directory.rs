@@ -2,12 +2,15 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown, lchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::geteuid;
+use nix::fcntl::{AtFlags, Flock, FlockArg};
+use nix::sys::stat::fstatat;
+use nix::unistd::{Gid, Uid, fchown, fchownat, geteuid};
+use tracing::info;
 
 use crate::aside::write_aside;
 use crate::tracker::connection_key::{
@@ -91,27 +94,34 @@ impl StateDirectory {
     /// Gives a directory of root, and what a process of root kept in it, to the user and group
     /// `owner`, whom this process will run as; makes it for them if only it is missing.
     ///
-    /// What belongs to anybody else stays as it is, for [`Self::open`] to judge. Others must not
-    /// be able to write to it: they could have put links there.
+    /// What belongs to anybody else, lies behind a link or holds something that is not kept here
+    /// stays as it is, for [`Self::open`] to judge: a setting that is wrong, or a link of the one
+    /// who owns the directory above, must not give away a directory of the system.
     ///
     /// # Errors
-    /// When the system refuses, and when others can write to it.
+    /// When the system refuses, and when others can write to it: they could have put links there.
     pub fn hand_over(path: &Path, owner: (u32, u32)) -> Result<(), StateError> {
         let fail = |verb| move |source| StateError::Io { path: path.to_owned(), verb, source };
-        let metadata = made(path)?;
-        if metadata.uid() != geteuid().as_raw() || !metadata.is_dir() {
+        made(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW);
+        let directory = match options.open(path) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENOTDIR)) => {
+                return Ok(());
+            }
+            opened => opened.map_err(fail("opened"))?,
+        };
+        let metadata = directory.metadata().map_err(fail("opened"))?;
+        if metadata.uid() != geteuid().as_raw() {
             return Ok(());
         }
         check(path, &metadata, WRITABLE_BY_OTHERS, "write to it", DIRECTORY_MODE)?;
-        for name in KEPT {
-            let file = path.join(name);
-            let is_ours = |file: fs::Metadata| file.is_file() && file.uid() == metadata.uid();
-            if fs::symlink_metadata(&file).is_ok_and(is_ours) {
-                lchown(&file, Some(owner.0), Some(owner.1)).map_err(fail("handed over"))?;
-            }
+        if !holds_only_what_is_kept(&directory).map_err(fail("read"))? {
+            return Ok(());
         }
-        // Through a link, as everything else here.
-        chown(path, Some(owner.0), Some(owner.1)).map_err(fail("handed over"))
+        give(&directory, owner).map_err(|error| fail("handed over")(error.into()))?;
+        info!(user = owner.0, group = owner.1, "{} is given to the user", path.display());
+        Ok(())
     }
 
     /// Checks and locks the directory; makes it, for its owner alone, if only it is missing.
@@ -135,7 +145,7 @@ impl StateDirectory {
 
     /// Where a successor asks for the sockets.
     pub fn handover(path: &Path) -> PathBuf {
-        path.join("handover.sock")
+        path.join(HANDOVER)
     }
 
     /// The directory itself.
@@ -225,9 +235,39 @@ fn lock(directory: &Path) -> Result<Flock<File>, StateError> {
     })
 }
 
+/// Gives a directory of this user, and this user's files of those that are kept in it, to others.
+fn give(directory: &File, (user, group): (u32, u32)) -> nix::Result<()> {
+    let (user, group) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
+    let unfollowed = AtFlags::AT_SYMLINK_NOFOLLOW;
+    for name in KEPT {
+        let Ok(found) = fstatat(directory, name, unfollowed) else { continue };
+        let is_file = found.st_mode & libc::S_IFMT == libc::S_IFREG;
+        if is_file && found.st_uid == geteuid().as_raw() && found.st_nlink == 1 {
+            fchownat(directory, name, user, group, unfollowed)?;
+        }
+    }
+    fchown(directory, user, group)
+}
+
+/// Whether each name in it is one under which a process keeps something or has left it: a file
+/// that was being written, swarms that were set aside, a socket.
+fn holds_only_what_is_kept(directory: &File) -> io::Result<bool> {
+    for entry in Dir::from_fd(directory.try_clone()?.into())?.iter() {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy();
+        let stem = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
+        let is = |kept: &&str| stem(kept) == stem(name.strip_prefix('.').unwrap_or(&name));
+        if !matches!(&*name, "." | "..") && !KEPT.iter().chain([&HANDOVER]).any(is) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 const SWARMS: &str = "swarms";
 const KEY: &str = "connection.key";
 const LOCK: &str = "lock";
+const HANDOVER: &str = "handover.sock";
 const KEPT: [&str; 3] = [SWARMS, KEY, LOCK];
 /// For what holds secrets, and for what is believed when it is read again.
 pub const PRIVATE_MODE: u32 = 0o600;
@@ -237,7 +277,7 @@ const OPEN_TO_OTHERS: u32 = 0o077;
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     use super::*;
 
@@ -325,14 +365,14 @@ mod tests {
         drop(StateDirectory::open(&path).unwrap());
         fs::write(folder.path().join("foreign"), "").unwrap();
         symlink(folder.path().join("foreign"), path.join("swarms")).unwrap();
-        fs::write(path.join("other"), "").unwrap();
+        fs::write(path.join("swarms.damaged"), "").unwrap();
         let owner = |name: &str| fs::metadata(path.join(name)).unwrap().uid();
         set_mode(&path, 0o770);
         assert!(message(StateDirectory::hand_over(&path, (4711, 4712))).contains("chmod 700"));
         set_mode(&path, 0o700);
         StateDirectory::hand_over(&path, (4711, 4712)).unwrap();
         assert_eq!(
-            (owner("."), owner("lock"), owner("swarms"), owner("other")),
+            (owner("."), owner("lock"), owner("swarms"), owner("swarms.damaged")),
             (4711, 4711, 0, 0)
         );
         // Whoever has it may have put anything there.
@@ -342,6 +382,28 @@ mod tests {
         StateDirectory::hand_over(&folder.path().join("new"), (4711, 4712)).unwrap();
         let new = fs::metadata(folder.path().join("new")).unwrap();
         assert_eq!((new.uid(), new.gid(), new.mode() & 0o777), (4711, 4712, 0o700));
+    }
+
+    #[test]
+    fn a_directory_of_others_things_is_not_given_away() {
+        if !geteuid().is_root() {
+            let _ = writeln!(io::stderr(), "SKIPPED: only root can give files away");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (system, link) = (folder.path().join("etc"), folder.path().join("state"));
+        DirBuilder::new().mode(DIRECTORY_MODE).create(&system).unwrap();
+        symlink(&system, &link).unwrap();
+        StateDirectory::hand_over(&link, (4711, 4712)).unwrap();
+        assert_eq!(fs::metadata(&system).unwrap().uid(), 0, "by a link");
+        for name in ["shadow", "key", ".profile"] {
+            fs::write(system.join(name), "").unwrap();
+            StateDirectory::hand_over(&system, (4711, 4712)).unwrap();
+            assert_eq!(fs::metadata(&system).unwrap().uid(), 0, "with {name}");
+            fs::remove_file(system.join(name)).unwrap();
+        }
+        StateDirectory::hand_over(&system, (4711, 4712)).unwrap();
+        assert_eq!(fs::metadata(&system).unwrap().uid(), 4711);
     }
 
     #[test]

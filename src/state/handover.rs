@@ -1,19 +1,23 @@
-//! A new process takes the sockets of the one that runs, so that no request is lost.
+//! A new process takes the sockets of the one that runs, so that no request and no frame is lost.
 //!
 //! Sockets are handed over, not opened twice: two groups on one port would share its requests, and
-//! steering would deliver to the wrong ones. What clients send meanwhile waits in the sockets.
+//! steering would deliver to the wrong ones; two packet sockets would see each frame twice. What
+//! comes in meanwhile waits in the sockets.
 //!
 //! ```text
 //! new  ->  "RTHANDOV", version, length and text of what it wants to serve
-//! old  ->  1 byte: 0 agreed, 1 it serves something else
+//! old  ->  1 byte: 0 agreed, 1 it serves something else, 2 it speaks another version
 //!          stops its workers, saves the swarms
-//! old  ->  messages of a count and as many sockets, a count of 0 at last
-//!          ends, which the new process sees as the end of the stream
+//! old  ->  messages of sockets and what they are for, and that these were all
+//! new  ->  1 byte: 0 it has them
+//! old  ->  ends, which the new process sees as the end of the stream
 //! ```
+//!
+//! A process of version 1 answers every other version with 1.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -27,7 +31,9 @@ use nix::unistd::{Pid, geteuid};
 use tracing::{info, warn};
 
 use super::directory::PRIVATE_MODE;
-use crate::net::descriptors::{DESCRIPTORS_MAX, peer_user, receive_descriptors, send_descriptors};
+use super::parcels::{give, receive};
+use crate::net::descriptors::peer_user;
+use crate::net::handed::{Inherited, Parcel};
 
 /// Waits for a successor.
 #[derive(Debug)]
@@ -83,23 +89,25 @@ impl Offer {
         let successor = self.successor.lock().unwrap_or_else(PoisonError::into_inner);
         let stream = successor.as_ref()?;
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        // It says nothing more: what can be read is the end.
+        // It says nothing before it has the sockets: what can be read is the end.
         match recv(stream.as_raw_fd(), &mut [0], flags) {
             Err(Errno::EAGAIN | Errno::EINTR) => Some(Presence::There),
             Ok(_) | Err(_) => Some(Presence::Gone),
         }
     }
 
-    /// Gives `sockets` to the successor, if there is one. The workers must not run any more, and
-    /// everything else that it needs must be in place by now.
+    /// Gives the sockets in `parcels` to the successor, if there is one, and waits until it has
+    /// them. The workers must not run any more, and everything else that it needs must be in place
+    /// by now.
     ///
     /// # Errors
     /// When it does not take them.
-    pub fn hand_over(&self, sockets: &[impl AsFd]) -> io::Result<()> {
+    pub fn hand_over<S: AsFd>(&self, parcels: &[Parcel<S>]) -> io::Result<()> {
         let successor = self.successor.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(stream) = successor.as_ref() else { return Ok(()) };
-        give(stream, sockets)?;
-        info!(sockets = sockets.len(), "handed over");
+        deliver(stream, parcels)?;
+        let sockets: usize = parcels.iter().map(|parcel| parcel.sockets.len()).sum();
+        info!(sockets, "handed over");
         Ok(())
     }
 
@@ -140,7 +148,7 @@ pub enum Presence {
 ///
 /// # Errors
 /// When it does not agree, or does not answer in time.
-pub fn take_over(path: &Path, serves: &str) -> io::Result<Option<Vec<OwnedFd>>> {
+pub fn take_over(path: &Path, serves: &str) -> io::Result<Option<Inherited>> {
     let mut stream = match UnixStream::connect(path) {
         Ok(stream) => stream,
         Err(error) => {
@@ -156,24 +164,42 @@ pub fn take_over(path: &Path, serves: &str) -> io::Result<Option<Vec<OwnedFd>>> 
     stream.write_all(&request(serves))?;
     let mut answer = [REFUSED];
     stream.read_exact(&mut answer)?;
-    if answer != [AGREED] {
-        return Err(io::Error::other(
-            "the process that runs serves other addresses or with another number of workers; \
-             stop it before this one is started",
-        ));
-    }
+    check_answer(answer)?;
     info!("taking over from the process that runs");
     stream.set_read_timeout(Some(STOP_TIMEOUT))?;
-    let sockets = match receive(&stream) {
+    let parcels = match receive(&stream) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         received => received?,
     };
+    stream.write_all(&[TAKEN])?;
     // The end of the stream is the end of the process, or at least of what it has locked.
     match stream.read(&mut [0]) {
-        Ok(0) => Ok(Some(sockets)),
+        Ok(0) => Ok(Some(Inherited::new(parcels))),
         Ok(_) => Err(io::ErrorKind::InvalidData.into()),
         Err(error) => Err(error),
     }
+}
+
+/// What the answer to a request means.
+fn check_answer([answer]: [u8; 1]) -> io::Result<()> {
+    let reason = match answer {
+        AGREED => return Ok(()),
+        OTHER_VERSION => "hands over in another way, as another version",
+        _ => {
+            "serves other addresses or with another number of workers, or hands over in another \
+             way, as an earlier version"
+        }
+    };
+    let text = format!("the process that runs {reason}; stop it before this one is started");
+    Err(io::Error::other(text))
+}
+
+/// Gives the sockets, and waits for the word that they arrived.
+fn deliver<S: AsFd>(mut stream: &UnixStream, parcels: &[Parcel<S>]) -> io::Result<()> {
+    give(stream, parcels)?;
+    let mut word = [REFUSED];
+    stream.read_exact(&mut word)?;
+    if word == [TAKEN] { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
 /// Reads the request of one that connected, and answers it.
@@ -190,14 +216,19 @@ fn agree(mut stream: &UnixStream, serves: &str) -> io::Result<()> {
         let length = expected.len() - REQUEST_HEAD_BYTES;
         stream.take(length as u64).read_to_end(&mut wanted)?;
     }
-    let agreed = wanted == expected[REQUEST_HEAD_BYTES..];
-    stream.write_all(&[if agreed { AGREED } else { REFUSED }])?;
-    if agreed { Ok(()) } else { Err(io::Error::other("it serves something else")) }
+    let other_version = head[..VERSION_AT] == MAGIC && head[VERSION_AT..][..4] != VERSION_BYTES;
+    let (answer, refusal) = match wanted == expected[REQUEST_HEAD_BYTES..] {
+        _ if other_version => (OTHER_VERSION, "it is another version"),
+        true => (AGREED, ""),
+        false => (REFUSED, "it serves something else"),
+    };
+    stream.write_all(&[answer])?;
+    if answer == AGREED { Ok(()) } else { Err(io::Error::other(refusal)) }
 }
 
 fn request(serves: &str) -> Vec<u8> {
     let length = serves.len() as u32;
-    [&MAGIC[..], &VERSION.to_be_bytes(), &length.to_be_bytes(), serves.as_bytes()].concat()
+    [&MAGIC[..], &VERSION_BYTES, &length.to_be_bytes(), serves.as_bytes()].concat()
 }
 
 /// The other end must run as the same user, or as root.
@@ -210,42 +241,14 @@ fn check_peer(stream: &UnixStream) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
 }
 
-fn give(stream: &UnixStream, sockets: &[impl AsFd]) -> io::Result<()> {
-    for batch in sockets.chunks(DESCRIPTORS_MAX) {
-        let descriptors: Vec<_> = batch.iter().map(AsFd::as_fd).collect();
-        send_descriptors(stream, &(batch.len() as u32).to_be_bytes(), &descriptors)?;
-    }
-    send_descriptors(stream, &[0; COUNT_BYTES], &[])
-}
-
-fn receive(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
-    let mut sockets = Vec::new();
-    for _ in 0..BATCHES_MAX {
-        let mut count = [0; COUNT_BYTES];
-        let (length, descriptors) = receive_descriptors(stream, &mut count)?;
-        if length == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let announced = u32::from_be_bytes(count) as usize;
-        if length != COUNT_BYTES || announced != descriptors.len() {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        if announced == 0 {
-            return Ok(sockets);
-        }
-        sockets.extend(descriptors);
-    }
-    Err(io::ErrorKind::InvalidData.into())
-}
-
 const MAGIC: [u8; 8] = *b"RTHANDOV";
-const VERSION: u32 = 1;
+const VERSION_BYTES: [u8; 4] = 2u32.to_be_bytes();
+const VERSION_AT: usize = MAGIC.len();
 const REQUEST_HEAD_BYTES: usize = 16;
 const AGREED: u8 = 0;
 const REFUSED: u8 = 1;
-const COUNT_BYTES: usize = 4;
-/// Enough for 64 addresses in each of 1,024 workers.
-const BATCHES_MAX: usize = 1 + (64 * 1024usize).div_ceil(DESCRIPTORS_MAX);
+const OTHER_VERSION: u8 = 2;
+const TAKEN: u8 = 0;
 /// An answer needs no work.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the other process may take to finish its replies and to save its swarms: more than the
@@ -255,48 +258,63 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(120);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::handed::Purpose;
 
     #[test]
     fn golden_request() {
-        let golden = [&b"RTHANDOV"[..], &[0, 0, 0, 1, 0, 0, 0, 2], b"ab"].concat();
+        let golden = [&b"RTHANDOV"[..], &[0, 0, 0, 2, 0, 0, 0, 2], b"ab"].concat();
         assert_eq!(request("ab"), golden);
     }
 
     #[test]
     fn only_who_serves_the_same_gets_an_agreement() {
-        for (sent, agreed) in [
-            (request("the same"), true),
-            (request("the sam"), false),
-            (request("the samE"), false),
-            (request(&"x".repeat(1 << 20))[..16].to_vec(), false),
-            (b"GET / HTTP/1.1\r\n".to_vec(), false),
+        let earlier = [&b"RTHANDOV"[..], &[0, 0, 0, 1, 0, 0, 0, 8], b"the same"].concat();
+        for (sent, expected) in [
+            (request("the same"), AGREED),
+            (request("the sam"), REFUSED),
+            (request("the samE"), REFUSED),
+            (request(&"x".repeat(1 << 20))[..16].to_vec(), REFUSED),
+            (earlier, OTHER_VERSION),
+            (b"GET / HTTP/1.1\r\n".to_vec(), REFUSED),
         ] {
             let (old, mut new) = UnixStream::pair().unwrap();
             new.write_all(&sent).unwrap();
-            assert_eq!(agree(&old, "the same").is_ok(), agreed);
+            assert_eq!(agree(&old, "the same").is_ok(), expected == AGREED);
             drop(old);
             let mut answer = Vec::new();
             // What was left unread resets the stream; the answer comes first.
             let _ = new.read_to_end(&mut answer);
-            assert_eq!(answer == [AGREED], agreed);
+            assert_eq!(answer, [expected]);
+            assert_eq!(check_answer([expected]).is_ok(), expected == AGREED);
         }
     }
 
     #[test]
-    fn many_sockets_arrive_and_cut_streams_are_noticed() {
-        let sockets: Vec<_> =
-            (0..600).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
-        let (old, new) = UnixStream::pair().unwrap();
-        give(&old, &sockets).unwrap();
-        let received = receive(&new).unwrap();
-        let address = |socket: OwnedFd| std::net::UdpSocket::from(socket).local_addr().unwrap();
-        assert!(
-            received.into_iter().map(address).eq(sockets.iter().map(|s| s.local_addr().unwrap()))
-        );
-        send_descriptors(&old, &[0, 0, 0, 2], &[sockets[0].as_fd()]).unwrap();
-        assert_eq!(receive(&new).unwrap_err().kind(), io::ErrorKind::InvalidData);
-        drop(old);
-        assert_eq!(receive(&new).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    fn a_process_of_version_1_refuses_and_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("handover.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let earlier = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut [0; REQUEST_HEAD_BYTES]).unwrap();
+            stream.write_all(&[1]).unwrap();
+        });
+        let refusal = take_over(&path, "").unwrap_err().to_string();
+        assert!(refusal.contains("an earlier version"), "{refusal}");
+        earlier.join().unwrap();
+    }
+
+    #[test]
+    fn sockets_count_as_handed_over_when_the_other_one_says_so() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let parcels = [Parcel { purpose: Purpose::Listening, sockets: vec![socket] }];
+        for (word, delivered) in [(&[TAKEN][..], true), (&[REFUSED], false), (&[], false)] {
+            let (old, mut new) = UnixStream::pair().unwrap();
+            new.write_all(word).unwrap();
+            new.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(deliver(&old, &parcels).is_ok(), delivered, "{word:?}");
+            assert_eq!(receive(&new).unwrap().len(), 1);
+        }
     }
 
     #[test]
@@ -314,7 +332,7 @@ mod tests {
         let path = folder.path().join("handover.sock");
         let offer = Offer::start(path.clone(), String::new()).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        offer.hand_over(&[] as &[OwnedFd]).unwrap();
+        offer.hand_over::<UnixStream>(&[]).unwrap();
         assert!(offer.finish().is_none());
         assert!(!path.exists());
     }

@@ -7,6 +7,7 @@ pub mod directory;
 pub mod export;
 pub mod handover;
 pub mod keeper;
+mod parcels;
 pub mod sizes;
 pub mod slices;
 pub mod swarms;

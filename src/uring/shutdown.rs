@@ -16,7 +16,8 @@ impl EventLoop<'_> {
         handler: &mut impl Handler,
         deadline: Now,
     ) -> io::Result<()> {
-        while self.outstanding() > 0 && self.now() < deadline {
+        // Frames that were received wait in line for their turns, after the last receive, too.
+        while (self.outstanding() > 0 || !self.pools.waiting.is_empty()) && self.now() < deadline {
             if self.queues.cancels_pending == 0 {
                 // What is still there was not found, or its cancellation failed.
                 self.cancel_receives();

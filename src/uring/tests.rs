@@ -301,3 +301,40 @@ fn frames_of_a_socket_that_was_taken_back_are_counted() {
     assert!(lost > 0, "nothing waited: the test shows nothing");
     assert_eq!(counters.get(Counter::FramesReceived), order.0.len() as u64 + lost);
 }
+
+/// Counts frames, and sends nothing.
+struct Tally(usize);
+
+impl Handler for Tally {
+    fn on_packet<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {}
+
+    fn on_frame<T: Transmit>(&mut self, _: Now, _: &Frame<'_>, _: &mut T) {
+        self.0 += 1;
+    }
+
+    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
+}
+
+/// A successor gets what waits in the sockets; what was taken from them is this loop's to finish,
+/// also when it is more than a turn handles and nothing else is under way.
+#[test]
+fn frames_in_line_when_a_loop_stops_are_handled_all_the_same() {
+    let sizes = LoopSizes { frame_buffers: 512, ..FRAMES };
+    let (plan, addresses) = two(Receives::Frames, sizes);
+    let (counters, control) = (Arc::clone(&plan.counters), Arc::clone(&plan.control));
+    let _numbers = addresses.map(|address| Numbers::send(200, address));
+    let mut ring = Ring::open(&plan).unwrap();
+    let mut event_loop = EventLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    let mut order = Order::default();
+    while counters.get(Counter::FramesReceived) < 400 {
+        turn(&mut event_loop, &mut order, 1);
+    }
+    let waiting = event_loop.gauges().frames_waiting;
+    assert!(waiting > 300, "{waiting} are no more than a turn handles");
+    control.stop();
+    let mut tally = Tally(0);
+    event_loop.run(&mut tally).unwrap();
+    drop(event_loop);
+    assert_eq!((tally.0 as u64, order.0.len() as u64), (waiting, 400 - waiting));
+    assert_eq!(counters.get(Counter::FramesLostToShutdown), 0);
+}

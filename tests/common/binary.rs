@@ -219,12 +219,13 @@ pub fn skip(test: &str, reason: &str) {
 #[track_caller]
 pub fn stop(process: u32) {
     kill(Pid::from_raw(process as i32), Signal::SIGSTOP).unwrap();
-    let stopped = |task: std::io::Result<std::fs::DirEntry>| {
-        let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
-        stat.rsplit_once(") ").unwrap().1.starts_with('T')
+    // A thread that ended meanwhile has no state; the next look does without it.
+    let stopped = |task: std::io::Result<fs::DirEntry>| {
+        let stat = fs::read_to_string(task.unwrap().path().join("stat"));
+        stat.is_ok_and(|stat| stat.rsplit_once(") ").unwrap().1.starts_with('T'))
     };
     eventually("the process to stop", || {
-        let mut tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+        let mut tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
         tasks.all(stopped).then_some(())
     });
 }

@@ -10,7 +10,7 @@ use ringtide::tracker::response::{Family, ScrapeEntry};
 use ringtide::tracker::response_parse::Response;
 use ringtide::tracker::wire::TransactionId;
 
-use super::DEADLINE;
+use super::{DEADLINE, uninterrupted};
 
 /// What an announce asks; the rest of the request is filled in.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +139,8 @@ impl Client {
     #[track_caller]
     pub fn receive(&self) -> Vec<u8> {
         let mut reply = vec![0; 65_536];
-        let (length, from) = self.socket.recv_from(&mut reply).expect("no reply");
+        let received = uninterrupted(|| self.socket.recv_from(&mut reply));
+        let (length, from) = received.expect("no reply");
         assert_eq!((from.ip(), from.port()), (self.server.ip(), self.server.port()));
         reply.truncate(length);
         reply

@@ -25,4 +25,4 @@ pub use handlers::{Echo, Forward};
 pub use namespace::{Cable, Namespace, connect, raw_socket, switched_off};
 pub use running::Running;
 pub use started::Started;
-pub use wait::{DEADLINE, eventually};
+pub use wait::{DEADLINE, eventually, uninterrupted};

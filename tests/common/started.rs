@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ringtide::clock::Clock;
 use ringtide::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
@@ -14,7 +14,7 @@ use ringtide::net::steering::SteeringProgram;
 use ringtide::telemetry::{Counter, Counters, Snapshot};
 use ringtide::worker::Workers;
 
-use super::{engine, features};
+use super::{DEADLINE, engine, features, uninterrupted};
 
 /// Workers that run a handler of the test's.
 pub struct Started {
@@ -96,23 +96,22 @@ impl Started {
         Snapshot::total(self.counters.iter().map(|counters| &**counters))
     }
 
-    /// Sends a datagram and waits for the answer; asks again when it takes long.
+    /// Sends a datagram, once, and waits for the answer.
+    #[track_caller]
     pub fn ask(
         &self,
         client: &UdpSocket,
         server: impl ToSocketAddrs,
         request: &[u8],
     ) -> (Vec<u8>, SocketAddr) {
-        client.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        client.set_read_timeout(Some(DEADLINE)).unwrap();
+        client.send_to(request, &server).unwrap();
         let mut reply = vec![0; 65_536];
-        for _ in 0..10 {
-            client.send_to(request, &server).unwrap();
-            if let Ok((length, from)) = client.recv_from(&mut reply) {
-                reply.truncate(length);
-                return (reply, from);
-            }
-        }
-        panic!("no answer; counters: {:?}", self.total());
+        let received = uninterrupted(|| client.recv_from(&mut reply));
+        let (length, from) =
+            received.unwrap_or_else(|error| panic!("{error}; counters: {:?}", self.total()));
+        reply.truncate(length);
+        (reply, from)
     }
 
     /// Stops the workers, in good order.
@@ -129,14 +128,14 @@ impl Started {
         total
     }
 
-    pub fn stop_within(mut self, limit: Duration) -> bool {
+    /// Whether the workers stop at all.
+    pub fn stops(mut self) -> bool {
         let workers = self.workers.take().unwrap();
         let (sender, receiver) = mpsc::channel();
-        let started = Instant::now();
         std::thread::spawn(move || {
             workers.stop();
             let _ = sender.send(());
         });
-        receiver.recv_timeout(limit).is_ok() && started.elapsed() < limit
+        receiver.recv_timeout(DEADLINE).is_ok()
     }
 }

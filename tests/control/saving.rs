@@ -5,6 +5,8 @@ use crate::common::hash;
 
 const MORE: &str = "\
 access_mode = \"deny\"\naccess_file = \"list\"\n
+[log]
+level = \"info\"   # for a while
 [relay]
 # Feeds of the north.
 [[relay.rule]] # first
@@ -43,7 +45,9 @@ fn what_was_changed_is_written_and_the_rest_stays_as_it_was() {
     assert_eq!(process.read("list"), format!("# bad\n{}\n", hash(2)));
     assert_eq!(process.read("list.bak"), format!("# bad\n{} # one\n", hash(1)));
     let text = process.read("r.toml");
-    for part in ["# ours\n", "# Feeds of the north.\n", "# first", "# as agreed", "rule-1", "\"c\""]
+    let level = "level = \"warn,ringtide=info\"   # for a while\n";
+    for part in
+        ["# ours\n", level, "# Feeds of the north.\n", "# first", "# as agreed", "rule-1", "\"c\""]
     {
         assert!(text.contains(part), "{part}: {text}");
     }

@@ -21,6 +21,9 @@ mod hop;
 #[path = "../relay/line.rs"]
 mod line;
 mod links;
+#[path = "../relay/numbered.rs"]
+#[allow(dead_code)]
+mod numbered;
 mod output;
 #[path = "../relay/ports.rs"]
 #[allow(dead_code)]

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::common::{Ask, Client, eventually, hash};
 
@@ -15,14 +16,19 @@ pub(crate) struct Steadfast {
 }
 
 impl Steadfast {
-    /// Announces to a torrent of its own, under one connection ID.
+    /// Announces to a torrent of its own, under a connection ID for a minute at a time.
     pub(crate) fn start(server: SocketAddr) -> Self {
         let (over, announced) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopping, count) = (Arc::clone(&over), Arc::clone(&announced));
         let announce = move || {
             let client = Client::new(server);
-            client.connect();
+            let mut connected: Option<Instant> = None;
             while !stopping.load(Ordering::Relaxed) {
+                // A connection ID is good for two minutes.
+                if connected.is_none_or(|at| at.elapsed() > Duration::from_secs(60)) {
+                    client.connect();
+                    connected = Some(Instant::now());
+                }
                 assert_eq!(client.announce(&Ask::leecher(hash(4711), 1)).counts(), (0, 1));
                 count.fetch_add(1, Ordering::Relaxed);
             }

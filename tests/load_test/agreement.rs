@@ -10,7 +10,8 @@ use crate::common::{Binary, RINGTIDE};
 #[track_caller]
 fn agree(mut tracker: Binary, flags: &str) -> (Run, Value) {
     let pid = tracker.pid();
-    let run = Run::new(tracker.serving(), &format!("{flags} --pid {pid}"));
+    // Answers are waited for, however busy the machine is.
+    let run = Run::new(tracker.serving(), &format!("{flags} --timeout 60s --pid {pid}"));
     tracker.signal(Signal::SIGTERM);
     assert!(tracker.exit().success());
     let [summary] = &tracker.events_of("summary")[..] else { panic!("one summary") };
@@ -89,6 +90,7 @@ fn a_name_and_ipv6_are_targets_too() {
     let tracker = Binary::tracker(&["--workers", "1"]);
     let port = tracker.serving().port();
     // Where the name also means ::1, that is refused and the next address tried.
-    let run = Run::new(format!("localhost:{port}"), "--duration 300ms --concurrency 3");
+    let flags = "--duration 300ms --concurrency 3 --timeout 60s";
+    let run = Run::new(format!("localhost:{port}"), flags);
     assert_eq!(run.code, Some(0), "{}", run.stdout);
 }

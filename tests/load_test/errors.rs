@@ -1,6 +1,6 @@
 //! What stands in the way is named, with what to do about it.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 
 use crate::common::{Binary, RINGTIDE};
@@ -22,14 +22,14 @@ fn load_test(flags: &str) -> Command {
     command
 }
 
-/// A port of 127.0.0.1 that nobody listens on.
-fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A port that nobody listens on, of an address that no other test uses.
+fn nobody() -> SocketAddr {
+    UdpSocket::bind("127.0.6.2:0").unwrap().local_addr().unwrap()
 }
 
 #[test]
 fn a_refused_port_is_told_at_once() {
-    let flags = format!("--target 127.0.0.1:{}", free_port());
+    let flags = format!("--target {}", nobody());
     let texts = ["nothing listens on this port", "remedy: start the tracker", "ss -ulpn"];
     refused(load_test(&flags), 1, &texts);
 }

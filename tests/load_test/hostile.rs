@@ -4,19 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ringtide::tracker::wire::request_field;
+
 use super::Run;
 use super::server::Server;
 
-const FLAGS: &str = "--duration 600ms --concurrency 4 --rate 50 --scrape-every 10 --timeout 150ms";
+/// 100 announces or more, and answers that are waited for however busy the machine is.
+const PATIENT: &str = "--duration 600ms --concurrency 4 --rate 50 --scrape-every 10 --timeout 60s";
+/// The same for requests that are not answered: given up and repeated before the end.
+const IMPATIENT: &str = "--duration 2s --concurrency 4 --rate 15 --scrape-every 10 --timeout 1s";
 
-/// Every tenth announce.
+/// Every tenth announce, but for the last ones: each has others behind it.
 fn tenth(number: u64) -> bool {
-    number % 10 == 3
+    number % 10 == 3 && number < 100
 }
 
 /// Runs a test against a server that spoils every tenth answer, and returns how many it spoiled.
 #[track_caller]
-fn spoiled(spoil: impl Fn(Vec<u8>) -> Vec<Vec<u8>> + Send + 'static) -> (Run, u64) {
+fn spoiled(flags: &str, spoil: impl Fn(Vec<u8>) -> Vec<Vec<u8>> + Send + 'static) -> (Run, u64) {
     let count = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&count);
     let server = Server::start(move |number, right| {
@@ -26,7 +31,7 @@ fn spoiled(spoil: impl Fn(Vec<u8>) -> Vec<Vec<u8>> + Send + 'static) -> (Run, u6
         counted.fetch_add(1, Ordering::Relaxed);
         spoil(right)
     });
-    let run = Run::new(server.address, FLAGS);
+    let run = Run::new(server.address, flags);
     drop(server);
     run.check_sums();
     let count = count.load(Ordering::Relaxed);
@@ -36,11 +41,13 @@ fn spoiled(spoil: impl Fn(Vec<u8>) -> Vec<Vec<u8>> + Send + 'static) -> (Run, u6
 
 #[test]
 fn dropped_requests_are_timeouts_and_are_repeated() {
-    let (run, dropped) = spoiled(|_| vec![]);
-    assert_eq!(run.number("failures/timeout"), dropped, "{}", run.stdout);
-    assert_eq!(run.number("total/failed"), dropped);
+    let (run, dropped) = spoiled(IMPATIENT, |_| vec![]);
+    // On a busy machine a right answer may come late, too.
+    let unanswered = dropped + run.number("strays/late");
+    assert_eq!(run.number("failures/timeout"), unanswered, "{}", run.stdout);
+    assert_eq!(run.number("total/failed"), unanswered);
     assert!(run.number("operations/announce/retries") > 0);
-    assert!(run.number("operations/announce/retries") <= dropped);
+    assert!(run.number("operations/announce/retries") <= unanswered);
     assert_eq!((run.code, &run.report["verdict"]["grade"]), (Some(1), &"poor".into()));
 }
 
@@ -68,7 +75,7 @@ fn every_kind_of_wrong_answer_has_its_reason() {
         ("error_response", |right| vec![[&[0, 0, 0, 3], &right[4..8], b"try later"].concat()]),
     ];
     for (reason, spoil) in kinds {
-        let (run, wrong) = spoiled(spoil);
+        let (run, wrong) = spoiled(PATIENT, spoil);
         assert_eq!(run.number(&format!("failures/{reason}")), wrong, "{}", run.stdout);
         assert_eq!(run.number("total/failed"), wrong, "{reason}");
         assert_eq!(run.report["strays"], serde_json::json!({}));
@@ -79,39 +86,39 @@ fn every_kind_of_wrong_answer_has_its_reason() {
 
 #[test]
 fn second_answers_are_strays_and_no_failures() {
-    let (run, doubled) = spoiled(|right| vec![right.clone(), right]);
+    let (run, doubled) = spoiled(PATIENT, |right| vec![right.clone(), right]);
     assert_eq!(run.number("strays/duplicate"), doubled, "{}", run.stdout);
     assert_eq!((run.number("total/failed"), run.code), (0, Some(0)));
 }
 
 #[test]
 fn a_wrong_transaction_answers_nothing() {
-    let (run, wrong) = spoiled(|mut right| {
+    let (run, wrong) = spoiled(IMPATIENT, |mut right| {
         right[4] ^= 0x80;
         vec![right]
     });
     assert_eq!(run.number("strays/wrong_transaction"), wrong, "{}", run.stdout);
-    assert_eq!(run.number("failures/timeout"), wrong);
-    assert_eq!(run.number("total/failed"), wrong);
+    let unanswered = wrong + run.number("strays/late");
+    assert_eq!(run.number("failures/timeout"), unanswered, "{}", run.stdout);
+    assert_eq!(run.number("total/failed"), unanswered);
 }
 
 #[test]
 fn what_comes_after_its_time_is_late() {
-    // A server that holds an answer back until the next one but four is due.
+    // Only the first announce of a client's one peer says that it has started. The server holds the
+    // answer back until it is asked that again, which is when the client has given it up.
     let mut held = Vec::new();
-    let server = Server::start(move |number, right| {
-        if number % 60 == 5 {
+    let server = Server::seeing(move |request, right| {
+        let is_start = request[request_field::EVENT] == [0, 0, 0, 2];
+        if is_start && held.is_empty() {
             held.push(right);
             return vec![];
         }
-        // At 200 requests a second, 55 of them take longer than the timeout.
-        if number % 60 == 0 {
-            return held.drain(..).chain([right]).collect();
-        }
-        vec![right]
+        let late = if is_start { std::mem::take(&mut held) } else { vec![] };
+        [late, vec![right]].concat()
     });
-    // One client, so that held answers go to the one that they are for.
-    let flags = "--duration 900ms --concurrency 1 --rate 200 --scrape-every 0 --timeout 100ms";
+    let flags = "--duration 2s --concurrency 1 --rate 50 --hashes 1 --peers 1 --churn 0 \
+                 --scrape-every 0 --timeout 100ms";
     let run = Run::new(server.address, flags);
     run.check_sums();
     assert!(run.number("strays/late") > 0, "{}", run.stdout);
@@ -129,7 +136,7 @@ fn an_open_loop_does_not_hide_a_stall() {
         }
         vec![right]
     });
-    let flags = "--duration 1s --concurrency 10 --rate 50 --scrape-every 0 --timeout 5s";
+    let flags = "--duration 1s --concurrency 10 --rate 50 --scrape-every 0 --timeout 60s";
     let run = Run::new(server.address, flags);
     run.check_sums();
     assert_eq!((run.number("total/failed"), run.number("unsent")), (0, 0), "{}", run.stdout);

@@ -21,22 +21,27 @@ impl Server {
     /// `react` gets the number of each announce, from 0 on, and the right answer to it, and says
     /// which datagrams to send.
     pub fn start(mut react: impl FnMut(u64, Vec<u8>) -> Vec<Vec<u8>> + Send + 'static) -> Self {
+        let mut announces = 0;
+        Self::seeing(move |_, right| {
+            announces += 1;
+            react(announces - 1, right)
+        })
+    }
+
+    /// As [`Self::start`], but `react` gets each announce as it is.
+    pub fn seeing(mut react: impl FnMut(&[u8], Vec<u8>) -> Vec<Vec<u8>> + Send + 'static) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
         let address = socket.local_addr().unwrap();
         let over = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&over);
         let thread = std::thread::spawn(move || {
-            let (mut request, mut announces) = ([0; 2048], 0);
+            let mut request = [0; 2048];
             while !stop.load(Ordering::Relaxed) {
                 let Ok((length, client)) = socket.recv_from(&mut request) else { continue };
                 let (right, is_announce) = answer(&request[..length]);
-                let answers = if is_announce {
-                    announces += 1;
-                    react(announces - 1, right)
-                } else {
-                    vec![right]
-                };
+                let answers =
+                    if is_announce { react(&request[..length], right) } else { vec![right] };
                 for answer in answers {
                     socket.send_to(&answer, client).unwrap();
                 }

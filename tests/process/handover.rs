@@ -1,7 +1,9 @@
 //! A process takes over from the one that runs, while clients announce without a pause.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::Value;
@@ -97,6 +99,75 @@ fn who_serves_something_else_takes_nothing_over() {
     assert!(refusal.contains("another ringtide keeps its state there"), "{refusal}");
     assert_eq!(client.announce(&Ask::leecher(hash(1), 1)).counts(), (0, 1));
     stop(running);
+}
+
+/// An address for metrics that both processes can name beforehand.
+fn own_address() -> SocketAddr {
+    TcpListener::bind("127.99.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// What is wrong with a successor shows while the process that runs still serves.
+#[test]
+fn a_successor_that_cannot_start_takes_nothing_over() {
+    let state = "[state]\ndirectory = \"state\"\ntakeover = true\n";
+    let directory = configured(state);
+    let running = start(directory.path());
+    let client = Client::new(running.serving());
+    client.announce(&Ask::leecher(hash(1), 1));
+    let file = directory.path().join("r.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let taken = TcpListener::bind("127.99.0.1:0").unwrap();
+    for (wrong, reason) in [
+        ("[control]\nsocket = \"c.sock\"\ngroup = \"no such group\"\n", "no such group"),
+        ("[control]\nsocket = \"/proc/none/c.sock\"\n", "/proc/none"),
+        (&format!("[http]\nlisten = \"{}\"\n", taken.local_addr().unwrap()), "in use"),
+        ("[tracker]\nconnection_key_file = \"none\"\n", "none"),
+        ("[tracker]\naccess_mode = \"allow\"\naccess_file = \"none\"\n", "none"),
+    ] {
+        let text = match wrong.strip_prefix("[tracker]\n") {
+            Some(more) => text.replace("[tracker]\n", &format!("[tracker]\n{more}")),
+            None => format!("{text}{wrong}"),
+        };
+        fs::write(&file, text).unwrap();
+        let mut successor = start(directory.path());
+        assert_ne!(successor.exit().code(), Some(0), "{wrong}");
+        let lines = successor.lines().join("\n");
+        assert!(lines.contains(reason) && !lines.contains("panicked"), "{reason}: {lines}");
+        assert_eq!(client.announce(&Ask::leecher(hash(1), 1)).counts(), (0, 1), "{wrong}");
+    }
+    assert!(running.events_of("another process takes over").is_empty());
+    stop(running);
+}
+
+/// Asks for the health of whoever accepts the connection.
+fn assert_healthy(mut stream: impl Read + Write) {
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// Both listen on them for a while, and whoever asks is answered by one.
+#[test]
+fn control_socket_and_metrics_are_taken_over_too() {
+    let http = own_address();
+    let directory = configured(&format!(
+        "[state]\ndirectory = \"state\"\ntakeover = true\n[control]\nsocket = \"c.sock\"\n\
+         [http]\nlisten = \"{http}\"\n"
+    ));
+    let mut running = start(directory.path());
+    for _ in 0..3 {
+        running.serving();
+        let successor = start(directory.path());
+        successor.serving();
+        assert_eq!(running.exit().code(), Some(0), "{:?}", running.lines());
+        running = successor;
+        assert_healthy(UnixStream::connect(directory.path().join("c.sock")).unwrap());
+        assert_healthy(TcpStream::connect(http).unwrap());
+    }
+    stop(running);
+    let left = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(left.into_iter().all(|name| !name.to_string_lossy().starts_with("c.sock")));
 }
 
 #[test]

@@ -3,11 +3,10 @@
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::common::{Binary, RINGTIDE, file, hash};
+use crate::common::{Binary, DEADLINE, RINGTIDE, file, hash, uninterrupted};
 
 struct Manager(UnixDatagram);
 
@@ -16,7 +15,7 @@ impl Manager {
     #[track_caller]
     fn hears(&self) -> String {
         let mut bytes = [0; 256];
-        let length = self.0.recv(&mut bytes).unwrap();
+        let length = uninterrupted(|| self.0.recv(&mut bytes)).unwrap();
         String::from_utf8_lossy(&bytes[..length]).into_owned()
     }
 }
@@ -27,7 +26,7 @@ fn start(watchdog: Option<&str>) -> (tempfile::TempDir, Manager, Binary) {
     let socket = UnixDatagram::bind(&path).unwrap();
     // The process that tells is nobody's by then.
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut command = Command::new(RINGTIDE);
     command.args(["tracker", "--listen", "127.0.0.1:0", "--log-format", "json"]);
     command.args(["--access-mode", "deny", "--access-file", &list]);

@@ -4,7 +4,9 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::UdpSocket;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
@@ -12,7 +14,7 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::unistd::{Uid, setresuid};
-use ringtide::privileges::{Files, PrivilegeSettings, Role, confine};
+use ringtide::privileges::{Files, Landlock, PrivilegeSettings, Role, confine};
 
 use crate::common::{Binary, RINGTIDE, file, ringtide_of_nobody, skip};
 
@@ -169,8 +171,18 @@ fn give_up() {
     fs::write(own.path().join("read"), "me").unwrap();
     let files =
         Files { readable: vec!["/proc/self".into()], writable: vec![own.path().to_owned()] };
+    // It hears whoever may talk to it, by a name in no file system.
+    let name = SocketAddr::from_abstract_name(format!("ringtide-{}", std::process::id())).unwrap();
+    let listener = UnixListener::bind_addr(&name).unwrap();
+    UnixStream::connect_addr(&name).unwrap();
     let confinement = confine(&PrivilegeSettings::default(), Role::Serve, &files).unwrap();
     assert!(confinement.capabilities.is_empty() && confinement.seccomp);
+    // A kernel that enforces a part of it only does not have this (Linux 6.12).
+    if confinement.landlock == Landlock::Full {
+        let refused = UnixStream::connect_addr(&name).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+    }
+    drop(listener);
     assert_eq!(fs::read_to_string(own.path().join("read")).unwrap(), "me");
     fs::write(own.path().join("written"), "by me").unwrap();
     // Its own user may not, or could not, remove it: that is left to the system.
@@ -211,6 +223,8 @@ fn intruder_tries_what_root_may_do() {
     assert_eq!(setresuid(root, root, root), Err(Errno::EPERM));
     let space = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER);
     assert_eq!(space, Err(Errno::EPERM));
+    let child = Command::new("/bin/true").spawn().unwrap_err();
+    assert_eq!(child.kind(), ErrorKind::PermissionDenied);
     let signalled = nix::sys::signal::kill(nix::unistd::Pid::from_raw(1), None);
     assert_eq!(signalled, Err(Errno::EPERM));
     let port = UdpSocket::bind("127.0.0.1:1").unwrap_err();

@@ -117,6 +117,10 @@ fn start_transmission(peer: &Peer<'_>, torrent: &str) -> Process {
     let (configuration, directory) =
         (configuration.to_str().unwrap(), peer.directory.to_str().unwrap());
     let command = [
+        "sh",
+        "-c",
+        AGAIN_UNTIL_TOLD,
+        "sh",
         "transmission-cli",
         "--config-dir",
         configuration,
@@ -127,6 +131,18 @@ fn start_transmission(peer: &Peer<'_>, torrent: &str) -> Process {
     ];
     Process::start(peer.role, peer.directory, &command, Farewell::Signal(Signal::SIGTERM))
 }
+
+/// Transmission 3.00 ends by itself when it looks at its torrent in the moment between the check of
+/// the files and the start, in which a torrent counts as stopped.
+const AGAIN_UNTIL_TOLD: &str = r#"
+trap 'over=1; kill "$pid"' TERM
+while [ -z "$over" ]; do
+    setpriv --pdeathsig KILL -- "$@" &
+    pid=$!
+    wait "$pid"
+done
+wait "$pid"
+"#;
 
 const LIBTORRENT_PEER: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real_clients/libtorrent_peer.py");

@@ -107,4 +107,4 @@ fn pause() {
 
 const SKIP: &str = "RINGTIDE_SKIP_REAL_CLIENTS";
 /// Clients decide every ten seconds whom to serve, and the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);

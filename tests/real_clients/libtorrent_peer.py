@@ -56,7 +56,7 @@ def settings(listen):
         "allow_multiple_connections_per_ip": True,
         "min_announce_interval": 1,
         "min_reconnect_time": 1,
-        "stop_tracker_timeout": 1,
+        "stop_tracker_timeout": 10,
         "auto_scrape_interval": 3600,
     }
 
@@ -123,7 +123,7 @@ def say(event):
 
 
 ALERT_WAIT_MS = 100
-LEAVE_SECONDS = 2
+LEAVE_SECONDS = 20
 
 if __name__ == "__main__":
     main()

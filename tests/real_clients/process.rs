@@ -106,4 +106,4 @@ impl Drop for Process {
 }
 
 /// A program that has not ended by itself after this long is killed.
-const COURTESY: Duration = Duration::from_secs(5);
+const COURTESY: Duration = Duration::from_secs(30);

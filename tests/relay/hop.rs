@@ -76,8 +76,14 @@ impl Hop {
 
     /// Stops the process in good order and returns what it counted.
     #[track_caller]
-    pub(crate) fn stop(mut self) -> Summary {
+    pub(crate) fn stop(self) -> Summary {
         self.0.signal(Signal::SIGTERM);
+        self.ended()
+    }
+
+    /// Waits until the process has ended in good order, and returns what it counted.
+    #[track_caller]
+    pub(crate) fn ended(mut self) -> Summary {
         let status = self.0.exit();
         assert_eq!(status.code(), Some(0), "{:#?}", self.0.lines());
         assert!(!self.0.lines().iter().any(|line| line.contains("panicked")));

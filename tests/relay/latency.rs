@@ -1,13 +1,11 @@
 //! How long datagrams take, where that is measured.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 
-use crate::common::{RINGTIDE, eventually, switched_off};
+use crate::common::{eventually, switched_off};
+use crate::control::{ctl_text, get, stats};
 use crate::hop::Hop;
 use crate::line::Line;
 use crate::ports::{pass, payloads, receiver, sender};
@@ -32,12 +30,12 @@ fn each_send_is_timed_once_where_that_is_wanted() {
         (all && counted(&rule) == outputs.iter().map(counted).sum::<u64>()).then_some(rule)
     });
     assert!(counted(&rule) > 0, "{rule}");
-    let metrics = ask(&socket, "/metrics");
+    let metrics = get(&socket, "/metrics");
     let labels = "rule=\"rule-1\",direction=\"out\",endpoint=\"239.2.2.2:5002@right\"";
     let count = counted(&rule["outputs"][0]);
     let line = format!("ringtide_relay_latency_seconds_count{{{labels}}} {count}");
     assert!(metrics.lines().any(|present| present == line), "{line}: {metrics}");
-    let text = ctl(&socket, &["stats"]);
+    let text = ctl_text(&socket, &["stats"]);
     assert!(text.contains("p99 us") && text.contains('≤'), "{text}");
     drop(hop);
 }
@@ -56,8 +54,8 @@ fn nothing_is_timed_unless_told() {
         (&rule["latency_us"], &rule["outputs"][0]["latency_us"]),
         (&Value::Null, &Value::Null)
     );
-    assert!(!ask(&socket, "/metrics").contains("latency"));
-    assert!(!ctl(&socket, &["stats"]).contains("p99"));
+    assert!(!get(&socket, "/metrics").contains("latency"));
+    assert!(!ctl_text(&socket, &["stats"]).contains("p99"));
 }
 
 fn configuration(socket: &Path, more: &str) -> String {
@@ -70,8 +68,7 @@ fn configuration(socket: &Path, more: &str) -> String {
 }
 
 fn rule(socket: &Path) -> Value {
-    let stats: Value = serde_json::from_str(&ctl(socket, &["stats", "--json"])).unwrap();
-    stats["relay"]["rules"][0].clone()
+    stats(socket)["relay"]["rules"][0].clone()
 }
 
 /// Whether every send was timed.
@@ -82,22 +79,6 @@ fn is_timed(output: &Value) -> bool {
 fn counted(of: &Value) -> u64 {
     let buckets = of["latency_us"]["buckets"].as_array().unwrap();
     buckets.iter().map(|count| count.as_u64().unwrap()).sum()
-}
-
-fn ctl(socket: &Path, arguments: &[&str]) -> String {
-    let mut command = Command::new(RINGTIDE);
-    let output = command.arg("ctl").arg("--socket").arg(socket).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn ask(socket: &Path, path: &str) -> String {
-    let mut stream = UnixStream::connect(socket).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 const OTHER: &str = "239.2.2.3:5002";

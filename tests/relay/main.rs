@@ -7,6 +7,7 @@
 mod chain;
 #[path = "../common/mod.rs"]
 mod common;
+mod control;
 mod fan;
 mod frames;
 mod hop;
@@ -14,6 +15,7 @@ mod latency;
 mod line;
 mod links;
 mod marks;
+mod numbered;
 mod overload;
 mod ports;
 mod privileges;
@@ -21,6 +23,7 @@ mod reload;
 mod report;
 mod sizes;
 mod sources;
+mod takeover;
 mod traffic;
 mod tunnel;
 mod workers;

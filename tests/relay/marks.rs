@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use socket2::SockRef;
 
-use crate::common::switched_off;
+use crate::common::{switched_off, uninterrupted};
 use crate::hop::Hop;
 use crate::line::Line;
 use crate::ports::{receiver, sender};
@@ -61,6 +61,8 @@ fn marked(socket: UdpSocket) -> UdpSocket {
 /// TTL and code point of the next datagram.
 fn receive_marks(socket: &UdpSocket) -> (i32, u8) {
     let mut bytes = [0; 64];
+    // Waits for it; the receive below finds it there.
+    uninterrupted(|| socket.peek(&mut bytes)).unwrap();
     let mut parts = [IoSliceMut::new(&mut bytes)];
     let mut space = nix::cmsg_space!(i32, u8);
     let descriptor = socket.as_raw_fd();

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, InterfaceIndexOrAddress, Socket, Type};
 
-use crate::common::{DEADLINE, Namespace};
+use crate::common::{DEADLINE, Namespace, uninterrupted};
 
 /// A socket that sends by an interface to `to`.
 pub(crate) fn sender(space: &Namespace, interface: &str, to: &str) -> UdpSocket {
@@ -139,13 +139,8 @@ fn differ(received: &[u8], expected: &[u8]) -> String {
 #[track_caller]
 pub(crate) fn receive(socket: &UdpSocket) -> Vec<u8> {
     let mut datagram = vec![0; 65536];
-    let length = loop {
-        match socket.recv(&mut datagram) {
-            // A receive with a time limit is not taken up again by itself (signal(7)).
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            received => break received.unwrap_or_else(|error| panic!("nothing came: {error}")),
-        }
-    };
+    let received = uninterrupted(|| socket.recv(&mut datagram));
+    let length = received.unwrap_or_else(|error| panic!("nothing came: {error}"));
     datagram.truncate(length);
     datagram
 }

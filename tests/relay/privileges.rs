@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -10,6 +12,7 @@ use ringtide::net::passing::Channel;
 use serde_json::{Value, json};
 
 use crate::common::{Namespace, RINGTIDE, connect, eventually, file, switched_off};
+use crate::control::{ctl_fails, ctl_text, get, stats};
 use crate::hop::Hop;
 use crate::line::Line;
 use crate::ports::{pass, payloads};
@@ -65,12 +68,18 @@ fn a_killed_broker_is_told_and_what_is_open_goes_on() {
         return;
     }
     let line = Line::new(1);
-    let head = "workers = 1\n[relay]\n";
-    let (_directory, path, hop) = Hop::with_file(line.hop(1), format!("{head}{}", rule(1)));
+    let head = "workers = 1\n[control]\nsocket = \"control.sock\"\n[relay]\n";
+    let (directory, path, hop) = Hop::with_file(line.hop(1), format!("{head}{}", rule(1)));
+    let socket = directory.path().join("control.sock");
+    assert!(get(&socket, "/metrics").contains("\nringtide_broker_up 1\n"));
     let steady = Steady::start(ends(&line, 1));
     kill(Pid::from_raw(broker_of(&hop) as i32), Signal::SIGKILL).unwrap();
     let event = hop.event("the socket broker ended");
     assert_eq!(event["level"], "ERROR");
+    assert!(get(&socket, "/metrics").contains("\nringtide_broker_up 0\n"));
+    assert_eq!(stats(&socket)["process"]["privileges"]["broker"], "ended");
+    let text = ctl_text(&socket, &["stats"]);
+    assert!(text.contains(&format!("broker {} (ended)", broker_of(&hop))), "{text}");
     assert!(event["message"].as_str().unwrap().contains("signal: 9"), "{event}");
     connect((line.source(), "right2"), (line.hop(1), "left2"), 7);
     let other = rule(2).replace("@left", "@left2");
@@ -81,6 +90,41 @@ fn a_killed_broker_is_told_and_what_is_open_goes_on() {
     assert!(message.contains("no packet socket on left2: the socket broker is gone"), "{message}");
     let event = hop.event("the output is down: no socket to send to 239.2.2.2:5002 from right");
     assert_eq!(event["level"], "WARN");
+    steady.finish(hop, "r1");
+}
+
+/// A rule that takes from an interface that no rule of a file names.
+const ADD: [&str; 6] =
+    ["rules", "add", "--input", "239.1.1.2:5001@left2", "--output", "239.2.2.1:5002@right"];
+
+#[test]
+fn a_broker_that_does_not_answer_is_told_and_taken_back_when_it_does() {
+    if switched_off() {
+        return;
+    }
+    let line = Line::new(1);
+    connect((line.source(), "right2"), (line.hop(1), "left2"), 7);
+    let head = "workers = 1\n[control]\nsocket = \"control.sock\"\n[privileges]\n\
+                interfaces = [\"left2\"]\n[relay]\n";
+    let (directory, _path, hop) = Hop::with_file(line.hop(1), format!("{head}{}", rule(1)));
+    let socket = directory.path().join("control.sock");
+    let steady = Steady::start(ends(&line, 1));
+    let broker = Pid::from_raw(broker_of(&hop) as i32);
+    kill(broker, Signal::SIGSTOP).unwrap();
+    for _ in 0..2 {
+        let told = ctl_fails(&socket, &ADD);
+        assert!(told.contains("the socket broker does not answer within 3 s"), "{told}");
+    }
+    let silent = "the socket broker does not answer; what is open goes on";
+    hop.event(silent);
+    assert_eq!(stats(&socket)["process"]["privileges"]["broker"], "silent");
+    assert!(ctl_text(&socket, &["stats"]).contains(&format!("broker {broker} (does not answer)")));
+    assert!(get(&socket, "/metrics").contains("\nringtide_broker_up 0\n"));
+    kill(broker, Signal::SIGCONT).unwrap();
+    hop.event("the socket broker answers again");
+    assert!(get(&socket, "/metrics").contains("\nringtide_broker_up 1\n"));
+    ctl_text(&socket, &ADD);
+    assert_eq!(hop.events_of(silent).len(), 1);
     steady.finish(hop, "r1");
 }
 
@@ -116,13 +160,22 @@ impl Broker {
         let mut command = Command::new(RINGTIDE);
         command.arg("socket-broker").args(arguments.split_whitespace());
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
-        command.stderr(Stdio::null());
+        command.stderr(Stdio::piped());
         let child = space.run(|| command.spawn().unwrap());
         // The command holds the other end, too, until it goes.
         drop(command);
         let broker = Self { child, channel };
         assert_eq!(broker.receive(), (json!("ready"), 0));
         broker
+    }
+
+    /// Ends it and returns what it logged.
+    fn stop(self) -> String {
+        let Self { child, channel } = self;
+        drop(channel);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
     }
 
     fn receive(&self) -> (Value, usize) {
@@ -194,9 +247,7 @@ fn the_broker_opens_what_is_configured_and_nothing_else() {
     drop(theirs);
     assert!(is_denied(&broker.receive()));
     assert!(mine.receive().unwrap().is_none());
-    let Broker { mut child, channel } = broker;
-    drop(channel);
-    assert!(child.wait().unwrap().success());
+    broker.stop();
 }
 
 #[test]
@@ -213,7 +264,93 @@ fn the_broker_goes_by_the_file_not_by_what_it_is_told() {
     assert!(is_denied(&broker.packets("left", left, 1)));
     fs::write(&path, format!("[relay]\n{}", rule(1))).unwrap();
     assert_eq!(broker.packets("left", left, 1), (json!({ "opened": { "left": 0 } }), 1));
-    let Broker { mut child, channel } = broker;
-    drop(channel);
-    assert!(child.wait().unwrap().success());
+    broker.stop();
+}
+
+/// Gives a file and its directory to a user.
+fn chown(path: &str, user: u32) {
+    for path in [Path::new(path), Path::new(path).parent().unwrap()] {
+        std::os::unix::fs::chown(path, Some(user), Some(user)).unwrap();
+    }
+}
+
+const OPENED: &str = r#"{"opened":{"left":0}}"#;
+
+#[test]
+fn the_broker_goes_by_no_rule_that_its_relay_could_have_written() {
+    if switched_off() {
+        return;
+    }
+    let line = Line::new(1);
+    let space = line.hop(1);
+    let left = space.interface("left").index;
+    let head = "[relay]\n[privileges]\nuser = \"1234\"\n";
+    let (_directory, path) = file("r.toml", head);
+    chown(&path, 1234);
+    let broker = Broker::start(space, &format!("run -c {path}"));
+    let more = format!("{head}interfaces = [\"lo\"]\n{}", rule(1));
+    fs::write(&path, &more).unwrap();
+    let denied = broker.packets("left", left, 1);
+    assert!(is_denied(&denied), "{denied:?}");
+    let reason = denied.0["denied"]["reason"].as_str().unwrap();
+    assert!(reason.contains("belongs to the user that ringtide runs as"), "{reason}");
+    assert!(reason.contains("and restart ringtide"), "{reason}");
+    // A file of root counts for nothing where anybody may put another in its place.
+    std::os::unix::fs::chown(&path, Some(0), Some(0)).unwrap();
+    assert!(is_denied(&broker.packets("left", left, 1)));
+    chown(&path, 0);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    let denied = broker.packets("left", left, 1);
+    assert!(denied.0.to_string().contains("can be written to by others"), "{denied:?}");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(broker.packets("left", left, 1).0.to_string(), OPENED);
+    // Interfaces on which everything goes are those of the start, whoever wrote them.
+    assert!(is_denied(&broker.packets("lo", 1, 1)));
+    assert!(is_denied(&broker.output("lo", 1, "127.0.0.1:5")));
+    broker.stop();
+}
+
+#[test]
+fn a_relay_cannot_widen_its_rights_through_its_own_file() {
+    if switched_off() {
+        return;
+    }
+    let line = Line::new(1);
+    connect((line.source(), "right2"), (line.hop(1), "left2"), 7);
+    let head = "workers = 1\n[control]\nsocket = \"control.sock\"\n[privileges]\n\
+                user = \"1234\"\n";
+    let text = format!("{head}[relay]\n{}", rule(1));
+    let (directory, path) = file("r.toml", &text);
+    chown(&path, 1234);
+    let hop = Hop::configured(line.hop(1), &path);
+    let socket = directory.path().join("control.sock");
+    for text in [text.clone(), text.replace("[relay]", "interfaces = [\"left2\"]\n[relay]")] {
+        fs::write(&path, text).unwrap();
+        let told = ctl_fails(&socket, &ADD);
+        assert!(told.contains("restart ringtide"), "{told}");
+    }
+    hop.stop();
+}
+
+#[test]
+fn a_denial_is_told_once_until_the_rules_change() {
+    if switched_off() {
+        return;
+    }
+    let line = Line::new(1);
+    let space = line.hop(1);
+    let left = space.interface("left").index;
+    let (_directory, path) = file("r.toml", "[relay]\n");
+    let broker = Broker::start(space, &format!("run -c {path}"));
+    let ask = || {
+        for _ in 0..5 {
+            assert!(is_denied(&broker.packets("lo", 1, 1)));
+            assert!(is_denied(&broker.output("left", left, "239.2.2.1:5002")));
+        }
+    };
+    ask();
+    fs::write(&path, format!("[relay]\n{}", rule(1))).unwrap();
+    ask();
+    let log = broker.stop();
+    assert_eq!(log.matches("denies a request").count(), 4, "{log}");
 }

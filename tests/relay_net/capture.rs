@@ -16,8 +16,7 @@ use ringtide::net::packet_socket::{PacketGroup, PacketSocket, open_group};
 use ringtide::telemetry::Counters;
 use ringtide::worker::Workers;
 
-use super::DEADLINE;
-use super::common::{Namespace, engine, features};
+use super::common::{DEADLINE, Namespace, engine, features};
 
 /// What arrived.
 #[derive(Clone)]

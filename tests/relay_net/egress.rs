@@ -7,7 +7,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use ringtide::net::egress::{EgressError, EgressOptions, EgressSocket};
 
 use super::capture::{Capture, Sender, output};
-use super::common::{Cable, Namespace, switched_off};
+use super::common::{Cable, DEADLINE, Namespace, switched_off, uninterrupted};
 
 const GROUP: &str = "239.2.2.2:5002";
 const GROUP_V6: &str = "[ff15::2]:5002";
@@ -143,12 +143,12 @@ fn a_receiver_on_the_same_host_sees_it_too() {
         let socket = std::net::UdpSocket::bind(GROUP).unwrap();
         let (group, interface) = ("239.2.2.2".parse().unwrap(), "10.9.0.1".parse().unwrap());
         socket.join_multicast_v4(&group, &interface).unwrap();
-        socket.set_read_timeout(Some(super::DEADLINE)).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
         socket
     });
     Sender::new(&cable.near, "a", GROUP).send(b"here too");
     let mut bytes = [0; 16];
-    assert_eq!(receiver.recv(&mut bytes).unwrap(), 8);
+    assert_eq!(uninterrupted(|| receiver.recv(&mut bytes)).unwrap(), 8);
 }
 
 #[test]
@@ -160,10 +160,10 @@ fn a_peers_answers_are_not_kept_and_its_refusal_costs_no_datagram() {
     let sender = Sender::new(&cable.near, "a", HOST);
     let descriptor = sender.0.as_raw_fd();
     let host = cable.far.run(|| UdpSocket::bind(HOST).unwrap());
-    host.set_read_timeout(Some(super::DEADLINE)).unwrap();
+    host.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut bytes = [0; 16];
     sender.send(b"hello");
-    let (_, from) = host.recv_from(&mut bytes).unwrap();
+    let (_, from) = uninterrupted(|| host.recv_from(&mut bytes)).unwrap();
     host.send_to(b"answer", from).unwrap();
     drop(host);
     // Nobody has the port any more, and the host says so each time.

@@ -8,8 +8,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use ringtide::net::interface::{LinkChange, LinkEvent};
 use ringtide::net::link_watch::LinkWatch;
 
-use super::DEADLINE;
-use super::common::{Cable, Namespace, eventually, switched_off};
+use super::common::{Cable, DEADLINE, Namespace, eventually, switched_off};
 
 /// A watch, and what it told that no test has looked at yet.
 struct Heard<'n> {

@@ -9,11 +9,7 @@ mod common;
 mod egress;
 mod filters;
 mod frames;
+mod handed;
 mod links;
 mod memberships;
 mod pool;
-
-use std::time::Duration;
-
-/// How long anything may take; far longer than it does.
-pub const DEADLINE: Duration = Duration::from_secs(20);

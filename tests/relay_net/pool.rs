@@ -8,9 +8,8 @@ use ringtide::handler::{Buffer, Frame, Handler, Now, Packet, Transmit};
 use ringtide::telemetry::Counter;
 use ringtide::worker::Workers;
 
-use super::DEADLINE;
 use super::capture::{Sender, open, plan};
-use super::common::{Cable, eventually, switched_off};
+use super::common::{Cable, DEADLINE, eventually, switched_off};
 
 /// Never lets a frame's buffer go, and tells how many it has at each tick.
 struct Keeper {

@@ -17,6 +17,7 @@ use super::Api;
 use crate::control::stats::{
     Counts, FlowStats, Histogram, RelayStats, Stats, TrackerStats, WorkerStats,
 };
+use crate::privileges::BrokerState;
 use crate::telemetry::Counter;
 
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
@@ -63,6 +64,14 @@ fn process(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
     })?;
     out.gauge("open_files", "Open file descriptors.", |mut metric| {
         metric.row(NONE, process.open_files)
+    })?;
+    let broker = process.privileges.broker;
+    if broker == BrokerState::None {
+        return Ok(());
+    }
+    let help = "Whether the process that opens sockets is there and answers: 1 or 0.";
+    out.gauge("broker_up", help, |mut metric| {
+        metric.row(NONE, u64::from(broker == BrokerState::Up))
     })
 }
 

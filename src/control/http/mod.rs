@@ -24,6 +24,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
+use socket2::{Domain, Socket, Type};
 use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
@@ -103,6 +104,9 @@ impl Listeners {
     /// be made for the control socket is given to `owner`, a user and a group, whom the process
     /// will run as: it takes the socket away in the end.
     ///
+    /// Where this process may take over from one that runs, both can have all of it, so that what
+    /// is wrong shows before the other one stops; [`Self::publish`] is to follow.
+    ///
     /// # Errors
     /// When something that was asked for by name cannot be had.
     pub fn open(
@@ -110,8 +114,18 @@ impl Listeners {
         owner: Option<(u32, u32)>,
     ) -> Result<Option<Self>, ServerError> {
         let control = open_control(settings, owner)?;
-        let http = settings.http.map(open_http).transpose()?;
+        let http = settings.http.map(|at| open_http(at, settings.state.takeover)).transpose()?;
         Ok((control.is_some() || http.is_some()).then_some(Self { control, http }))
+    }
+
+    /// Puts the control socket where clients look, now that no other process should have it. One
+    /// that has it all the same is a warning: what it took over, this process is to serve.
+    pub fn publish(&mut self) {
+        let Some(control) = &mut self.control else { return };
+        match control.publish() {
+            Ok(()) => info!(socket = %control.path().display(), "control socket open"),
+            Err(error) => warn_of_no_control(&error),
+        }
     }
 }
 
@@ -167,26 +181,36 @@ fn open_control(
             None => return Ok(None),
         },
     };
-    match ControlListener::open(&path, group, owner) {
-        Ok(listener) => {
-            info!(socket = %path.display(), "control socket open");
-            Ok(Some(listener))
-        }
+    match ControlListener::open(&path, group, owner, settings.state.takeover) {
+        Ok(listener) => Ok(Some(listener)),
         Err(error) if named => Err(error.into()),
         Err(error) => {
-            let causes: Vec<String> =
-                crate::error::causes(Some(&error)).map(ToString::to_string).collect();
-            warn!("no control socket, `ringtide ctl` will not work: {}", causes.join(": "));
+            warn_of_no_control(&error);
             Ok(None)
         }
     }
 }
 
-fn open_http(address: SocketAddr) -> Result<TcpListener, ServerError> {
-    let listener = TcpListener::bind(address)
-        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
-    let listener = listener.map_err(|source| ServerError::Listen { address, source })?;
+fn warn_of_no_control(error: &SocketError) {
+    let causes: Vec<String> = crate::error::causes(Some(error)).map(ToString::to_string).collect();
+    warn!("no control socket, `ringtide ctl` will not work: {}", causes.join(": "));
+}
+
+/// With `shared`, another process of this user may have the address as well, if it shares it too.
+fn open_http(address: SocketAddr, shared: bool) -> Result<TcpListener, ServerError> {
+    let open = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(shared)?;
+        socket.bind(&address.into())?;
+        socket.listen(HTTP_BACKLOG)?;
+        Ok(TcpListener::from(socket))
+    };
+    let listener = open().map_err(|source| ServerError::Listen { address, source })?;
     let address = listener.local_addr().unwrap_or(address);
     info!(listen = %address, "metrics and dashboard");
     Ok(listener)
 }
+
+/// Connections that may wait to be accepted.
+const HTTP_BACKLOG: i32 = 128;

@@ -1,6 +1,7 @@
 //! Packet sockets, filters and memberships: one set for each interface that rules take from.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,11 +10,13 @@ use tracing::{info, warn};
 use super::Ground;
 use crate::handler::SocketId;
 use crate::logging::Told;
-use crate::net::filter::{Wanted, compile};
+use crate::net::filter::{FrameFilter, Wanted, compile};
+use crate::net::handed::{Parcel, Purpose};
 use crate::net::interface::{Interface, LinkChange, LinkEvent};
 use crate::net::membership::{Membership, Memberships};
 use crate::net::packet_socket::{
-    PacketError, PacketSocket, segmentation_advice, supports_udp_segmentation,
+    PacketError, PacketGroup, PacketSocket, adopt_receiving, segmentation_advice,
+    supports_udp_segmentation,
 };
 use crate::relay::table::InputKey;
 use crate::relay::{Input, Rule};
@@ -100,6 +103,27 @@ impl Inputs {
         let sockets = self.by_name.values().flat_map(|input| &input.sockets);
         let open = sockets.map(|(_, socket)| Arc::clone(socket)).collect();
         KernelDrops { total: Arc::clone(&self.drops), open }
+    }
+
+    /// What a successor goes on with: packet sockets with what waits in them, and what holds the
+    /// memberships.
+    pub(super) fn parcels(&self) -> impl Iterator<Item = Parcel<BorrowedFd<'_>>> {
+        self.by_name.iter().flat_map(|(name, input)| {
+            let interface = name.clone();
+            let packets = Parcel {
+                purpose: Purpose::Packets { interface, index: input.index },
+                sockets: input.sockets.iter().map(|(_, socket)| socket.as_fd()).collect(),
+            };
+            let helpers = input.memberships.iter().flat_map(Memberships::sockets);
+            let memberships = Parcel { purpose: Purpose::Memberships, sockets: helpers.collect() };
+            [packets, memberships]
+        })
+    }
+
+    /// Leaves all that the kernel counts at packet sockets from now on to a successor.
+    pub(super) fn leave_to_successor(&self) {
+        let sockets = self.by_name.values().flat_map(|input| &input.sockets);
+        sockets.for_each(|(_, socket)| socket.leave_to_successor());
     }
 
     /// Makes sockets, filters and memberships what the rules and interfaces ask for.
@@ -193,8 +217,11 @@ impl InputInterface {
         drops: &Arc<AtomicU64>,
     ) -> Result<(), PacketError> {
         let bytes = ground.settings.receive_buffer_bytes;
-        let (opener, workers) = (&mut ground.opener, ground.workers);
-        let group = opener.open_group(interface, workers.len(), bytes, &compile(wanted))?;
+        let (workers, filter) = (ground.workers, compile(wanted));
+        let group = match inherited(interface, ground, &filter) {
+            Some(group) => group,
+            None => ground.opener.open_group(interface, workers.len(), bytes, &filter)?,
+        };
         if let Some(granted) = group.receive_buffer_short {
             warn!(
                 interface = interface.name,
@@ -209,8 +236,8 @@ impl InputInterface {
             );
         }
         for (worker, socket) in workers.iter().zip(group.sockets) {
-            if ground.settings.latency
-                && let Err(error) = socket.stamp_arrivals()
+            if let Err(error) = socket.stamp_arrivals(ground.settings.latency)
+                && ground.settings.latency
             {
                 warn!(interface = interface.name, %error, "latency cannot be measured here");
             }
@@ -270,6 +297,34 @@ impl InputInterface {
         retired.extend(self.sockets.drain(..).enumerate().map(|(worker, (id, _))| (worker, id)));
         self.memberships = None;
         self.index = 0;
+    }
+}
+
+/// The packet sockets of the process before this one, with what waits in them, where they are of
+/// use here.
+fn inherited(
+    interface: &Interface,
+    ground: &mut Ground<'_>,
+    filter: &FrameFilter,
+) -> Option<PacketGroup> {
+    let bytes = ground.settings.receive_buffer_bytes;
+    let anew = |reason: &dyn std::fmt::Display| {
+        warn!(
+            interface = interface.name,
+            "the packet sockets of the process before this one are not taken, and what waits in \
+             them is lost: {reason}"
+        );
+    };
+    match ground.inherited.take_packets(interface, ground.workers.len()) {
+        Ok(None) => None,
+        Ok(Some(sockets)) => adopt_receiving(interface, sockets, bytes, filter)
+            .inspect(|_| info!(interface = interface.name, "packet sockets taken over"))
+            .inspect_err(|error| anew(error))
+            .ok(),
+        Err(reason) => {
+            anew(&reason);
+            None
+        }
     }
 }
 

@@ -27,6 +27,7 @@ use self::outputs::OutputEntry;
 use crate::broker::{Broker, Opener};
 use crate::engine::WorkerControl;
 use crate::handler::SocketId;
+use crate::net::handed::{Inherited, Parcel};
 use crate::net::lent::{Lend, SocketTable};
 use crate::net::link_watch::LinkWatch;
 use crate::net::packet_socket::PacketError;
@@ -77,6 +78,8 @@ pub struct RelayControl {
     frame_buffers: usize,
     watch: LinkWatch,
     opener: Opener,
+    /// What the process before this one handed over, until the first table is out.
+    inherited: Inherited,
     inputs: Inputs,
     rules: Vec<RuleEntry>,
     generation: u64,
@@ -94,6 +97,7 @@ struct Ground<'a> {
     settings: &'a RelaySettings,
     workers: &'a [RelayWorker],
     opener: &'a mut Opener,
+    inherited: &'a mut Inherited,
 }
 
 /// Whether a table is published when nothing was opened or closed.
@@ -113,7 +117,8 @@ struct RuleEntry {
 
 impl RelayControl {
     /// Opens what the rules need, through `opener`, and publishes the first table, before the
-    /// workers run.
+    /// workers run. Packet sockets that are `inherited` are used where they fit; what is left of
+    /// those is closed when everything is open and joined.
     ///
     /// # Errors
     /// When packet sockets are not permitted or interfaces cannot be followed. An interface that
@@ -122,6 +127,7 @@ impl RelayControl {
         settings: RelaySettings,
         workers: Vec<RelayWorker>,
         opener: Opener,
+        inherited: Inherited,
     ) -> Result<Self, RelayError> {
         let rules = settings.rules.clone();
         let mut control = Self {
@@ -130,6 +136,7 @@ impl RelayControl {
             workers,
             watch: LinkWatch::start().map_err(RelayError::Watch)?,
             opener,
+            inherited,
             inputs: Inputs::default(),
             rules: Vec::new(),
             generation: 0,
@@ -140,6 +147,7 @@ impl RelayControl {
         };
         control.take_rules(rules);
         control.refresh(Publish::Always)?;
+        control.inherited = Inherited::default();
         control.running = true;
         Ok(control)
     }
@@ -152,6 +160,16 @@ impl RelayControl {
     /// What other threads see of it: the view in there is replaced with every change.
     pub fn view(&self) -> Arc<ArcSwap<RelayView>> {
         Arc::clone(&self.view)
+    }
+
+    /// What a successor goes on with, once the workers have stopped.
+    pub fn parcels(&self) -> Vec<Parcel<BorrowedFd<'_>>> {
+        self.inputs.parcels().collect()
+    }
+
+    /// Leaves what was handed over to a successor.
+    pub fn leave_to_successor(&self) {
+        self.inputs.leave_to_successor();
     }
 
     /// Puts other rules in force. Rules that stay the same, and outputs that do, go on without a
@@ -255,6 +273,7 @@ impl RelayControl {
             settings: &self.settings,
             workers: &self.workers,
             opener: &mut self.opener,
+            inherited: &mut self.inherited,
         };
         let opened = self.inputs.refresh(rules, &mut ground, &mut self.retired);
         for entry in self.rules.iter_mut().flat_map(|entry| &mut entry.outputs) {

@@ -6,8 +6,9 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use serde::{Deserialize, Serialize};
 
+use crate::broker::BrokerHealth;
 use crate::control::view::View;
-use crate::privileges::Confinement;
+use crate::privileges::{BrokerState, Confinement};
 
 /// The process as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -45,7 +46,10 @@ impl ProcessStats {
             pid: std::process::id(),
             uptime_s: view.started.elapsed().as_secs(),
             draining: view.is_draining(),
-            privileges: view.privileges.clone(),
+            privileges: Confinement {
+                broker: view.broker.as_ref().map_or(BrokerState::None, BrokerHealth::state),
+                ..view.privileges.clone()
+            },
             cpu_s: cpu_s(),
             rss_bytes: rss_bytes(),
             open_files: fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64),

@@ -61,6 +61,11 @@ impl Receiver {
                 break ended;
             }
             let messages = self.receive(started)?;
+            // Silence is what was heard of nothing, not what was not listened to: a receiver that
+            // did not get to run finds datagrams.
+            if messages == 0 && self.idle_left(now_ns) == Some(0) {
+                break Ended::Idle;
+            }
             shared.tell(self.flows.packets, self.flows.bytes);
             if now_ns >= look_at_drops_ns {
                 shared.tell_trouble(self.socket.kernel_drops());
@@ -70,14 +75,12 @@ impl Receiver {
                 self.wait(now_ns);
             }
         };
-        if ended == Ended::Expected {
-            self.take_what_is_there(started)?;
-        }
+        self.take_what_is_there(started)?;
         let kernel_drops = self.socket.kernel_drops();
         Ok(self.flows.summary(self.args.expect, kernel_drops, ended))
     }
 
-    /// The reason to stop, if there is one.
+    /// The reason to stop, if there is one beside silence.
     fn ended(&self, now_ns: u64, shared: &Shared) -> Option<Ended> {
         if self.args.expect.is_some_and(|expected| self.flows.distinct >= expected) {
             Some(Ended::Expected)
@@ -85,8 +88,6 @@ impl Receiver {
             Some(Ended::Signal)
         } else if self.time_left(now_ns) == Some(0) {
             Some(Ended::Time)
-        } else if self.idle_left(now_ns) == Some(0) {
-            Some(Ended::Idle)
         } else {
             None
         }
@@ -134,7 +135,8 @@ impl Receiver {
         Ok(count)
     }
 
-    /// Everything that was expected has arrived; duplicates of it may be waiting.
+    /// What arrived by the end counts, even if nobody has looked at it yet: duplicates of what was
+    /// expected, or what came while this process did not get to run.
     fn take_what_is_there(&mut self, started: Instant) -> Result<(), TrafficError> {
         for _ in 0..LAST_RECEIVES_MAX {
             if self.receive(started)? == 0 {
@@ -176,7 +178,56 @@ const MESSAGE_BYTES: usize = 1 << 16;
 const MESSAGES: usize = 32;
 const RECEIVE_BUFFER_BYTES: usize = 64 << 20;
 const STOP_CHECK_MS: u64 = 100;
-/// What is taken after everything expected is there: all that a receive buffer holds.
+/// What is taken at the end: all that a receive buffer holds.
 const LAST_RECEIVES_MAX: usize = 1024;
 /// How often the kernel is asked what it dropped: as often as anybody may look.
 const LOOK_AT_DROPS_NS: u64 = 500_000_000;
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    /// A receiver on a port of the loopback interface where so many datagrams wait already.
+    fn receiver(datagrams: usize, change: impl FnOnce(&mut ReceiveArgs)) -> Receiver {
+        let mut args = ReceiveArgs {
+            group: "127.0.0.1:0".parse().unwrap(),
+            interface: "lo".to_owned(),
+            expect: None,
+            time: None,
+            idle: None,
+            source: None,
+            json: false,
+        };
+        change(&mut args);
+        let receiver = Receiver::open(&args, &Interface::find("lo").unwrap().unwrap()).unwrap();
+        let address = SockRef::from(&receiver.socket).local_addr().unwrap();
+        let address = address.as_socket().unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        (0..datagrams).for_each(|_| assert_eq!(sender.send_to(b"early", address).unwrap(), 5));
+        receiver
+    }
+
+    /// A receiver that did not get to run finds its end and datagrams at the same time.
+    #[test]
+    fn what_waits_counts_whatever_ends_the_receiver() {
+        const WAITING: usize = 3 * MESSAGES;
+        let at_once = Some(Duration::from_nanos(1));
+        let stopped = || {
+            let shared = Shared::default();
+            shared.stop();
+            shared
+        };
+        for (receiver, shared, expected) in [
+            (receiver(WAITING, |_| {}), stopped(), Ended::Signal),
+            (receiver(WAITING, |args| args.time = at_once), Shared::default(), Ended::Time),
+            (receiver(WAITING, |args| args.idle = at_once), Shared::default(), Ended::Idle),
+        ] {
+            let summary = receiver.run(&shared).unwrap();
+            assert_eq!((summary.packets, summary.ended), (WAITING as u64, expected));
+        }
+    }
+}

@@ -30,6 +30,11 @@ impl Shared {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// Asks to stop.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
     /// Tells how far the work is.
     pub(super) fn tell(&self, packets: u64, bytes: u64) {
         self.packets.store(packets, Ordering::Relaxed);
@@ -80,12 +85,12 @@ pub(super) fn watched<R: Send>(
             match stopping {
                 Ok(false) => progress.print_if_due(&shared),
                 Ok(true) => {
-                    shared.stop.store(true, Ordering::Relaxed);
+                    shared.stop();
                     // Unblocked, the next signal has its default action.
                     let _ = signals.take().map(Signals::release);
                 }
                 Err(error) => {
-                    shared.stop.store(true, Ordering::Relaxed);
+                    shared.stop();
                     return Err(error);
                 }
             }
