@@ -17,7 +17,7 @@ worker; and a flood of announces beside a quiet flow. Prints a table with a verd
 What is judged are medians, and the peak is the best median at any load. Needs root and two cores.
 Touches nothing but the namespaces that it makes, and removes them.
 
-  --quick        3 rounds of 2 seconds instead of 5 of 4: 2.5 minutes instead of 4
+  --quick        3 rounds of 2 seconds instead of 5 of 4: 2 minutes instead of 3.5
   --engine NAME  what drives the worker: auto, io_uring or epoll [default: auto]
   --only NAME    tracker or relay [default: both]
   -h, --help     print this
