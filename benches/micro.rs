@@ -131,6 +131,19 @@ fn new_peer_comes_and_stops(bencher: Bencher<'_, '_>, shape: &Shape) {
     bencher.bench_local(|| swarms.come_and_go());
 }
 
+/// Torrents that nobody has yet, where there is memory for them, and each in the place of another.
+#[divan::bench(args = ["with room", "in place of another"], sample_size = 1000)]
+fn new_torrent(bencher: Bencher<'_, '_>, what: &str) {
+    let memory_bytes = if what == "with room" { usize::MAX } else { FULL_BYTES };
+    let mut swarms = Swarms::within(memory_bytes, &Shape(FULL_TORRENTS, 1));
+    let mut new = FULL_TORRENTS;
+    bencher.bench_local(|| {
+        new += 1;
+        let announced = swarms.send(new, new, false, Event::Started, 50);
+        assert_eq!(announced.evicted > 0, what != "with room");
+    });
+}
+
 #[divan::bench(args = SHAPES)]
 fn scrape_1(bencher: Bencher<'_, '_>, shape: &Shape) {
     let mut swarms = Swarms::new(shape);
@@ -161,8 +174,13 @@ struct Swarms {
 }
 
 impl Swarms {
-    fn new(&Shape(torrents, peers): &Shape) -> Self {
-        let shards = Shards::new(1, &Secrets::from_seed(&[7; Secrets::SEED_BYTES]));
+    fn new(shape: &Shape) -> Self {
+        Self::within(usize::MAX, shape)
+    }
+
+    fn within(memory_bytes: usize, &Shape(torrents, peers): &Shape) -> Self {
+        let secrets = Secrets::from_seed(&[7; Secrets::SEED_BYTES]);
+        let shards = Shards::with_memory(1, &secrets, memory_bytes);
         let rng = fastrand::Rng::with_seed(1);
         let mut swarms = Self { shards, torrents, peers, rng, out: [0; 1472] };
         for peer in 0..peers {
@@ -227,7 +245,8 @@ impl Swarms {
             event,
             numwant,
         };
-        shard.ipv4.announce(&request, &LIMITS, &mut shard.rng, black_box(&mut self.out))
+        let limits = shard.limits_ipv4(LIMITS);
+        shard.ipv4.announce(&request, &limits, &mut shard.rng, black_box(&mut self.out))
     }
 }
 
@@ -261,6 +280,9 @@ fn announce_request() -> AnnounceRequest {
 const ID: ConnectionId = ConnectionId(0x0123_4567_89ab_cdef);
 const TRANSACTION: TransactionId = TransactionId([1, 2, 3, 4]);
 const LIMITS: Limits = Limits::NONE;
+/// A limit, and more torrents than it has room for.
+const FULL_BYTES: usize = 16 << 20;
+const FULL_TORRENTS: u32 = 200_000;
 const SHAPES: [Shape; 7] = [
     Shape(1, 2),
     Shape(1, 30),

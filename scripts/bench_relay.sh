@@ -24,6 +24,8 @@ but the namespaces that it makes, and removes them.
   --rounds N     how often everything is measured [default: 3]
   --seconds N    how long each run sends [default: 2]
   --quick        1400 and 64 bytes, one output, without socat, 0.7 s each: about 3 minutes
+  --timed        ringtide alone, with relay.latency and without; 1400 and 64 bytes, one output,
+                 without GRO, 0.7 s each: about 40 seconds a round
   --engine NAME  what drives ringtide: auto, io_uring or epoll [default: auto]
   --markdown     print the table as a section of developer_docs/benchmarks.md
   -h, --help     print this
@@ -40,10 +42,12 @@ main() {
     ((${#lab_cores[@]} >= 2)) || die "two cores are needed, one of them for the relay alone"
     lab_binary
     build
+    # Read by the user that ringtide becomes.
+    chmod 755 "$lab_directory"
     local round size input fanout
     for ((round = 1; round <= rounds; round++)); do
         for size in "${sizes[@]}"; do
-            for input in single gro super; do
+            for input in "${inputs[@]}"; do
                 for fanout in "${fanouts[@]}"; do
                     echo "round $round of $rounds: $size bytes, $input, $fanout outputs" >&2
                     measure_all
@@ -65,6 +69,13 @@ read_options() {
                 sizes=(1400 64)
                 fanouts=(1)
                 relays=(auto off kernel)
+                milliseconds=700
+                ;;
+            --timed)
+                sizes=(1400 64)
+                inputs=(single super)
+                fanouts=(1)
+                relays=(auto auto-timed off off-timed)
                 milliseconds=700
                 ;;
             --engine) engine=$(one_of "$1" "${2:-}" auto io_uring epoll); shift ;;
@@ -127,7 +138,7 @@ measure() {
     softirq=$(($(softirq_ns) - softirq))
     [[ $relay != kernel && $relay != socat ]] || count=$("forwarded_by_$relay")
     lab_stop "$receiver" ${relay_pid:+"$relay_pid"}
-    [[ $relay != auto && $relay != off ]] || count=$(forwarded_by_ringtide)
+    [[ $relay != auto* && $relay != off* ]] || count=$(forwarded_by_ringtide)
     printf '%s %s %s %s %s %s %s %s %s %s %s\n' "$relay" "$size" "$input" "$fanout" "$count" \
         "$((after - before))" "$softirq" "$received" "$(<"$lab_directory/generator.time")" \
         "$(tr -d '\n' <"$lab_directory/generator.out")" \
@@ -136,17 +147,21 @@ measure() {
 
 # Sets `relay_pid`, empty for none.
 start_relay() {
-    local output outputs=() core
+    local output outputs=() core timed=false
     core=$(lab_core 1)
     relay_pid=""
     case $1 in
         none) return ;;
-        auto | off)
+        auto* | off*)
             for ((output = 1; output <= fanout; output++)); do
-                outputs+=(--output "$group@out$output")
+                outputs+=("{ to = \"$group@out$output\" },")
             done
-            lab_start relay relay "$core" "$ringtide" --log-format json relay --workers 1 \
-                --engine "$engine" --offload "$1" --input "$group@feed" "${outputs[@]}"
+            [[ $1 != *-timed ]] || timed=true
+            printf '%s\n' 'workers = 1' '[relay]' "offload = \"${1%-timed}\"" "latency = $timed" \
+                '[[relay.rule]]' 'name = "hop"' "input = \"$group@feed\"" \
+                "outputs = [${outputs[*]}]" >"$lab_directory/relay.toml"
+            lab_start relay relay "$core" "$ringtide" --log-format json run --engine "$engine" \
+                -c "$lab_directory/relay.toml"
             lab_ready relay "$lab_pid" '"serving"'
             ;;
         kernel)
@@ -223,6 +238,7 @@ softirq_ns() {
 rounds=3
 milliseconds=2000
 sizes=(64 512 1400 8900)
+inputs=(single gro super)
 fanouts=(1 3 8)
 relays=(auto off kernel socat)
 engine=auto

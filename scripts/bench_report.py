@@ -15,7 +15,8 @@ from statistics import median
 import figures
 
 NAMES = {"auto": "ringtide, auto", "off": "ringtide, off", "kernel": "kernel routing",
-         "socat": "socat"}
+         "socat": "socat", "auto-timed": "ringtide, auto, timed",
+         "off-timed": "ringtide, off, timed"}
 HEADS = ("payload", "input", "outputs", "relay", "forwarded/s", "sent/s", "lost",
          "overrun", "CPU of relay", "CPU of hop", "CPU of receiver")
 # Columns of words.

@@ -45,6 +45,8 @@ check_address() {
     # Leaks are looked for at the end by a tracer, which the program's own filter of system calls
     # does not let in; the tests are looked through without the program.
     export ASAN_OPTIONS=detect_leaks=0
+    # What was freed is kept for a while, and counts as resident.
+    skipped=(--skip a_flood_stays_within_the_memory_limit)
     run address cargo "${suites[@]}"
 }
 
@@ -73,7 +75,7 @@ run() {
             [[ $engine == io_uring || " ${on_both[*]} " == *" $suite "* ]] || continue
             echo "== $suite on $engine"
             RINGTIDE_TEST_ENGINE=$engine "${cargo[@]}" test --locked --quiet \
-                "${options[@]}" "${what[@]}"
+                "${options[@]}" "${what[@]}" -- "${skipped[@]}"
         done
     done
 }
@@ -89,5 +91,6 @@ check_valgrind() {
 }
 
 # Suites that start workers and go by RINGTIDE_TEST_ENGINE.
+skipped=()
 readonly on_both=(loop storm workers tracker relay_net relay)
 main "$@"

@@ -154,16 +154,12 @@ impl Process {
     ) -> Result<Self, ProcessError> {
         let broker = opener.broker().map(Broker::pid);
         let broker_health = opener.broker().map(Broker::health);
-        // Without a tracker there is nothing to listen on.
-        let none = || TrackerConfig { listen: Vec::new(), ..TrackerConfig::default() };
-        let tracker = &settings.tracker.clone().unwrap_or_else(none);
+        let tracker = &settings.tracker_or_none();
         let policy = shared_policy(tracker)?;
         let (state, mut inherited) = open_state(settings, cores.len(), user)?;
         let key = connection_key(settings.tracker.as_ref(), state.as_ref(), user)?;
         let ids = ConnectionIds::new(key, tracker.settings.connection_lifetime_s);
-        let secrets = Secrets::random().map_err(ProcessError::Secrets)?;
-        let memory_bytes = memory_limit::of_swarms(settings.tracker.as_ref(), cores.len());
-        let shards = Arc::new(Shards::with_memory(cores.len(), &secrets, memory_bytes));
+        let shards = make_shards(settings, cores.len())?;
         let groups = adopt_or_bind(tracker, &shards, inherited.as_mut())?;
         // What clients send meanwhile waits in the sockets.
         let clock = Clock::start();
@@ -433,6 +429,12 @@ fn steering_state(tracker: &TrackerConfig, workers: usize, steered: bool) -> &'s
         (_, true, true) => "on",
         (_, true, false) => "refused",
     }
+}
+
+fn make_shards(settings: &Settings, workers: usize) -> Result<Arc<Shards>, ProcessError> {
+    let secrets = Secrets::random().map_err(ProcessError::Secrets)?;
+    let memory_bytes = memory_limit::of_swarms(settings.tracker.as_ref(), workers);
+    Ok(Arc::new(Shards::with_memory(workers, &secrets, memory_bytes)))
 }
 
 fn start_relay(

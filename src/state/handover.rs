@@ -32,6 +32,7 @@ use tracing::{info, warn};
 
 use super::directory::PRIVATE_MODE;
 use super::parcels::{give, receive};
+use crate::logging::Told;
 use crate::net::descriptors::peer_user;
 use crate::net::handed::{Inherited, Parcel};
 
@@ -67,7 +68,22 @@ impl Offer {
         let (listening, found) = (Arc::clone(&listener), Arc::clone(&successor));
         let told = serves.clone();
         let wait = move || {
-            while let Ok((stream, _)) = listening.accept() {
+            let mut refused = Told::default();
+            loop {
+                let stream = match listening.accept() {
+                    Ok((stream, _)) => stream,
+                    // Shut down by the end of the offer.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
+                    // Most likely there are too many open files: that passes.
+                    Err(error) => {
+                        if refused.is_news(&error.to_string()) {
+                            warn!("no process can take over now: {error}");
+                        }
+                        std::thread::sleep(ACCEPT_PAUSE);
+                        continue;
+                    }
+                };
+                refused.is_over();
                 match agree(&stream, &told) {
                     Ok(()) => {
                         info!("another process takes over");
@@ -251,6 +267,8 @@ const OTHER_VERSION: u8 = 2;
 const TAKEN: u8 = 0;
 /// An answer needs no work.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait before another process is let in, after none could be.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// How long the other process may take to finish its replies and to save its swarms: more than the
 /// longest `shutdown_timeout`.
 const STOP_TIMEOUT: Duration = Duration::from_secs(120);

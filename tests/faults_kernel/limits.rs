@@ -7,7 +7,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::common::{
-    Ask, Binary, Client, Namespace, RINGTIDE, connect, eventually, file, hash, switched_off,
+    Ask, Binary, Client, Namespace, RINGTIDE, connect, eventually, file, give_away, hash,
+    switched_off,
 };
 
 /// `ringtide tracker` under a limit of prlimit(1).
@@ -106,6 +107,31 @@ fn clients_of_the_control_socket_wait_for_descriptors() {
     assert!(ctl(&socket, &["health"]));
     println!("too few descriptors: the control socket answers {:?} later", began.elapsed());
     assert_eq!(binary.events_of("the control socket takes no connections").len(), 1);
+}
+
+#[test]
+fn who_takes_over_waits_for_descriptors() {
+    let text = "log.format = \"json\"\nworkers = 1\ncontrol.socket = \"off\"\n\
+                tracker.listen = [\"127.0.0.1:0\"]\nprivileges.user = \"65534\"\n\
+                state = { directory = \"state\", takeover = true }\n";
+    let (directory, path) = file("r.toml", text);
+    give_away(directory.path());
+    let start = || {
+        let mut command = Command::new(RINGTIDE);
+        command.args(["run", "-c", &path]);
+        Binary::spawn(command)
+    };
+    let mut first = start();
+    let server = first.serving();
+    allow_no_more_files(first.pid());
+    let asking = UnixStream::connect(directory.path().join("state/handover.sock")).unwrap();
+    first.event("no process can take over now");
+    drop(asking);
+    allow_files(first.pid(), 4096);
+    first.event("a process that asked to take over is refused");
+    assert_eq!(start().serving(), server);
+    assert_eq!(first.exit().code(), Some(0));
+    assert_eq!(first.events_of("no process can take over now").len(), 1);
 }
 
 #[test]

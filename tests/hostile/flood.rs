@@ -229,7 +229,7 @@ fn a_flood_stays_within_the_memory_limit_and_locks_nobody_out() {
     let flooded = Flooded::start(limit_mib);
     establish(&flooded);
     println!("memory_limit {limit_mib} MiB, {WORKERS} workers");
-    let before = sample(&flooded, 0, limit_mib);
+    sample(&flooded, 0, limit_mib);
     let families = [("127.0.2.", "127.0.3."), ("::1", "::1")];
     for (seed, (sources, others)) in (1..).zip(families) {
         let is_ipv4 = sources.ends_with('.');
@@ -245,8 +245,9 @@ fn a_flood_stays_within_the_memory_limit_and_locks_nobody_out() {
         let samples = flood(&flooded, &mut source, announces, limit_mib, &newcomers);
         let [.., earlier, last] = &samples[..] else { panic!("too few announces to tell") };
         println!("IPv{}: {:.1?}", if is_ipv4 { 4 } else { 6 }, began.elapsed());
-        assert!(announces > 2 * last.torrents, "{announces} are no flood");
-        assert!(last.evicted > before.evicted);
+        // Nearly each announce displaces a torrent by now.
+        let (displaced, step) = (last.evicted - earlier.evicted, announces / SAMPLES);
+        assert!(10 * displaced > 9 * step, "{displaced} of {step}: {announces} are no flood");
         // Flat: what is full takes no more.
         assert!(last.resident_bytes <= earlier.resident_bytes + RESIDENT_BYTES_STEP);
         assert_established(&flooded);

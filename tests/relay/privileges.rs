@@ -265,8 +265,10 @@ fn the_broker_goes_by_the_file_not_by_what_it_is_told() {
     let line = Line::new(1);
     let space = line.hop(1);
     let left = space.interface("left").index;
-    let (_directory, path) = file("r.toml", "[relay]\n[privileges]\ninterfaces = [\"lo\"]\n");
-    let broker = Broker::start(space, &format!("run -c {path}"));
+    let (directory, path) = file("r.toml", "[relay]\n[privileges]\ninterfaces = [\"lo\"]\n");
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(".", &link).unwrap();
+    let broker = Broker::start(space, &format!("run -c {}", link.join("r.toml").display()));
     assert_eq!(broker.packets("lo", 1, 1), (json!({ "opened": { "left": 0 } }), 1));
     assert!(is_denied(&broker.packets("left", left, 1)));
     fs::write(&path, format!("[relay]\n{}", rule(1))).unwrap();
@@ -337,6 +339,28 @@ fn a_relay_cannot_widen_its_rights_through_its_own_file() {
         assert!(told.contains("restart ringtide"), "{told}");
     }
     hop.stop();
+}
+
+#[test]
+fn with_what_the_documentation_asks_for_a_rule_is_added_and_saved() {
+    if switched_off() {
+        return;
+    }
+    let line = Line::new(1);
+    let head = "workers = 1\n[control]\nsocket = \"control.sock\"\n[privileges]\n\
+                user = \"1234\"\ninterfaces = [\"left\", \"right\"]\n[relay]\n";
+    let (directory, path) = file("r.toml", head);
+    chown(&path, 1234);
+    let hop = Hop::configured(line.hop(1), &path);
+    let socket = directory.path().join("control.sock");
+    let add = ["rules", "add", "--name", "r1", "--input", "239.1.1.1:5001@left"];
+    ctl_text(&socket, &[&add[..], &["--output", "239.2.2.1:5002@right"]].concat());
+    let written = ctl_text(&socket, &["config", "save"]);
+    assert!(written.contains(&path), "{written}");
+    let (from, to) = ends(&line, 1);
+    pass(&from, &[&to], &payloads(50, 500), None);
+    hop.stop().assert_passed("r1", 50, 25_000);
+    assert!(fs::read_to_string(&path).unwrap().contains("239.2.2.1:5002@right"));
 }
 
 #[test]

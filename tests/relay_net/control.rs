@@ -6,6 +6,7 @@ use std::time::Duration;
 use ringtide::broker::Opener;
 use ringtide::control::relay::{RelayControl, RelayWorker};
 use ringtide::engine::WorkerControl;
+use ringtide::net::handed::Inherited;
 use ringtide::net::lent::SocketTable;
 use ringtide::relay::{Dscp, Input, Output, RelaySettings, Rule, Ttl};
 
@@ -45,7 +46,9 @@ fn an_output_by_an_interface_that_has_just_gone_is_down_for_that_reason() {
                 rules: vec![rule(&["239.2.2.2:5002@a"])],
                 ..RelaySettings::default()
             };
-            let mut control = RelayControl::new(settings, vec![worker], Opener::default()).unwrap();
+            let mut control =
+                RelayControl::new(settings, vec![worker], Opener::default(), Inherited::default())
+                    .unwrap();
             let why = |control: &RelayControl, output: usize| {
                 control.view().load().rules[0].outputs[output].down.clone()
             };

@@ -149,8 +149,12 @@ impl Server {
             .build()
             .map_err(ServerError::Thread)?;
         let (stop, stopped) = watch::channel(false);
+        let unix = control.as_ref().map(ControlListener::listener).transpose();
+        let unix = unix.map_err(ServerError::Thread)?;
         let serve = move || {
-            runtime.block_on(serve::serve(api, control, http, stopped));
+            runtime.block_on(serve::serve(api, unix, http, stopped));
+            // The socket's file goes when nobody is served any more.
+            drop(control);
         };
         let thread = std::thread::Builder::new().name("control".into()).spawn(serve);
         let thread = Some(thread.map_err(ServerError::Thread)?);

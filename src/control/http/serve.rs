@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::TcpListener as StdTcpListener;
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,19 +19,17 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::room::{Room, Visit};
-use super::socket::ControlListener;
 use super::{Api, router};
 
 /// Serves both until it is told to stop, and then lets answers under way go out.
 pub(super) async fn serve(
     api: Api,
-    control: Option<ControlListener>,
+    control: Option<StdUnixListener>,
     http: Option<StdTcpListener>,
     stopped: watch::Receiver<bool>,
 ) {
     let rooms = [Arc::new(Room::default()), Arc::new(Room::default())];
-    let unix = control.as_ref().map(ControlListener::listener);
-    if let Some(listener) = opened(unix.map(|listener| listener.and_then(UnixListener::from_std))) {
+    if let Some(listener) = opened(control.map(UnixListener::from_std)) {
         let accept = async move || listener.accept().await.map(|(stream, _)| stream);
         let router = router::control(api.clone());
         let room = Arc::clone(&rooms[0]);

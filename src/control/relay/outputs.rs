@@ -208,8 +208,9 @@ impl OutputEntry {
     }
 }
 
-/// Whether an interface carries packets, as the kernel has it now.
+/// Whether an interface carries packets, as the kernel has it now. It does as far as is known, when
+/// the kernel cannot be asked.
 fn is_up(interface: &Interface) -> bool {
-    Interface::find(&interface.name)
-        .is_ok_and(|found| found.is_some_and(|found| found.up && found.index == interface.index))
+    let is_same = |found: Interface| found.up && found.index == interface.index;
+    Interface::find(&interface.name).map_or(true, |found| found.is_some_and(is_same))
 }

@@ -1,56 +1,15 @@
-//! The load of `scripts/overload.sh`: announces at a rate that does not wait for the tracker. First
-//! it finds the rate at which most are answered, then it offers that rate once, twice and three
-//! times, and at last a quarter of it, to see how soon everything is answered again.
+//! Announces in phases, and when each of them was answered.
 //!
-//! Announces leave 64 in a send (UDP_SEGMENT), so that one core outruns a tracker on another.
-#![allow(clippy::unwrap_used)]
+//! They leave 64 in a send (UDP_SEGMENT), so that one core outruns a tracker on another.
 
+use std::fs;
 use std::net::{SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
 use nix::sys::socket::{setsockopt, sockopt};
-use serde_json::{Value, json};
 
-/// Floods a tracker and prints what became of it as one JSON object.
-#[derive(Parser)]
-struct Arguments {
-    #[arg(long)]
-    target: SocketAddr,
-    /// Seconds of each phase.
-    #[arg(long, default_value_t = 5)]
-    seconds: u64,
-    /// The first rate of the search for the peak, in announces per second.
-    #[arg(long, default_value_t = 20_000.0)]
-    from: f64,
-    /// Nothing but this rate, in announces per second.
-    #[arg(long)]
-    rate: Option<f64>,
-}
-
-fn main() {
-    let arguments = Arguments::parse();
-    let mut load = Load::connect(arguments.target);
-    let length = Duration::from_secs(arguments.seconds);
-    if let Some(rate) = arguments.rate {
-        let phase = load.phase(rate, length);
-        load.settle();
-        return println!("{}", load.figures(phase).json());
-    }
-    let peak = load.find_peak(arguments.from);
-    let phases = [1.0, 2.0, 3.0].map(|times| load.phase(times * peak.answered, length));
-    let after = load.phase(peak.answered / 4.0, Duration::from_secs(2));
-    load.settle();
-    let [once, twice, thrice] = phases.map(|phase| load.figures(phase).json());
-    let summary = json!({
-        "peak": peak.json(),
-        "1x": once, "2x": twice, "3x": thrice,
-        "after": load.figures(after).json(),
-        "recovery_ms": load.recovery_ms(after),
-        "sent": load.requests.len() + load.connects,
-    });
-    println!("{summary}");
-}
+use crate::figures::Figures;
 
 /// One announce.
 struct Request {
@@ -59,27 +18,28 @@ struct Request {
     latency_us: Option<u32>,
 }
 
-/// Part of the run: announces by their number, and when it began and ended.
-#[derive(Clone, Copy)]
-struct Phase {
-    first: usize,
-    end: usize,
-    began_us: u64,
-    ended_us: u64,
+/// Part of a phase: its announces, and when it began and ended.
+struct Span {
+    requests: Range<usize>,
+    time_us: Range<u64>,
+    server_cpu_ns: u64,
 }
 
-struct Load {
+/// Sockets and the announces that are kept an eye on.
+pub(crate) struct Load {
     sockets: Vec<UdpSocket>,
     began: Instant,
-    /// By transaction ID.
     requests: Vec<Request>,
+    /// The transaction ID of the first of them: how many were sent and forgotten.
+    first: u32,
     connects: usize,
     template: [u8; ANNOUNCE_BYTES],
+    server: Option<u32>,
 }
 
 impl Load {
     /// All sockets have one address, and so one connection ID.
-    fn connect(target: SocketAddr) -> Self {
+    pub(crate) fn connect(target: SocketAddr, server: Option<u32>) -> Self {
         let sockets: Vec<_> = (0..SOCKETS).map(|_| socket(target)).collect();
         let id = connection_id(&sockets[0]);
         for socket in &sockets {
@@ -92,39 +52,65 @@ impl Load {
         template[16..56].fill(b'r');
         template[71] = 1;
         template[92..96].copy_from_slice(&50_u32.to_be_bytes());
-        Self { sockets, began: Instant::now(), requests: Vec::new(), connects: 1, template }
+        let requests = Vec::with_capacity(REQUESTS_USUAL);
+        Self { sockets, began: Instant::now(), requests, first: 0, connects: 1, template, server }
+    }
+
+    /// One phase, with silence after it.
+    pub(crate) fn offer(&mut self, rate: f64, length: Duration) -> Figures {
+        let span = self.phase(rate, length);
+        self.settle();
+        let figures = self.figures(&span);
+        self.forget();
+        figures
+    }
+
+    /// One phase, with a lower rate right after it. Returns as well how many milliseconds into that
+    /// the last announce was sent that was not answered promptly.
+    pub(crate) fn flood(&mut self, rate: f64, length: Duration, rate_after: f64) -> (Figures, f64) {
+        let span = self.phase(rate, length);
+        let (first, ended_us) = (self.requests.len(), self.now_us());
+        self.phase(rate_after, AFTER);
+        let after = first..self.requests.len();
+        self.settle();
+        let late = |request: &&Request| request.latency_us.is_none_or(|us| us > PROMPT_US);
+        let last = self.requests[after].iter().rfind(late);
+        let recovery_ms = last.map_or(0.0, |last| (last.sent_us - ended_us) as f64 / 1e3);
+        let figures = self.figures(&span);
+        self.forget();
+        (figures, recovery_ms)
+    }
+
+    /// Datagrams sent until now.
+    pub(crate) fn sent(&self) -> usize {
+        self.first as usize + self.requests.len() + self.connects
     }
 
     fn now_us(&self) -> u64 {
         self.began.elapsed().as_micros() as u64
     }
 
-    /// Raises the rate until the tracker does not follow; the best phase is the peak.
-    fn find_peak(&mut self, from: f64) -> Figures {
-        let (mut rate, mut best, mut misses) = (from, Figures::default(), 0);
-        while misses < 3 {
-            let phase = self.phase(rate, Duration::from_secs(1));
-            self.settle();
-            let figures = self.figures(phase);
-            misses += usize::from(figures.answered < 0.95 * rate);
-            if figures.answered > best.answered {
-                best = figures;
-            }
-            rate *= 1.2;
+    /// Warms up and sends at a rate for a while.
+    fn phase(&mut self, rate: f64, length: Duration) -> Span {
+        self.send_for(rate, WARM_UP);
+        let (first, began_us, cpu_ns) = (self.requests.len(), self.now_us(), self.server_cpu_ns());
+        self.send_for(rate, length);
+        Span {
+            requests: first..self.requests.len(),
+            time_us: began_us..self.now_us(),
+            server_cpu_ns: self.server_cpu_ns() - cpu_ns,
         }
-        best
     }
 
-    /// Sends at a rate for a while. Late is never made up for by more than a burst.
-    fn phase(&mut self, rate: f64, length: Duration) -> Phase {
+    /// Late is never made up for by more than a burst.
+    fn send_for(&mut self, rate: f64, length: Duration) {
         let (first, began_us) = (self.requests.len(), self.now_us());
         let end_us = began_us + length.as_micros() as u64;
         let mut skipped = 0.0;
         loop {
             let now_us = self.now_us();
             if now_us >= end_us {
-                let end = self.requests.len();
-                return Phase { first, end, began_us, ended_us: now_us };
+                return;
             }
             let due = rate * (now_us - began_us) as f64 / 1e6 - skipped;
             let mut behind = due - (self.requests.len() - first) as f64;
@@ -141,7 +127,7 @@ impl Load {
 
     fn send(&mut self, now_us: u64) {
         let mut bytes = [0; SEGMENTS * ANNOUNCE_BYTES];
-        let first = self.requests.len() as u32;
+        let first = self.first + self.requests.len() as u32;
         for (announce, number) in bytes.chunks_mut(ANNOUNCE_BYTES).zip(first..) {
             announce.copy_from_slice(&self.template);
             announce[12..16].copy_from_slice(&number.to_be_bytes());
@@ -156,45 +142,50 @@ impl Load {
         }
     }
 
-    fn receive(&mut self) {
+    /// Returns how many answers there were.
+    fn receive(&mut self) -> usize {
         let now_us = self.now_us();
         let mut bytes = [0; 2048];
+        let mut count = 0;
         for socket in &self.sockets {
             for _ in 0..RECEIVES_MAX {
                 let Ok(length) = socket.recv(&mut bytes) else { break };
                 assert!(length >= 20 && bytes[3] == 1, "no announce response: {:?}", &bytes[..8]);
                 let number = u32::from_be_bytes(*bytes[4..].first_chunk().unwrap());
-                let request = &mut self.requests[number as usize];
+                let request = &mut self.requests[(number - self.first) as usize];
                 assert!(request.latency_us.is_none(), "answered twice");
                 request.latency_us = Some((now_us - request.sent_us) as u32);
+                count += 1;
             }
         }
+        count
     }
 
     /// Receives until nothing has come for a while.
     fn settle(&mut self) {
-        let answered =
-            |load: &Self| load.requests.iter().filter(|r| r.latency_us.is_some()).count();
-        loop {
-            let (before, until) = (answered(self), self.now_us() + QUIET_US);
-            while self.now_us() < until {
-                self.receive();
-            }
-            if answered(self) == before {
-                return;
+        let mut until = self.now_us() + QUIET_US;
+        while self.now_us() < until {
+            if self.receive() > 0 {
+                until = self.now_us() + QUIET_US;
             }
         }
     }
 
-    fn figures(&self, phase: Phase) -> Figures {
-        let seconds = (phase.ended_us - phase.began_us) as f64 / 1e6;
-        let requests = &self.requests[phase.first..phase.end];
+    /// Nothing is on its way any more.
+    fn forget(&mut self) {
+        self.first += self.requests.len() as u32;
+        self.requests.clear();
+    }
+
+    fn figures(&self, span: &Span) -> Figures {
+        let seconds = (span.time_us.end - span.time_us.start) as f64 / 1e6;
+        let requests = &self.requests[span.requests.clone()];
         let mut latencies: Vec<u32> = requests.iter().filter_map(|r| r.latency_us).collect();
         latencies.sort_unstable();
-        // What was answered while the phase lasted, whenever it was asked.
+        // What was answered meanwhile, whenever it was asked.
         let arrived = self.requests.iter().filter(|request| {
             let arrival = request.latency_us.map(|latency| request.sent_us + u64::from(latency));
-            arrival.is_some_and(|arrival| (phase.began_us..phase.ended_us).contains(&arrival))
+            arrival.is_some_and(|arrival| span.time_us.contains(&arrival))
         });
         let at = |share: f64| {
             let index = (latencies.len() as f64 * share) as usize;
@@ -207,34 +198,18 @@ impl Load {
             p50_us: at(0.5),
             p99_us: at(0.99),
             max_us: at(1.0),
+            server_cpu: span.server_cpu_ns as f64 / 1e9 / seconds,
         }
     }
 
-    /// From the end of the flood to the last announce that was not answered within 20 ms.
-    fn recovery_ms(&self, after: Phase) -> f64 {
-        let late = |request: &&Request| request.latency_us.is_none_or(|us| us > PROMPT_US);
-        let last = self.requests[after.first..after.end].iter().rfind(late);
-        last.map_or(0.0, |request| (request.sent_us - after.began_us) as f64 / 1e3)
-    }
-}
-
-#[derive(Default)]
-struct Figures {
-    offered: f64,
-    answered: f64,
-    unanswered: usize,
-    p50_us: u32,
-    p99_us: u32,
-    max_us: u32,
-}
-
-impl Figures {
-    fn json(&self) -> Value {
-        let Self { offered, answered, unanswered, p50_us, p99_us, max_us } = *self;
-        json!({
-            "offered_per_s": offered.round(), "answered_per_s": answered.round(),
-            "unanswered": unanswered, "p50_us": p50_us, "p99_us": p99_us, "max_us": max_us,
-        })
+    /// The processor time of all threads of the tracker, by the scheduler's statistics.
+    fn server_cpu_ns(&self) -> u64 {
+        let Some(server) = self.server else { return 0 };
+        let threads = fs::read_dir(format!("/proc/{server}/task")).unwrap();
+        threads
+            .map(|thread| fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap())
+            .map(|text| text.split_whitespace().next().unwrap().parse::<u64>().unwrap())
+            .sum()
     }
 }
 
@@ -258,6 +233,12 @@ const ANNOUNCE_BYTES: usize = 98;
 const SEGMENTS: usize = 64;
 const SOCKETS: usize = 4;
 const TORRENTS: u32 = 1000;
+/// Announces of a phase that there is room for from the start.
+const REQUESTS_USUAL: usize = 1 << 23;
+/// As long as a queue may take to fill.
+const WARM_UP: Duration = Duration::from_millis(500);
+/// The phase in which everything is to be answered again.
+const AFTER: Duration = Duration::from_millis(1500);
 /// Announces that a send which comes late makes up for at the most.
 const BURST_MAX: f64 = 2048.0;
 const RECEIVES_MAX: usize = 256;
