@@ -89,21 +89,29 @@ mod tests {
     /// No other test names a thread like this.
     const INDEX: usize = 1000;
 
+    /// The process is another one: of this one, threads of other tests end at any time.
     #[test]
-    fn a_busy_worker_and_its_process_are_seen() {
-        let pid = Some(std::process::id());
+    fn a_busy_worker_and_a_busy_process_are_seen() {
+        let mut process =
+            std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let pid = Some(process.id());
         let busy = move || {
-            let before = Sample::take(INDEX + 1, pid);
-            let started = Instant::now();
-            while started.elapsed() < Duration::from_millis(50) {
+            let (before, started) = (Sample::take(INDEX + 1, pid), Instant::now());
+            loop {
                 std::hint::spin_loop();
+                let shares = Sample::take(INDEX + 1, pid).since(&before);
+                let both = shares.busiest > 0.0 && shares.tracker > Some(0.0);
+                if both || started.elapsed() > Duration::from_secs(30) {
+                    return shares;
+                }
             }
-            Sample::take(INDEX + 1, pid).since(&before)
         };
         let thread = std::thread::Builder::new().name(format!("worker-{INDEX}"));
         let shares = thread.spawn(busy).unwrap().join().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
         assert!(shares.busiest > 0.0 && shares.total >= shares.busiest, "{shares:?}");
-        assert!(shares.tracker.unwrap() > 0.0, "{shares:?}");
+        assert!(shares.tracker > Some(0.0), "{shares:?}");
     }
 
     #[test]
