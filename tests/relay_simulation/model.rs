@@ -224,14 +224,17 @@ impl Model {
         retried: bool,
         error: Option<i32>,
     ) {
-        let Some(output) = self.rules.output(tag).cloned() else {
-            return self.seen.note(Seen::EndedWithoutOutput);
-        };
+        let output = self.rules.output(tag).cloned();
+        self.seen.note_if(output.is_none(), Seen::EndedWithoutOutput);
         let Some(error) = error else {
             let sums = &mut self.tally(tag).sums;
             sums.passed(dues.iter().map(|due| &due.payload));
             sums.sends += 1;
             return;
+        };
+        // Nothing is sent again by an output that is in force no more.
+        let Some(output) = output else {
+            return self.tally(tag).sums.dropped(reason_for(error), dues.len() as u64);
         };
         let cannot_cut = segmented && [libc::EINVAL, libc::EIO, libc::EMSGSIZE].contains(&error);
         if cannot_cut {

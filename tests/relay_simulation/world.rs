@@ -67,6 +67,8 @@ pub(crate) struct World {
     sent: Vec<Vec<Payload>>,
     /// What the relays' own outputs put on each link.
     put: Vec<u64>,
+    /// Datagrams sent by outputs that were gone when the send ended.
+    put_nowhere: u64,
     received: Vec<Vec<Payload>>,
     /// Number of the newest frame that came out of each link.
     newest: Vec<u64>,
@@ -95,6 +97,7 @@ impl World {
             made: HashSet::new(),
             sent: Vec::new(),
             put: Vec::new(),
+            put_nowhere: 0,
             received: Vec::new(),
             newest: Vec::new(),
             seen: Coverage::default(),
@@ -276,9 +279,10 @@ impl World {
         );
         let busy = node.is_busy();
         for (output, departure) in departures {
-            // Where the output is gone, so is its link.
-            if let Some(output) = output {
-                self.depart(at, &output, departure);
+            match output {
+                Some(output) => self.depart(at, &output, departure),
+                // Where the output is gone, so is its link.
+                None => self.put_nowhere += departure.dues.len() as u64,
             }
         }
         if busy {
@@ -352,7 +356,8 @@ impl World {
         }
         self.scenario.links.iter().for_each(super::link::Link::check);
         let sent: u64 = self.nodes.iter().map(|node| node.side.model.sent()).sum();
-        assert_eq!(sent, self.put.iter().sum::<u64>(), "what was sent is on the links");
+        let put = self.put.iter().sum::<u64>() + self.put_nowhere;
+        assert_eq!(sent, put, "what was sent is on the links, or was when its link went");
         for link in &self.scenario.links {
             if let Far::Receiver(receiver) = link.far {
                 let received = self.received[receiver].len() as u64;
