@@ -15,7 +15,7 @@ use crate::control::notify::ServiceManager;
 use crate::control::relay::{RelayControl, RelayError, RelayReporter};
 use crate::control::report::Report;
 use crate::control::{Errands, Event, Operate, Signals, errands};
-use crate::error::{Remedy, causes};
+use crate::error::{Remedy, one_line};
 use crate::logging::{LogControl, RateLimited, Told};
 use crate::net::files::raise_file_limit;
 use crate::process::{Process, ProcessError};
@@ -217,8 +217,7 @@ impl Retries {
     }
 
     fn tell(&mut self, error: &RelayError) {
-        let chain: Vec<_> = causes(Some(error)).map(ToString::to_string).collect();
-        let reason = chain.join(": ");
+        let reason = one_line(error);
         if self.unfollowed.is_news(&reason) {
             error!("the relay could not follow a change: {reason}");
         }

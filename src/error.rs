@@ -22,10 +22,16 @@ pub fn describe(error: &(impl Remedy + ?Sized)) -> String {
 }
 
 /// An error and what is behind it, outermost first.
-pub(crate) fn causes<'a>(
+fn causes<'a>(
     first: Option<&'a (dyn Error + 'static)>,
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(first, |&error| error.source()).take(CAUSES_MAX)
+}
+
+/// An error with what is behind it, for a line of the log.
+pub(crate) fn one_line(error: &(dyn Error + 'static)) -> String {
+    let causes: Vec<String> = causes(Some(error)).map(ToString::to_string).collect();
+    causes.join(": ")
 }
 
 /// Chains are short; the bound only keeps an error that is its own source from hanging us.
@@ -52,6 +58,7 @@ mod tests {
     #[test]
     fn the_whole_chain_is_told() {
         let error = Outer(Middle(std::io::Error::other("rust")));
+        assert_eq!(one_line(&error), "cannot open the door: the lock is stuck: rust");
         assert_eq!(
             describe(&error),
             "ringtide: error: cannot open the door\n  caused by: the lock is stuck\

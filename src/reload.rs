@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{self, Settings, TrackerConfig};
 use crate::control::{Problem, ReloadOutcome};
-use crate::error::{Remedy, causes};
+use crate::error::{Remedy, one_line};
 use crate::logging::LogControl;
 use crate::process::{Process, load_access};
 use crate::relay::Rule;
@@ -106,10 +106,8 @@ pub(crate) fn put_rules(
         return Err(no_relay());
     };
     config::check_sockets(listen, &rules).map_err(|error| Problem::invalid(error, STAYS))?;
-    let warnings = control.apply(rules.clone()).map_err(|error| {
-        let chain: Vec<_> = causes(Some(&error)).map(ToString::to_string).collect();
-        Problem::failed(chain.join(": "), STAYS)
-    })?;
+    let warnings =
+        control.apply(rules.clone()).map_err(|error| Problem::failed(one_line(&error), STAYS))?;
     relay.rules = rules;
     Ok(warnings)
 }

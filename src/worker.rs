@@ -1,7 +1,6 @@
 //! Worker threads: pinned, each with a loop of its own, restarted when they panic.
 
 use std::cell::Cell;
-use std::error::Error;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use crate::clock::Clock;
 use crate::engine::{Engine, EngineChoice, LoopSizes, RingFeature, RingFeatures};
 pub use crate::engine::{WorkerControl, WorkerPlan};
 use crate::epoll;
-use crate::error::causes;
+use crate::error::one_line;
 use crate::handler::Handler;
 use crate::logging::RateLimited;
 use crate::telemetry::Counter;
@@ -70,12 +69,6 @@ pub fn choose_engine(choice: EngineChoice, sizes: LoopSizes, features: RingFeatu
 
 fn tell_of_epoll(error: &RingError) {
     tracing::warn!("running on epoll, because {}", one_line(error));
-}
-
-/// An error with what is behind it.
-fn one_line(error: &(dyn Error + 'static)) -> String {
-    let causes: Vec<String> = causes(Some(error)).map(ToString::to_string).collect();
-    causes.join(": ")
 }
 
 /// The running workers.

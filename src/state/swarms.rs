@@ -12,7 +12,7 @@ use super::directory::{PRIVATE_MODE, StateError, open_private};
 use super::slices::{self, Manner, Slices};
 use crate::aside::write_aside;
 use crate::clock::Clock;
-use crate::error::causes;
+use crate::error::one_line;
 use crate::handler::Now;
 use crate::logging::Told;
 use crate::tracker::TrackerSettings;
@@ -234,8 +234,7 @@ pub fn load_or_set_aside(path: &Path, shards: &Shards, settings: &TrackerSetting
         }
         Err(error) => error,
     };
-    let chain: Vec<_> = causes(Some(&error)).map(ToString::to_string).collect();
-    let (reason, aside) = (chain.join(": "), error.name_aside(path, now));
+    let (reason, aside) = (one_line(&error), error.name_aside(path, now));
     match fs::rename(path, &aside) {
         Ok(()) => warn!(
             "{} is {reason}; it is set aside as {} and swarms begin anew",

@@ -153,9 +153,10 @@ impl Bed {
         let (from, to) = ends(&self.line, 1);
         assert_eq!(from.send(b"alone").unwrap(), 5);
         assert_eq!(receive(&to), b"alone");
-        let stats = self.stats();
-        let pools = stats["workers"][0]["pools"].clone();
-        Baseline { descriptors: descriptors(self.process.binary.pid()), pools }
+        // Counted first: the connection that is asked by may be closed a moment after its answer.
+        let descriptors = descriptors(self.process.binary.pid());
+        let pools = self.stats()["workers"][0]["pools"].clone();
+        Baseline { descriptors, pools }
     }
 }
 

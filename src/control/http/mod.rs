@@ -37,7 +37,7 @@ pub use self::torrents::{Swarm, Top, TopTorrent};
 use super::operate::Desk;
 use super::view::View;
 use crate::config::{ControlSocket, Settings};
-use crate::error::Remedy;
+use crate::error::{Remedy, one_line};
 
 /// What requests are answered from.
 #[derive(Clone)]
@@ -196,8 +196,7 @@ fn open_control(
 }
 
 fn warn_of_no_control(error: &SocketError) {
-    let causes: Vec<String> = crate::error::causes(Some(error)).map(ToString::to_string).collect();
-    warn!("no control socket, `ringtide ctl` will not work: {}", causes.join(": "));
+    warn!("no control socket, `ringtide ctl` will not work: {}", one_line(error));
 }
 
 /// With `shared`, another process of this user may have the address as well, if it shares it too.

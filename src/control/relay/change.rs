@@ -8,7 +8,7 @@ use tracing::info;
 use super::inputs::Ready;
 use super::outputs::OutputEntry;
 use super::{Ground, Publish, RelayControl, RelayError, RuleEntry};
-use crate::error::causes;
+use crate::error::one_line;
 use crate::relay::{Input, Output, Rule};
 
 /// What changed rules need and is not there, open as far as it can be.
@@ -56,8 +56,7 @@ impl RelayControl {
         let mut warnings = self.why_down(newest, |input| !inputs_before.contains(input));
         if let Err(error) = refreshed {
             // Of what was there before.
-            let chain: Vec<_> = causes(Some(&error)).map(ToString::to_string).collect();
-            warnings.push(chain.join(": "));
+            warnings.push(one_line(&error));
         }
         Ok(warnings)
     }

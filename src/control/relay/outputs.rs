@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::Ground;
 use super::lending::{Lent, NO_ROOM, lend_to_all};
 use crate::handler::SocketId;
+use crate::logging::Told;
 use crate::net::egress::{EgressError, EgressOptions, EgressSocket};
 use crate::net::interface::Interface;
 use crate::relay::stats::{FlowSnapshot, RelayDrop};
@@ -27,7 +28,7 @@ pub(super) struct OutputEntry {
     /// Sockets per worker that are open and not lent yet, and the interface they were opened for.
     ready: Option<(Interface, Vec<Arc<EgressSocket>>)>,
     /// What was last said about why it is down.
-    told: Option<String>,
+    told: Told,
     /// What it had sent when its sends were looked at last.
     seen: FlowSnapshot,
     /// Whether it was told that the kernel refuses its sends.
@@ -43,7 +44,7 @@ impl OutputEntry {
             sockets: Vec::new(),
             made_for: None,
             ready: None,
-            told: None,
+            told: Told::default(),
             seen: FlowSnapshot::default(),
             refused: false,
         }
@@ -64,7 +65,7 @@ impl OutputEntry {
 
     /// What was last said about why it is down, while it is.
     pub(super) fn why_down(&self) -> Option<&str> {
-        self.is_down().then(|| self.told.as_deref().unwrap_or("not open yet"))
+        self.is_down().then(|| self.told.reason().unwrap_or("not open yet"))
     }
 
     /// Whether it is open and waits for room in a worker's loop.
@@ -120,7 +121,7 @@ impl OutputEntry {
                 // now.
                 let states = self.states.iter();
                 states.for_each(|state| state.refuses_segments.store(false, Ordering::Relaxed));
-                if self.told.take().is_some() {
+                if self.told.is_over() {
                     info!(output = %self.output.endpoint, "the output is back");
                 }
             }
@@ -152,9 +153,8 @@ impl OutputEntry {
 
     /// Says once why the output is down.
     fn tell(&mut self, reason: String) {
-        if self.told.as_ref() != Some(&reason) {
+        if self.told.is_news(&reason) {
             warn!(output = %self.output.endpoint, "the output is down: {reason}");
-            self.told = Some(reason);
         }
     }
 
