@@ -13,10 +13,10 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use ringtide::handler::Now;
-use ringtide::tracker::InfoHash;
-use ringtide::tracker::request::Event;
+use ringtide::io::Now;
+use ringtide::tracker::core::InfoHash;
 use ringtide::tracker::store::{Announce, Ipv4, Limits, Secrets, Shards};
+use ringtide::tracker::udp::request::Event;
 
 use fill::Filler;
 

@@ -9,15 +9,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use divan::{Bencher, black_box};
-use ringtide::handler::Now;
-use ringtide::tracker::connection_id::{ConnectionId, ConnectionIds};
-use ringtide::tracker::request::{Event, Request};
-use ringtide::tracker::request_write::{self, AnnounceRequest};
-use ringtide::tracker::response::{self, AnnounceHeader, ScrapeEntry, ScrapeWriter};
-use ringtide::tracker::source_limits::{SourceLimits, Verdict};
+use ringtide::io::Now;
+use ringtide::tracker::core::source_limits::{SourceLimits, Verdict};
+use ringtide::tracker::core::{InfoHash, RateLimit, SourceLimitSettings};
 use ringtide::tracker::store::{self, Announced, Ipv4, Limits, Secrets, Shards};
-use ringtide::tracker::wire::TransactionId;
-use ringtide::tracker::{InfoHash, RateLimit, SourceLimitSettings};
+use ringtide::tracker::udp::connection_id::{ConnectionId, ConnectionIds};
+use ringtide::tracker::udp::request::{Event, Request};
+use ringtide::tracker::udp::request_write::{self, AnnounceRequest};
+use ringtide::tracker::udp::response::{self, AnnounceHeader, ScrapeEntry, ScrapeWriter};
+use ringtide::tracker::udp::wire::TransactionId;
 
 fn main() {
     divan::main();

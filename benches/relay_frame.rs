@@ -8,9 +8,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use ringtide::handler::{Part, ReceivePool};
-use ringtide::relay::checksum::Checksum;
+use ringtide::io::{Part, ReceivePool};
 use ringtide::relay::{Batch, Datagram, Pushed, Split};
+use ringtide::wire::checksum::Checksum;
 
 /// A name and what to time; it returns how many operations it did.
 type Case = (String, Box<dyn FnMut() -> usize>);

@@ -5,14 +5,14 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ringtide::clock::Clock;
-use ringtide::state::export;
-use ringtide::state::slices::Manner;
-use ringtide::state::swarms::{load, save};
-use ringtide::tracker::request::Event;
+use ringtide::io::clock::Clock;
+use ringtide::server::persist::export;
+use ringtide::server::persist::slices::Manner;
+use ringtide::server::persist::swarm_file::SwarmWriter;
+use ringtide::server::persist::swarms::{load, save};
+use ringtide::tracker::core::{InfoHash, TrackerSettings};
 use ringtide::tracker::store::{Announce, Ipv4, Limits, Piece, Secrets, Shards, WALK_VISITS, Walk};
-use ringtide::tracker::swarm_file::SwarmWriter;
-use ringtide::tracker::{InfoHash, TrackerSettings};
+use ringtide::tracker::udp::request::Event;
 
 fn main() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");

@@ -21,12 +21,12 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{
     ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmsg,
 };
-use ringtide::engine::Engine;
+use ringtide::io::Engine;
 use ringtide::telemetry::{Counter, Counters};
-use ringtide::tracker::connection_id::ConnectionIds;
-use ringtide::tracker::handler::{Tracker, TrackerParts};
-use ringtide::tracker::policy::{Policy, SharedPolicy};
+use ringtide::tracker::core::policy::{Policy, SharedPolicy};
 use ringtide::tracker::store::{Secrets, Shards};
+use ringtide::tracker::udp::connection_id::ConnectionIds;
+use ringtide::tracker::udp::handler::{Tracker, TrackerParts};
 
 use canned::Canned;
 use served::{Served, serve};

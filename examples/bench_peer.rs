@@ -18,10 +18,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use ringtide::engine::Engine;
-use ringtide::handler::{Handler, Now, Packet, Transmit};
-use ringtide::tracker::InfoHash;
-use ringtide::tracker::request::Request;
+use ringtide::io::Engine;
+use ringtide::io::{Handler, Now, Packet, Transmit};
+use ringtide::tracker::core::InfoHash;
+use ringtide::tracker::udp::request::Request;
 
 use canned::Canned;
 

@@ -11,7 +11,7 @@ Usage: scripts/miri.sh [TEST...]
 Interprets unit tests with Miri, which finds undefined behaviour: reads and writes out of bounds or
 after the end of what they are of, references that must not exist side by side, uninitialized
 bytes. Without an argument: those of buffers, slots, regions, addresses and control messages
-(src/net/), of the relay's frames, batches and fragments, and of the swarm tables. What Miri cannot
+(src/sys/), of the relay's frames, batches and fragments, and of the swarm tables. What Miri cannot
 interpret is left out: sockets, rings and epoll, which scripts/sanitize.sh covers, and properties
 with many random cases.
 

@@ -2,7 +2,7 @@
 //!
 //! They are those of the standard library, `arc-swap` and `nix`. A build of the unit tests with
 //! `--cfg ringtide_loom` puts loom's in their place, which try every order that the memory model
-//! permits: `scripts/interleavings.sh` runs those tests, which are in `src/interleavings/`.
+//! permits: `scripts/interleavings.sh` runs those tests, which are in `src/tests/interleavings/`.
 
 #[cfg(not(all(test, ringtide_loom)))]
 mod real {
@@ -17,4 +17,4 @@ mod real {
 pub(crate) use real::*;
 
 #[cfg(all(test, ringtide_loom))]
-pub(crate) use crate::interleavings::stand_ins::*;
+pub(crate) use crate::tests::interleavings::stand_ins::*;

@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use common::{Ask, Client, DEADLINE, Started, hash, uninterrupted};
 use fastrand::Rng;
-use ringtide::engine::{Engine, LoopSizes};
-use ringtide::handler::{Forward, Forwarded, Handler, Now, Packet, Part, SocketId, Transmit};
+use ringtide::io::{Engine, LoopSizes};
+use ringtide::io::{Forward, Forwarded, Handler, Now, Packet, Part, SocketId, Transmit};
 use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
-use ringtide::tracker::TrackerSettings;
-use ringtide::tracker::access_list::AccessList;
-use ringtide::tracker::connection_id::ConnectionIds;
-use ringtide::tracker::handler::{Tracker, TrackerParts};
-use ringtide::tracker::policy::{Policy, SharedPolicy};
+use ringtide::tracker::core::TrackerSettings;
+use ringtide::tracker::core::access_list::AccessList;
+use ringtide::tracker::core::policy::{Policy, SharedPolicy};
 use ringtide::tracker::store::{Secrets, Shards};
+use ringtide::tracker::udp::connection_id::ConnectionIds;
+use ringtide::tracker::udp::handler::{Tracker, TrackerParts};
 
 /// Counters that tell how an engine works, not what it did.
 const OF_THE_ENGINE: [Counter; 3] =

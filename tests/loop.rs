@@ -7,8 +7,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use common::{DEADLINE, Echo, Forward, Started, eventually, uninterrupted};
-use ringtide::engine::LoopSizes;
-use ringtide::handler::{Handler, Now, Packet, SEGMENTS_BYTES_MAX, Transmit, TransmitFull};
+use ringtide::io::LoopSizes;
+use ringtide::io::{Handler, Now, Packet, SEGMENTS_BYTES_MAX, Transmit, TransmitFull};
 use ringtide::telemetry::{Counter, DropReason};
 
 #[test]

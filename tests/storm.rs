@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use common::{Ask, Client, DEADLINE, Fleet, engine, eventually, hash};
 use fastrand::Rng;
-use ringtide::engine::{Engine, LoopSizes};
+use ringtide::io::{Engine, LoopSizes};
 use ringtide::telemetry::{Counter, DropReason, Snapshot};
-use ringtide::tracker::TrackerSettings;
+use ringtide::tracker::core::TrackerSettings;
 
 /// One receive buffer for each worker and one spare; one send at a time.
 const TINY: LoopSizes = LoopSizes {
@@ -179,7 +179,7 @@ fn garbage_earns_no_more_than_it_costs() {
         storm.send(&garbage(&mut Rng::with_seed(1)));
         storm.send(&oversized(&{
             let stranger = fleet.client(0);
-            stranger.use_id(ringtide::tracker::connection_id::ConnectionId(1));
+            stranger.use_id(ringtide::tracker::udp::connection_id::ConnectionId(1));
             stranger
         }));
         let (sent, reply_bytes) = (storm.sent, storm.reply_bytes);

@@ -9,9 +9,9 @@ use std::process::Command;
 use common::{
     Ask, Binary, Client, Fleet, PANIC, PANIC_HOLDING_THE_SHARD, RINGTIDE, Running, eventually, hash,
 };
-use ringtide::engine::LoopSizes;
+use ringtide::io::LoopSizes;
 use ringtide::telemetry::{Counter, DropReason};
-use ringtide::tracker::TrackerSettings;
+use ringtide::tracker::core::TrackerSettings;
 
 const WORKERS: usize = 2;
 

@@ -1,9 +1,9 @@
 //! A handler that answers like a tracker without being one: replies of the right form and a fixed
 //! size, from no storage. What it costs is what the loop and the kernel cost.
 
-use ringtide::handler::{Handler, Now, Packet, REPLY_BYTES_MAX, Transmit};
-use ringtide::tracker::response::{AnnounceHeader, PEER_IPV4_BYTES};
-use ringtide::tracker::wire::{
+use ringtide::io::{Handler, Now, Packet, REPLY_BYTES_MAX, Transmit};
+use ringtide::tracker::udp::response::{AnnounceHeader, PEER_IPV4_BYTES};
+use ringtide::tracker::udp::wire::{
     ANNOUNCE_HEADER_BYTES, CONNECT_RESPONSE_BYTES, INFO_HASH_BYTES, REQUEST_HEADER_BYTES,
     RESPONSE_HEADER_BYTES, SCRAPE_ENTRY_BYTES, TransactionId, action, request_field as request,
     response_field as response,

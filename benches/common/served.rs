@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringtide::clock::Clock;
-use ringtide::engine::{Engine, LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
-use ringtide::handler::Handler;
-use ringtide::net::lent::SocketTable;
-use ringtide::net::socket::{SocketOptions, bind_group};
+use ringtide::io::Handler;
+use ringtide::io::clock::Clock;
+use ringtide::io::socket_table::SocketTable;
+use ringtide::io::{Engine, LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
+use ringtide::sys::socket::{SocketOptions, bind_group};
 use ringtide::telemetry::Counters;
-use ringtide::worker::Workers;
+use ringtide::workers::Workers;
 
 /// Running workers and what they counted.
 pub(crate) struct Served {

@@ -17,17 +17,17 @@ use clap_complete::Shell;
 
 use self::relay::RelayArgs;
 use self::tracker::TrackerArgs;
-use crate::broker;
-use crate::config::limit::{self, Limit, Quantity, Seconds};
-use crate::config::listen::parse_listen;
-use crate::config::suggest::did_you_mean;
-use crate::config::{self, ConfigError, ControlSocket, Problem, Settings, WorkerCount};
-use crate::ctl::{self, CtlArgs, CtlError};
-use crate::engine::{EngineChoice, RingFeature, RingFeatures};
 use crate::error::{Remedy, describe};
-use crate::logging::{self, LogControl, LogFilter, LogFormat};
+use crate::io::{EngineChoice, RingFeature, RingFeatures};
+use crate::server::api::client::{self, CtlArgs, CtlError};
+use crate::server::broker;
+use crate::server::config::{self, ConfigError, ControlSocket, Problem, Settings, WorkerCount};
+use crate::telemetry::log::{self, LogControl, LogFilter, LogFormat};
 use crate::tools::load_test::{self, LoadTestArgs};
 use crate::tools::traffic::{self, TrafficCommand};
+use crate::values::limit::{self, Limit, Quantity, Seconds};
+use crate::values::listen::parse_listen;
+use crate::values::suggest::did_you_mean;
 
 /// A BitTorrent UDP tracker and multicast relay on io_uring, or on epoll where that is forbidden.
 #[derive(Debug, Parser)]
@@ -219,7 +219,7 @@ fn run(
         Ok(log) => log,
         Err(code) => return code,
     };
-    match crate::app::run(settings, log) {
+    match crate::server::run::run(settings, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_configuration() => fail(&error, EXIT_USAGE),
         Err(error) => fail(&error, EXIT_FAILURE),
@@ -227,7 +227,7 @@ fn run(
 }
 
 fn run_ctl(args: &CtlArgs) -> ExitCode {
-    match ctl::run(args, &mut |text| print_now(text)) {
+    match client::run(args, &mut |text| print_now(text)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_FAILURE),
         Err(CtlError::Output(reason)) => unwritten(reason),
@@ -257,13 +257,13 @@ fn start_log(
     // The settings keep what the file says, for reloads to compare with.
     let mut log = settings.log.clone();
     // A variable that is not even text fails as a filter.
-    let variable = std::env::var_os(logging::FILTER_VARIABLE);
+    let variable = std::env::var_os(log::FILTER_VARIABLE);
     let variable = variable.as_ref().map(|value| value.to_string_lossy());
     let overridden_by = log
         .override_filter(filter, variable.as_deref())
         .map_err(|error| fail(&error, EXIT_USAGE))?;
     log.format = format.unwrap_or(log.format);
-    logging::start(&log, overridden_by).map_err(|error| fail(&error, EXIT_FAILURE))
+    log::start(&log, overridden_by).map_err(|error| fail(&error, EXIT_FAILURE))
 }
 
 fn run_traffic(command: &TrafficCommand) -> ExitCode {

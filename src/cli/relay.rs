@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::{FlagProblems, ProcessArgs, choice};
-use crate::config::relay::{parse_dscp, parse_endpoint, parse_source, parse_ttl};
-use crate::config::{self, ConfigError, Settings};
 use crate::relay::validate::{RuleDraft, RulePart, check_rules};
-use crate::relay::{Dscp, Endpoint, Input, Offload, Output, RelaySettings, Ttl};
+use crate::relay::{Dscp, Input, Offload, Output, RelaySettings, Ttl};
+use crate::server::config::relay::{parse_dscp, parse_endpoint, parse_source, parse_ttl};
+use crate::server::config::{self, ConfigError, Settings};
+use crate::values::endpoint::Endpoint;
 
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]

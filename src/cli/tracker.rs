@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{FlagProblems, ProcessArgs, choice, in_limit};
-use crate::config::limit::{self, Seconds};
-use crate::config::listen::{check_listen, parse_listen};
-use crate::config::{
+use crate::server::config::{
     self, AccessConfig, AccessError, AccessMode, ConfigError, Settings, TrackerConfig,
 };
+use crate::values::limit::{self, Seconds};
+use crate::values::listen::{check_listen, parse_listen};
 
 #[derive(Args, Debug)]
 pub(super) struct TrackerArgs {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::receive::Inbox;
 use super::sockets::{Ready, Sockets};
 use super::transmit::{QueueTransmit, SendQueue};
-use crate::clock::{Clock, wall_ns};
-use crate::engine::{self, Discard, FRAME_BYTES_MAX, Failures, Turns, WorkerPlan};
-use crate::handler::{Handler, Now, SocketId};
-use crate::net::address::CONTROL_BYTES;
-use crate::net::lent::Receives;
+use crate::io::clock::{Clock, wall_ns};
+use crate::io::socket_table::Receives;
+use crate::io::{Discard, FRAME_BYTES_MAX, Failures, Turns, WorkerPlan, run};
+use crate::io::{Handler, Now, SocketId};
+use crate::sys::address::CONTROL_BYTES;
 use crate::telemetry::{Counter, Counters, DropReason, LoopGauges};
 
 /// One worker's epoll loop. Built, run and dropped on the worker's own thread.
@@ -51,7 +51,7 @@ impl WayOut {
             let ended = self.queue.ended();
             for _ in 0..ended {
                 let Some(ended) = self.queue.take_ended() else { break };
-                let forwarded = engine::ended(&ended.forwarding, ended.result);
+                let forwarded = crate::io::ended(&ended.forwarding, ended.result);
                 handler.on_forwarded(now, &forwarded, &mut self.transmit(sockets));
                 // Only now: what the handler forwarded again has a slot of its own.
                 self.queue.slots.release_forward(ended.slot, ended.forwarding.parts);
@@ -88,7 +88,7 @@ impl EventLoop {
     ///
     /// An error means that the epoll itself is broken; the caller builds a new loop.
     pub fn run(&mut self, handler: &mut impl Handler) -> io::Result<()> {
-        engine::run(self, handler)
+        run(self, handler)
     }
 
     fn catch_up(&mut self) -> io::Result<()> {

@@ -5,11 +5,11 @@ use std::io;
 use std::os::fd::RawFd;
 use std::ptr;
 
-use crate::engine::Arrival;
-use crate::engine::faults::{Operation, refusal};
-use crate::handler::{Buffer, ReceivePool, SocketId};
-use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
-use crate::net::region::MapError;
+use crate::io::Arrival;
+use crate::io::fault_injection::{Operation, refusal};
+use crate::io::{Buffer, ReceivePool, SocketId};
+use crate::sys::address::{ADDRESS_BYTES, CONTROL_BYTES};
+use crate::sys::memory::MapError;
 
 /// Where the kernel puts what comes with a payload.
 #[derive(Clone)]

@@ -8,10 +8,10 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::engine::WorkerControl;
-use crate::engine::faults::{Operation, refusal};
-use crate::handler::SocketId;
-use crate::net::lent::{Lend, Receives, SocketTable};
+use crate::io::SocketId;
+use crate::io::WorkerControl;
+use crate::io::fault_injection::{Operation, refusal};
+use crate::io::socket_table::{Lend, Receives, SocketTable};
 
 /// What became ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,14 +7,14 @@ use std::time::Duration;
 use super::EventLoop;
 use super::sockets::Sockets;
 use super::transmit::{QueueTransmit, SendQueue};
-use crate::clock::Clock;
-use crate::engine::testing::{
+use crate::io::clock::Clock;
+use crate::io::socket_table::{Lend, SocketTable};
+use crate::io::testing::{
     EchoUntil, ForwardTwice, Numbers, PanicInReply, ask_in_turn, assert_accounted, plan,
 };
-use crate::engine::{Engine, LoopSizes, Turns, WorkerControl, WorkerPlan};
-use crate::handler::{Buffer, Handler, Now, Packet, ReplyPath, SocketId, Transmit};
-use crate::net::lent::{Lend, SocketTable};
-use crate::net::socket::{SocketOptions, bind_group};
+use crate::io::{Buffer, Handler, Now, Packet, ReplyPath, SocketId, Transmit};
+use crate::io::{Engine, LoopSizes, Turns, WorkerControl, WorkerPlan};
+use crate::sys::socket::{SocketOptions, bind_group};
 use crate::telemetry::{Counter, Counters, DropReason};
 
 /// Runs a loop to its end. Returns what it left taken: buffers of either kind, slots, sends.
@@ -236,5 +236,5 @@ fn a_socket_may_move_to_another_id() {
     assert!(sockets.get(SocketId(1)).is_none());
     let _numbers = Numbers::send(1, addresses[1]);
     assert_eq!(sockets.wait(Duration::from_secs(5)).unwrap(), 1);
-    assert_eq!(sockets.ready(0), super::sockets::Ready::Socket(SocketId(0)));
+    assert_eq!(sockets.ready(0), crate::epoll::sockets::Ready::Socket(SocketId(0)));
 }

@@ -6,11 +6,11 @@ use std::os::fd::RawFd;
 
 use super::receive::no_message;
 use super::sockets::Sockets;
-use crate::engine::faults::sends_until_refusal;
-use crate::engine::{Failures, LoopSizes, count_sent, message_of};
-use crate::handler::{Forward, ReplyPath, SocketId, Transmit, TransmitFull};
-use crate::net::region::MapError;
-use crate::net::slots::{Forwarding, SendSlots};
+use crate::io::fault_injection::sends_until_refusal;
+use crate::io::send_slots::{Forwarding, SendSlots};
+use crate::io::{Failures, LoopSizes, count_sent, message_of};
+use crate::io::{Forward, ReplyPath, SocketId, Transmit, TransmitFull};
+use crate::sys::memory::MapError;
 use crate::telemetry::{Counters, DropReason};
 
 /// The slots that wait at one socket, oldest first: a list through [`SendQueue::next`].

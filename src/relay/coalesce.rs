@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::handler::{FORWARD_PARTS_MAX, Part};
+use crate::io::{FORWARD_PARTS_MAX, Part};
 
 /// The most datagrams in one send: as many as every kernel with `UDP_SEGMENT` takes.
 pub const BATCH_DATAGRAMS_MAX: usize = FORWARD_PARTS_MAX;
@@ -249,5 +249,4 @@ impl Iterator for Split<'_> {
 }
 
 #[cfg(test)]
-#[path = "coalesce_tests.rs"]
 mod tests;

@@ -6,14 +6,14 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use super::checksum::udp_holds;
-use super::ethernet::{ETHERNET_HEADER_BYTES, EthernetHeader, Ethertype};
-use super::ipv4::Ipv4Header;
-use super::ipv6::{IPV6_HEADER_BYTES, Ipv6Header};
 use super::stats::RelayDrop;
-use super::udp::{PROTOCOL_UDP, UDP_HEADER_BYTES, UdpHeader};
-use super::virtio::{Segmentation, VIRTIO_HEADER_BYTES, VirtioHeader};
-use crate::handler::Auxiliary;
+use crate::io::Auxiliary;
+use crate::wire::checksum::udp_holds;
+use crate::wire::ethernet::{ETHERNET_HEADER_BYTES, EthernetHeader, Ethertype};
+use crate::wire::ipv4::Ipv4Header;
+use crate::wire::ipv6::{IPV6_HEADER_BYTES, Ipv6Header};
+use crate::wire::udp::{PROTOCOL_UDP, UDP_HEADER_BYTES, UdpHeader};
+use crate::wire::virtio::{Segmentation, VIRTIO_HEADER_BYTES, VirtioHeader};
 
 /// A UDP datagram, or many in a row that share everything but their payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Datagram {
 }
 
 impl Datagram {
-    /// Reads a frame behind its `virtio_net_hdr`, as [`crate::handler::Frame`] has both.
+    /// Reads a frame behind its `virtio_net_hdr`, as [`crate::io::Frame`] has both.
     ///
     /// Checksums are verified unless the kernel or the hardware vouches for them, in the virtio
     /// header or in `auxiliary`. The IPv4 header's costs little and is verified regardless of
@@ -212,9 +212,7 @@ impl Offloads {
 }
 
 #[cfg(test)]
-#[path = "datagram_tests.rs"]
 mod tests;
 
 #[cfg(test)]
-#[path = "datagram_properties.rs"]
 mod properties;

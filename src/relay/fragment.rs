@@ -4,12 +4,12 @@
 
 use std::ops::Range;
 
-use super::ethernet::{ETHERNET_HEADER_BYTES, EthernetHeader, Ethertype};
-use super::ipv6::{IPV6_HEADER_BYTES, Ipv6Header, udp_behind};
 use super::stats::RelayDrop;
-use super::udp::UdpHeader;
-use super::virtio::{Segmentation, VIRTIO_HEADER_BYTES, VirtioHeader};
-use crate::handler::SocketId;
+use crate::io::SocketId;
+use crate::wire::ethernet::{ETHERNET_HEADER_BYTES, EthernetHeader, Ethertype};
+use crate::wire::ipv6::{IPV6_HEADER_BYTES, Ipv6Header, udp_behind};
+use crate::wire::udp::UdpHeader;
+use crate::wire::virtio::{Segmentation, VIRTIO_HEADER_BYTES, VirtioHeader};
 
 /// The longest packet that fragments can add up to: what its length field can say.
 pub const PACKET_BYTES_MAX: usize = 65_535;
@@ -48,7 +48,7 @@ pub struct Fragment {
 }
 
 impl Fragment {
-    /// Reads a frame that [`Datagram::parse`](super::Datagram::parse) called a fragment.
+    /// Reads a frame that [`Datagram::parse`](crate::relay::Datagram::parse) called a fragment.
     ///
     /// # Errors
     ///

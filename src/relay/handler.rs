@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 
 use super::coalesce::{BATCH_DATAGRAMS_MAX, Batch, Bundle, Split};
 use super::datagram::{Datagram, count_datagrams};
-use super::flights::{Flights, Owner};
+use super::in_flight::{Flights, Owner};
 use super::latency::Departures;
 use super::reassembly::Reassembly;
 use super::rule::Offload;
 use super::stats::RelayDrop;
 use super::table::{InputKey, RelayTable, SharedTable, TableOutput, TableRule};
-use crate::handler::{Forward, Forwarded, Frame, Handler, Now, Packet, Part, Transmit};
+use crate::io::{Forward, Forwarded, Frame, Handler, Now, Packet, Part, Transmit};
 
 /// One worker's relay.
 pub struct Relay {
@@ -386,9 +386,7 @@ const RETRY: u32 = 1 << 31;
 /// output that keeps the code point has no business with them.
 const DSCP_BITS: u8 = 0xfc;
 
-#[path = "handler_fragments.rs"]
 mod fragments;
 
 #[cfg(test)]
-#[path = "handler_tests.rs"]
 mod tests;

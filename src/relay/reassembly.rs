@@ -7,11 +7,11 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::checksum::pseudo_header;
 use super::fragment::{Fragment, PacketId, udp_in};
 use super::stats::{FlowCounters, RelayDrop};
-use super::udp::UDP_HEADER_BYTES;
-use crate::handler::{FORWARD_PARTS_MAX, Now, Part, SocketId};
+use crate::io::{FORWARD_PARTS_MAX, Now, Part, SocketId};
+use crate::wire::checksum::pseudo_header;
+use crate::wire::udp::UDP_HEADER_BYTES;
 
 /// The most packets in progress at a time.
 pub const PACKETS_MAX: usize = 64;
@@ -354,9 +354,7 @@ impl PacketId {
 }
 
 #[cfg(test)]
-#[path = "reassembly_tests.rs"]
 mod tests;
 
 #[cfg(test)]
-#[path = "reassembly_properties.rs"]
 mod properties;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::rule::Offload;
 use super::stats::FlowCounters;
-use crate::handler::SocketId;
+use crate::io::SocketId;
 use crate::sync::{ArcSwap, AtomicBool, AtomicU64};
 use crate::telemetry::Sizes;
 
@@ -90,7 +90,7 @@ pub struct OutputState {
     /// What the worker sent.
     pub counters: FlowCounters,
     /// How long what was sent took, in microseconds, where that is measured: see
-    /// [`Relay::on_departed`](super::handler::Relay).
+    /// [`Relay::on_departed`](crate::relay::handler::Relay).
     pub latency_us: Sizes<LATENCY_BUCKETS>,
     /// Set when the kernel refused `UDP_SEGMENT` here: from then on datagrams go singly.
     pub refuses_segments: AtomicBool,

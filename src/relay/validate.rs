@@ -13,9 +13,9 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use super::endpoint::{Endpoint, IPV4_PAYLOAD_BYTES_MAX, IPV6_PAYLOAD_BYTES_MAX};
 use super::rule::{Input, OUTPUTS_MAX, Output, RULES_MAX, Rule, SOURCES_MAX};
 use super::stats::RelayDrop;
+use crate::values::endpoint::{Endpoint, IPV4_PAYLOAD_BYTES_MAX, IPV6_PAYLOAD_BYTES_MAX};
 
 /// A rule as it was written. What could not be read is `None`, which leaves the rest to be checked;
 /// whoever read it has told of it.
@@ -365,5 +365,4 @@ const NAME_RULE: &str = "its name must have 1 to 64 letters (a to z, A to Z), di
                          or \".\"";
 
 #[cfg(test)]
-#[path = "validate_tests.rs"]
 mod tests;

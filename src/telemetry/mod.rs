@@ -2,6 +2,7 @@
 
 mod clients;
 mod counters;
+pub mod log;
 mod loops;
 
 pub use clients::{ClientCounters, ClientSnapshot};

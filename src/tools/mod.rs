@@ -1,6 +1,6 @@
 //! Tools that measure.
 //!
-//! [`traffic`] judges the relay from outside: sockets from [`crate::net`] on plain threads, and
+//! [`traffic`] judges the relay from outside: sockets from [`crate::sys`] on plain threads, and
 //! neither loop nor workers. [`load_test`] must be faster than any tracker, and runs on the
 //! project's own workers.
 

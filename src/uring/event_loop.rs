@@ -8,24 +8,24 @@ use std::time::Duration;
 
 use io_uring::{IoUring, cqueue, opcode, types};
 
-use super::arrival::{RECEIVE_HEADER_BYTES, unwrap_datagram, unwrap_frame};
+use super::buffer_ring::BufferRing;
 use super::faults::told;
+use super::frame_queue::Waiting;
 use super::open::open;
-use super::receive::BufferRing;
+use super::receive::{RECEIVE_HEADER_BYTES, unwrap_datagram, unwrap_frame};
 use super::ring::{Queues, RingError, push};
 use super::sockets::{Groups, Sockets};
 use super::token::Token;
 use super::transmit::RingTransmit;
-use super::waiting::Waiting;
-use crate::clock::{Clock, wall_ns};
-use crate::engine::{
-    self, Engine, FRAME_BYTES_MAX, Failures, LoopSizes, RingFeatures, Turns, WorkerControl,
-    WorkerPlan, count_sent, ended,
+use crate::io::clock::{Clock, wall_ns};
+use crate::io::send_slots::SendSlots;
+use crate::io::socket_table::{Receives, SocketTable};
+use crate::io::{
+    Engine, FRAME_BYTES_MAX, Failures, LoopSizes, RingFeatures, Turns, WorkerControl, WorkerPlan,
+    count_sent, ended, run,
 };
-use crate::handler::{Handler, Now, ReceivePool};
-use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
-use crate::net::lent::{Receives, SocketTable};
-use crate::net::slots::SendSlots;
+use crate::io::{Handler, Now, ReceivePool};
+use crate::sys::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::telemetry::{Counter, LoopGauges};
 
 impl LoopSizes {
@@ -180,7 +180,7 @@ impl<'r> EventLoop<'r> {
     ///
     /// An error means that the ring itself is broken; the caller builds a new one.
     pub fn run(&mut self, handler: &mut impl Handler) -> io::Result<()> {
-        engine::run(self, handler)
+        run(self, handler)
     }
 
     /// Takes every completion that was there when the wait ended: the queue's view is fixed until

@@ -5,7 +5,7 @@ use io_uring::squeue::Entry;
 use io_uring::{cqueue, opcode};
 
 use super::token::Token;
-use crate::engine::faults::{Operation, POSSIBLE, refusal};
+use crate::io::fault_injection::{Operation, POSSIBLE, refusal};
 
 /// What to submit instead of `entry`, if it is to be refused.
 #[inline]

@@ -4,9 +4,10 @@
 //! from push to completion. A receive buffer is ours from its completion to the last guard's
 //! drop. Shutdown cancels and drains before anything is freed, and leaks what it cannot drain.
 
-mod arrival;
+mod buffer_ring;
 mod event_loop;
 mod faults;
+mod frame_queue;
 mod open;
 mod receive;
 mod ring;
@@ -16,7 +17,6 @@ mod sockets;
 pub(crate) mod tests;
 mod token;
 mod transmit;
-mod waiting;
 
 pub use event_loop::{EventLoop, Ring, probe};
 pub use ring::{MemoryLimit, RingError};

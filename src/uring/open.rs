@@ -5,8 +5,8 @@ use std::io;
 use io_uring::{IoUring, Probe, opcode};
 
 use super::ring::{RingError, kernel_release};
-use crate::engine::faults::{Operation, refusal};
-use crate::engine::{RingFeature, RingFeatures};
+use crate::io::fault_injection::{Operation, refusal};
+use crate::io::{RingFeature, RingFeatures};
 
 /// Builds a ring and says what of `wanted` it has.
 ///

@@ -10,9 +10,9 @@ use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter};
 
 use super::faults::refused;
 use super::token::Token;
-use crate::engine::faults::{Operation, refusal};
-use crate::engine::{RingFeature, RingFeatures};
-use crate::net::region::MapError;
+use crate::io::fault_injection::{Operation, refusal};
+use crate::io::{RingFeature, RingFeatures};
+use crate::sys::memory::MapError;
 
 /// Both queues of a ring and the way to submit, borrowed for the life of a loop.
 pub(super) struct Queues<'r> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event_loop::EventLoop;
-use crate::engine::{Discard, TICK_INTERVAL, Turns};
-use crate::handler::{Handler, Now};
+use crate::io::{Discard, TICK_INTERVAL, Turns};
+use crate::io::{Handler, Now};
 use crate::telemetry::{Counter, DropReason};
 
 impl EventLoop<'_> {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use io_uring::squeue::Entry;
 use io_uring::{opcode, types};
 
-use super::receive::BufferRing;
+use super::buffer_ring::BufferRing;
+use super::frame_queue::Waiting;
 use super::ring::{Queues, push};
 use super::token::Token;
-use super::waiting::Waiting;
-use crate::net::address::{ADDRESS_BYTES, CONTROL_BYTES};
-use crate::net::lent::{Lend, Receives, SocketTable};
+use crate::io::socket_table::{Lend, Receives, SocketTable};
+use crate::sys::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::telemetry::{Counter, Counters};
 
 /// Where a slot's multishot receive stands.

@@ -5,15 +5,15 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::waiting::IN_A_ROW_MAX;
+use super::frame_queue::IN_A_ROW_MAX;
 use super::{EventLoop, Ring};
-use crate::clock::Clock;
-use crate::engine::testing::{
+use crate::io::clock::Clock;
+use crate::io::socket_table::{Lend, Receives, SocketTable};
+use crate::io::testing::{
     EchoUntil, ForwardTwice, Numbers, PanicInReply, ask_in_turn, assert_accounted, plan,
 };
-use crate::engine::{Engine, LoopSizes, RingFeatures, Turns, WorkerPlan};
-use crate::handler::{Forward, Frame, Handler, Now, Packet, Part, SocketId, Transmit};
-use crate::net::lent::{Lend, Receives, SocketTable};
+use crate::io::{Engine, LoopSizes, RingFeatures, Turns, WorkerPlan};
+use crate::io::{Forward, Frame, Handler, Now, Packet, Part, SocketId, Transmit};
 use crate::telemetry::{Counter, Counters, DropReason};
 
 /// Runs a loop to its end. Returns what it left taken: buffers of either kind, slots, operations.
@@ -154,7 +154,7 @@ fn a_lone_request_takes_one_turn() {
 
 #[test]
 fn a_probe_finds_a_ring_here() {
-    super::probe(LoopSizes::TRACKER, RingFeatures::ALL).unwrap();
+    crate::uring::probe(LoopSizes::TRACKER, RingFeatures::ALL).unwrap();
 }
 
 /// A UDP socket whose datagrams a loop takes for what it is told.

@@ -5,9 +5,9 @@ use io_uring::{SubmissionQueue, Submitter, opcode, types};
 
 use super::ring::push;
 use super::token::Token;
-use crate::engine::{RingFeature, RingFeatures, message_of};
-use crate::handler::{Forward, ReplyPath, SocketId, Transmit, TransmitFull};
-use crate::net::slots::{DatagramInSlot, SendSlots};
+use crate::io::send_slots::{DatagramInSlot, SendSlots};
+use crate::io::{Forward, ReplyPath, SocketId, Transmit, TransmitFull};
+use crate::io::{RingFeature, RingFeatures, message_of};
 use crate::telemetry::{Counters, DropReason};
 
 /// The ring's side of [`Transmit`], alive for one iteration.

@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use ringtide::config::SOCKET_VARIABLE;
-use ringtide::engine::{RingFeature, RingFeatures};
+use ringtide::io::{RingFeature, RingFeatures};
+use ringtide::server::config::SOCKET_VARIABLE;
 use serde_json::Value;
 use tempfile::TempDir;
 

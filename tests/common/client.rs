@@ -3,12 +3,12 @@
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use ringtide::tracker::InfoHash;
-use ringtide::tracker::connection_id::ConnectionId;
-use ringtide::tracker::request_write::{AnnounceRequest, write_connect, write_scrape};
-use ringtide::tracker::response::{Family, ScrapeEntry};
-use ringtide::tracker::response_parse::Response;
-use ringtide::tracker::wire::TransactionId;
+use ringtide::tracker::core::InfoHash;
+use ringtide::tracker::udp::connection_id::ConnectionId;
+use ringtide::tracker::udp::request_write::{AnnounceRequest, write_connect, write_scrape};
+use ringtide::tracker::udp::response::{Family, ScrapeEntry};
+use ringtide::tracker::udp::response_parse::Response;
+use ringtide::tracker::udp::wire::TransactionId;
 
 use super::{DEADLINE, uninterrupted};
 

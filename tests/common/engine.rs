@@ -1,7 +1,7 @@
 //! Which engine the tests run on, and how much of it there is.
 #![allow(dead_code, unreachable_pub)]
 
-use ringtide::engine::{Engine, RingFeature, RingFeatures};
+use ringtide::io::{Engine, RingFeature, RingFeatures};
 
 /// The engine of everything that a test starts, whatever it starts it with: the one that
 /// `RINGTIDE_TEST_ENGINE` names, or io_uring.

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use ringtide::engine::LoopSizes;
-use ringtide::handler::{Handler, Now, Packet, Transmit};
-use ringtide::net::steering::{SteeringConstants, SteeringProgram};
+use ringtide::io::LoopSizes;
+use ringtide::io::{Handler, Now, Packet, Transmit};
+use ringtide::sys::steering::{SteeringConstants, SteeringProgram};
 use ringtide::telemetry::{Counter, Snapshot};
-use ringtide::tracker::TrackerSettings;
-use ringtide::tracker::access_list::AccessList;
-use ringtide::tracker::connection_id::ConnectionIds;
-use ringtide::tracker::connection_key::random_key;
-use ringtide::tracker::handler::{Tracker, TrackerParts};
-use ringtide::tracker::policy::{Policy, SharedPolicy};
+use ringtide::tracker::core::TrackerSettings;
+use ringtide::tracker::core::access_list::AccessList;
+use ringtide::tracker::core::policy::{Policy, SharedPolicy};
 use ringtide::tracker::store::{Secrets, Shards};
+use ringtide::tracker::udp::connection_id::ConnectionIds;
+use ringtide::tracker::udp::connection_key::random_key;
+use ringtide::tracker::udp::handler::{Tracker, TrackerParts};
 
 use super::{Client, Started};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ringtide::handler::{self, Forwarded, Handler, Now, Packet, Part, Transmit};
+use ringtide::io::{self, Forwarded, Handler, Now, Packet, Part, Transmit};
 
 use ringtide::telemetry::{Counter, Counters};
 
@@ -29,7 +29,7 @@ impl Handler for Forward {
         let start = packet.payload.as_ptr() as usize - whole.as_ptr() as usize;
         let range = start..start + packet.payload.len();
         let part = Part { buffer: packet.buffer.clone(), range };
-        let _ = tx.forward(handler::Forward {
+        let _ = tx.forward(io::Forward {
             socket: packet.path.socket,
             to: Some(packet.path.to),
             ipv6: packet.path.to.is_ipv6(),

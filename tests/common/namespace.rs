@@ -12,7 +12,7 @@ use std::thread;
 use nix::ifaddrs::getifaddrs;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, bind, socket};
-use ringtide::net::interface::Interface;
+use ringtide::sys::interface::Interface;
 
 use super::eventually;
 

@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use ringtide::config::Settings;
-use ringtide::engine::{EngineChoice, RingFeatures};
-use ringtide::process::Process;
+use ringtide::io::{EngineChoice, RingFeatures};
+use ringtide::server::config::Settings;
+use ringtide::server::process::Process;
 use ringtide::telemetry::{Counter, DropReason, Snapshot};
 
 use super::{Client, engine, features};

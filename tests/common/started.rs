@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use ringtide::clock::Clock;
-use ringtide::engine::{Engine, LoopSizes, WorkerControl, WorkerPlan};
-use ringtide::handler::Handler;
-use ringtide::net::lent::{Lend, SocketTable};
-use ringtide::net::socket::{SocketOptions, bind_group};
-use ringtide::net::steering::SteeringProgram;
+use ringtide::io::Handler;
+use ringtide::io::clock::Clock;
+use ringtide::io::socket_table::{Lend, SocketTable};
+use ringtide::io::{Engine, LoopSizes, WorkerControl, WorkerPlan};
+use ringtide::sys::socket::{SocketOptions, bind_group};
+use ringtide::sys::steering::SteeringProgram;
 use ringtide::telemetry::{Counter, Counters, Snapshot};
-use ringtide::worker::Workers;
+use ringtide::workers::Workers;
 
 use super::{DEADLINE, engine, features, uninterrupted};
 

@@ -93,7 +93,7 @@ fn the_description_is_the_interface() {
     });
     let root = env!("CARGO_MANIFEST_DIR");
     let description = description();
-    let routes = std::fs::read_to_string(format!("{root}/src/control/http/router.rs")).unwrap();
+    let routes = std::fs::read_to_string(format!("{root}/src/server/api/router.rs")).unwrap();
     let paths = description["paths"].as_object().unwrap();
     for route in routes.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
         let nested = format!("/api/v1{route}");

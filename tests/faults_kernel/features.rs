@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use ringtide::engine::RingFeature;
+use ringtide::io::RingFeature;
 use serde_json::Value;
 
 use crate::common::{Ask, Binary, Client, RINGTIDE, eventually, file, hash};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use ringtide::tracker::InfoHash;
-use ringtide::tracker::access_list::{AccessList, AccessMode};
+use ringtide::tracker::core::InfoHash;
+use ringtide::tracker::core::access_list::{AccessList, AccessMode};
 
 pub fn run(data: &[u8]) {
     let Some((choice, text)) = data.split_first() else { return };

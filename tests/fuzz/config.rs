@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ringtide::config::{ConfigError, LISTEN_MAX, parse};
+use ringtide::server::config::{ConfigError, LISTEN_MAX, parse};
 
 pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };

@@ -6,8 +6,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use ringtide::handler::Now;
-use ringtide::tracker::connection_id::{ConnectionId, ConnectionIds};
+use ringtide::io::Now;
+use ringtide::tracker::udp::connection_id::{ConnectionId, ConnectionIds};
 
 use super::input::Input;
 

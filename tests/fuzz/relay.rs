@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringtide::handler::{Auxiliary, FORWARD_PARTS_MAX, Frame, Handler, Now, ReceivePool, SocketId};
+use ringtide::io::{Auxiliary, FORWARD_PARTS_MAX, Frame, Handler, Now, ReceivePool, SocketId};
 use ringtide::relay::Datagram;
 use ringtide::relay::handler::Relay;
 use ringtide::relay::rule::Offload;

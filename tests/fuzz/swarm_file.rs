@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use ringtide::handler::Now;
-use ringtide::state::swarms::read;
-use ringtide::tracker::TrackerSettings;
+use ringtide::io::Now;
+use ringtide::server::persist::swarm_file::{SwarmWriter, header};
+use ringtide::server::persist::swarms::read;
+use ringtide::tracker::core::TrackerSettings;
 use ringtide::tracker::store::{Ipv4, Ipv6, Secrets, Shards, Walk};
-use ringtide::tracker::swarm_file::{SwarmWriter, header};
 
 use super::input::bit;
 
-/// What [`ringtide::tracker::swarm_file`] documents.
+/// What [`ringtide::server::persist::swarm_file`] documents.
 const HEADER_BYTES: usize = 24;
 const BLOCK_HEAD_BYTES: usize = 12;
 const CHECKSUM_BYTES: usize = 4;

@@ -11,15 +11,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use ringtide::handler::{Handler, Now, Packet, ReceivePool, ReplyPath, Sent, SocketId};
+use ringtide::io::{Handler, Now, Packet, ReceivePool, ReplyPath, Sent, SocketId};
 use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
-use ringtide::tracker::access_list::{AccessList, AccessMode};
-use ringtide::tracker::connection_id::{ConnectionId, ConnectionIds};
-use ringtide::tracker::handler::{Tracker, TrackerParts};
-use ringtide::tracker::policy::{Policy, SharedPolicy};
-use ringtide::tracker::source::Source;
+use ringtide::tracker::core::access_list::{AccessList, AccessMode};
+use ringtide::tracker::core::policy::{Policy, SharedPolicy};
+use ringtide::tracker::core::source::Source;
+use ringtide::tracker::core::{RateLimit, SourceLimitSettings, TrackerSettings};
 use ringtide::tracker::store::{Secrets, Shards};
-use ringtide::tracker::{RateLimit, SourceLimitSettings, TrackerSettings};
+use ringtide::tracker::udp::connection_id::{ConnectionId, ConnectionIds};
+use ringtide::tracker::udp::handler::{Tracker, TrackerParts};
 
 use super::input::{Input, bit};
 use super::transmit::Slots;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use ringtide::handler::{
+use ringtide::io::{
     FORWARD_PARTS_MAX, Forward, Forwarded, Handler, Now, Part, REPLY_BYTES_MAX, ReplyPath, Sent,
     Transmit, TransmitFull,
 };

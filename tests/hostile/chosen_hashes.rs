@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use fastrand::Rng;
-use ringtide::tracker::InfoHash;
+use ringtide::tracker::core::InfoHash;
 use ringtide::tracker::store::{Secrets, Shards};
 
 const HASHES: usize = 4096;

@@ -1,8 +1,8 @@
 //! Connection IDs that do not hold: each is refused, counted, and changes nothing.
 
 use ringtide::telemetry::{Counter, DropReason};
-use ringtide::tracker::TrackerSettings;
-use ringtide::tracker::access_list::AccessList;
+use ringtide::tracker::core::TrackerSettings;
+use ringtide::tracker::core::access_list::AccessList;
 
 use crate::fuzz::tracker::{Id, LIFETIME_S, World, source};
 

@@ -5,14 +5,14 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringtide::handler::{Handler, Now, RecordedTransmit};
+use ringtide::io::{Handler, Now, RecordedTransmit};
 use ringtide::telemetry::{Counter, Counters};
-use ringtide::tracker::connection_id::ConnectionIds;
-use ringtide::tracker::handler::{Tracker, TrackerParts};
-use ringtide::tracker::policy::{Policy, SharedPolicy};
-use ringtide::tracker::request::Event;
+use ringtide::tracker::core::policy::{Policy, SharedPolicy};
+use ringtide::tracker::core::{InfoHash, TrackerSettings};
 use ringtide::tracker::store::{Announce, EXPIRY_VISITS_MAX, Ipv4, Limits, Secrets, Shards};
-use ringtide::tracker::{InfoHash, TrackerSettings};
+use ringtide::tracker::udp::connection_id::ConnectionIds;
+use ringtide::tracker::udp::handler::{Tracker, TrackerParts};
+use ringtide::tracker::udp::request::Event;
 
 const TORRENTS: u32 = 400_000;
 const START_S: u64 = 1_700_000_000;

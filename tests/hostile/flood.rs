@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use fastrand::Rng;
 use nix::sys::signal::Signal;
-use ringtide::config::units::format_size;
-use ringtide::tracker::InfoHash;
-use ringtide::tracker::wire::request_field;
+use ringtide::tracker::core::InfoHash;
+use ringtide::tracker::udp::wire::request_field;
+use ringtide::values::units::format_size;
 use serde_json::Value;
 use tempfile::TempDir;
 

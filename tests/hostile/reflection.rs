@@ -6,8 +6,8 @@ use std::path::Path;
 
 use fastrand::Rng;
 use ringtide::telemetry::{Counter, DropReason};
-use ringtide::tracker::TrackerSettings;
-use ringtide::tracker::access_list::AccessList;
+use ringtide::tracker::core::TrackerSettings;
+use ringtide::tracker::core::access_list::AccessList;
 
 use crate::fuzz::tracker::{Id, Reflected, World, source, world_after};
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ringtide::tracker::connection_id::ConnectionId;
-use ringtide::tracker::request::Request;
-use ringtide::tracker::response::{AnnounceHeader, ScrapeEntry, ScrapeWriter, write_connect};
+use ringtide::tracker::udp::connection_id::ConnectionId;
+use ringtide::tracker::udp::request::Request;
+use ringtide::tracker::udp::response::{AnnounceHeader, ScrapeEntry, ScrapeWriter, write_connect};
 
 /// Runs until it is dropped.
 pub struct Server {

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::unistd::{Uid, setresuid};
-use ringtide::privileges::{Files, Landlock, PrivilegeSettings, Role, confine};
+use ringtide::server::sandbox::{Files, Landlock, PrivilegeSettings, Role, confine};
 
 use crate::common::{Binary, RINGTIDE, file, ringtide_of_nobody, skip};
 

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use ringtide::net::passing::Channel;
+use ringtide::sys::fd_passing::Channel;
 use serde_json::{Value, json};
 
 use crate::common::{Namespace, RINGTIDE, connect, eventually, file, switched_off};

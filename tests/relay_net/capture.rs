@@ -6,15 +6,15 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
-use ringtide::clock::Clock;
-use ringtide::engine::{LoopSizes, WorkerControl, WorkerPlan};
-use ringtide::handler::{Auxiliary, Frame, Handler, Now, Packet, SocketId, Transmit};
-use ringtide::net::egress::{EgressOptions, EgressSocket};
-use ringtide::net::filter::{FrameFilter, Wanted, compile};
-use ringtide::net::lent::{Lend, SocketTable};
-use ringtide::net::packet_socket::{PacketGroup, PacketSocket, open_group};
+use ringtide::io::clock::Clock;
+use ringtide::io::socket_table::{Lend, SocketTable};
+use ringtide::io::{Auxiliary, Frame, Handler, Now, Packet, SocketId, Transmit};
+use ringtide::io::{LoopSizes, WorkerControl, WorkerPlan};
+use ringtide::sys::egress::{EgressOptions, EgressSocket};
+use ringtide::sys::filter::{FrameFilter, Wanted, compile};
+use ringtide::sys::packet_socket::{PacketGroup, PacketSocket, open_group};
 use ringtide::telemetry::Counters;
-use ringtide::worker::Workers;
+use ringtide::workers::Workers;
 
 use super::common::{DEADLINE, Namespace, engine, features};
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringtide::broker::Opener;
-use ringtide::control::relay::{RelayControl, RelayWorker};
-use ringtide::engine::WorkerControl;
-use ringtide::net::handed::Inherited;
-use ringtide::net::lent::SocketTable;
+use ringtide::io::WorkerControl;
+use ringtide::io::socket_table::SocketTable;
+use ringtide::relay::control::{RelayControl, RelayWorker};
 use ringtide::relay::{Dscp, Input, Output, RelaySettings, Rule, Ttl};
+use ringtide::server::broker::Opener;
+use ringtide::sys::fd_bundle::Inherited;
 
 use super::common::{Cable, switched_off};
 

@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{MsgFlags, recv};
-use ringtide::net::egress::{EgressError, EgressOptions, EgressSocket};
+use ringtide::sys::egress::{EgressError, EgressOptions, EgressSocket};
 
 use super::capture::{Capture, Sender, output};
 use super::common::{Cable, DEADLINE, Namespace, switched_off, uninterrupted};

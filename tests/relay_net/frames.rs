@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nix::sys::socket::{MsgFlags, recv};
-use ringtide::net::packet_socket::{PacketError, open_group, supports_udp_segmentation};
+use ringtide::sys::packet_socket::{PacketError, open_group, supports_udp_segmentation};
 use std::os::fd::AsRawFd;
 
 use super::capture::{Capture, Sender, filter};
@@ -165,9 +165,9 @@ fn own_frames_do_not_arrive() {
     let capture = Capture::start(&cable.near, "a", 1, &[GROUP, "10.9.0.1:7"]);
     // With a member on this host the kernel also makes a copy for it.
     let index = cable.near.interface("a").index;
-    let mut member = ringtide::net::membership::Memberships::new(index);
+    let mut member = ringtide::sys::membership::Memberships::new(index);
     let group = "239.1.1.1".parse().unwrap();
-    let joined = ringtide::net::membership::Membership { group, source: None };
+    let joined = ringtide::sys::membership::Membership { group, source: None };
     cable.near.run(|| member.join(joined)).unwrap();
     let own = Sender::new(&cable.near, "a", GROUP);
     for _ in 0..100 {

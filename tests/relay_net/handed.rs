@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::socket::{getsockopt, sockopt};
-use ringtide::net::handed::{Inherited, Parcel, Purpose, Unfit};
-use ringtide::net::interface::Interface;
-use ringtide::net::packet_socket::{adopt_group, adopt_receiving, open_silent};
+use ringtide::sys::fd_bundle::{Inherited, Parcel, Purpose, Unfit};
+use ringtide::sys::interface::Interface;
+use ringtide::sys::packet_socket::{adopt_group, adopt_receiving, open_silent};
 
 use super::capture::{Capture, Sender, filter};
 use super::common::{Cable, Namespace, eventually, raw_socket, switched_off};

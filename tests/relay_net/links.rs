@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
-use ringtide::net::interface::{LinkChange, LinkEvent};
-use ringtide::net::link_watch::LinkWatch;
+use ringtide::sys::interface::{LinkChange, LinkEvent};
+use ringtide::sys::link_watch::LinkWatch;
 
 use super::common::{Cable, DEADLINE, Namespace, eventually, switched_off};
 

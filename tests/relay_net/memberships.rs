@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ringtide::net::membership::{Membership, MembershipError, Memberships};
+use ringtide::sys::membership::{Membership, MembershipError, Memberships};
 
 use super::common::{Cable, Namespace, eventually, switched_off};
 

@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
-use ringtide::clock::Clock;
-use ringtide::handler::{Buffer, Frame, Handler, Now, Packet, Transmit};
+use ringtide::io::clock::Clock;
+use ringtide::io::{Buffer, Frame, Handler, Now, Packet, Transmit};
 use ringtide::telemetry::Counter;
-use ringtide::worker::Workers;
+use ringtide::workers::Workers;
 
 use super::capture::{Sender, open, plan};
 use super::common::{Cable, DEADLINE, eventually, switched_off};

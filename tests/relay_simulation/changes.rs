@@ -1,6 +1,6 @@
 //! What an operator, and interfaces, change while traffic flows.
 
-use ringtide::handler::SocketId;
+use ringtide::io::SocketId;
 use ringtide::relay::Offload;
 
 use super::super::coverage::Seen;

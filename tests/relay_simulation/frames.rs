@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use ringtide::handler::Auxiliary;
+use ringtide::io::Auxiliary;
 use ringtide::relay::stats::RelayDrop;
 
 /// A payload as its sender made it.

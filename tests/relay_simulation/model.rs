@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringtide::handler::Now;
+use ringtide::io::Now;
 use ringtide::relay::stats::{FlowCounters, FlowSnapshot, RelayDrop};
 use ringtide::relay::table::{OutputState, SharedTable};
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use ringtide::handler::{
+use ringtide::io::{
     FORWARD_PARTS_MAX, Forward, Forwarded, Frame, Handler, Now, Part, ReceivePool, ReplyPath,
     Transmit, TransmitFull,
 };

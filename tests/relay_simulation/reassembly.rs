@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ringtide::handler::Now;
+use ringtide::io::Now;
 use ringtide::relay::reassembly::{FRAGMENTS_MAX, PACKETS_MAX, REASSEMBLY_TIMEOUT};
 use ringtide::relay::stats::RelayDrop;
 

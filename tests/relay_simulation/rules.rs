@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use ringtide::handler::SocketId;
+use ringtide::io::SocketId;
 use ringtide::relay::Offload;
 use ringtide::relay::stats::FlowCounters;
 use ringtide::relay::table::{InputKey, OutputState, RelayTable, TableOutput, TableRule};

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use fastrand::Rng;
-use ringtide::handler::SocketId;
+use ringtide::io::SocketId;
 use ringtide::relay::Offload;
 use ringtide::relay::table::OutputState;
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use ringtide::handler::Now;
+use ringtide::io::Now;
 use ringtide::relay::stats::RelayDrop;
 
 use super::coverage::{Coverage, Seen};

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use ringtide::handler::{
+use ringtide::io::{
     Forward, Handler, Local, Now, Packet, ReceivePool, RecordedTransmit, ReplyPath, Sent, SocketId,
     Transmit, TransmitFull,
 };
 use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
-use ringtide::tracker::connection_id::ConnectionIds;
-use ringtide::tracker::handler::{Tracker, TrackerParts};
-use ringtide::tracker::policy::SharedPolicy;
-use ringtide::tracker::request::Event;
-use ringtide::tracker::response::Family;
+use ringtide::tracker::core::policy::SharedPolicy;
 use ringtide::tracker::store::{Announce, Limits, Secrets, Shards};
+use ringtide::tracker::udp::connection_id::ConnectionIds;
+use ringtide::tracker::udp::handler::{Tracker, TrackerParts};
+use ringtide::tracker::udp::request::Event;
+use ringtide::tracker::udp::response::Family;
 
 use super::coverage::{Coverage, Seen};
 use super::issued::family;

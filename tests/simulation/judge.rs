@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use ringtide::handler::{ReplyPath, Sent};
+use ringtide::io::{ReplyPath, Sent};
 use ringtide::telemetry::{Counter, DropReason, Snapshot};
-use ringtide::tracker::InfoHash;
-use ringtide::tracker::response::Family;
+use ringtide::tracker::core::InfoHash;
+use ringtide::tracker::udp::response::Family;
 
 use super::issued::family;
 use super::model::{Answer, Arrival, Expected, Model, Reply};

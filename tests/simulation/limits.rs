@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use ringtide::tracker::response::Family;
-use ringtide::tracker::{RateLimit, SourceLimitSettings};
+use ringtide::tracker::core::{RateLimit, SourceLimitSettings};
+use ringtide::tracker::udp::response::Family;
 
 use super::issued::bound;
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use ringtide::telemetry::{Counter, DropReason};
-use ringtide::tracker::InfoHash;
-use ringtide::tracker::response::Family;
+use ringtide::tracker::core::InfoHash;
+use ringtide::tracker::udp::response::Family;
 
 use super::coverage::{Coverage, Seen};
 use super::issued::{Issued, family, is_mapped};

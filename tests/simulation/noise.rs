@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use fastrand::Rng;
-use ringtide::tracker::connection_id::ConnectionId;
-use ringtide::tracker::request_write::{AnnounceRequest, write_scrape};
-use ringtide::tracker::wire::TransactionId;
+use ringtide::tracker::udp::connection_id::ConnectionId;
+use ringtide::tracker::udp::request_write::{AnnounceRequest, write_scrape};
+use ringtide::tracker::udp::wire::TransactionId;
 
 use super::client::any_numwant;
 use super::scenario::{Scenario, any_address, any_hash};

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ringtide::telemetry::DropReason;
-use ringtide::tracker::InfoHash;
-use ringtide::tracker::response::Family;
+use ringtide::tracker::core::InfoHash;
+use ringtide::tracker::udp::response::Family;
 
 /// What a datagram asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
 use fastrand::Rng;
-use ringtide::tracker::access_list::{AccessList, AccessMode};
-use ringtide::tracker::policy::Policy;
-use ringtide::tracker::{InfoHash, RateLimit, SourceLimitSettings, TrackerSettings};
+use ringtide::tracker::core::access_list::{AccessList, AccessMode};
+use ringtide::tracker::core::policy::Policy;
+use ringtide::tracker::core::{InfoHash, RateLimit, SourceLimitSettings, TrackerSettings};
 
 /// What a scenario is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use fastrand::Rng;
 use ringtide::telemetry::Snapshot;
-use ringtide::tracker::InfoHash;
+use ringtide::tracker::core::InfoHash;
 
 use super::client::{Client, Desk};
 use super::cluster::Cluster;

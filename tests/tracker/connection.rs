@@ -1,8 +1,8 @@
 //! Connecting, and what a connection ID is good for.
 
-use ringtide::config::Settings;
+use ringtide::server::config::Settings;
 use ringtide::telemetry::{Counter, DropReason};
-use ringtide::tracker::connection_id::ConnectionId;
+use ringtide::tracker::udp::connection_id::ConnectionId;
 
 use crate::common::{Ask, Client, Running, eventually, file, hash};
 

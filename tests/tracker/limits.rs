@@ -1,6 +1,6 @@
 //! Caps on what is stored, and how it goes away again.
 
-use ringtide::config::Settings;
+use ringtide::server::config::Settings;
 use ringtide::telemetry::Counter;
 
 use crate::common::{Ask, Client, Running, eventually, hash};

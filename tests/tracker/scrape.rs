@@ -1,8 +1,8 @@
 //! Scrapes, from one hash to more than are answered.
 
 use ringtide::telemetry::{Counter, DropReason};
-use ringtide::tracker::InfoHash;
-use ringtide::tracker::response::ScrapeEntry;
+use ringtide::tracker::core::InfoHash;
+use ringtide::tracker::udp::response::ScrapeEntry;
 
 use crate::common::{Ask, Client, Running, hash};
 

@@ -10,8 +10,8 @@ use super::plan::Plan;
 use super::popularity::Popularity;
 use super::target::SourceRange;
 use super::transaction::WINDOW_MAX;
-use crate::config::limit::{Limit, Quantity};
-use crate::engine::EngineChoice;
+use crate::io::EngineChoice;
+use crate::values::limit::{Limit, Quantity};
 
 /// How a tracker is tested.
 #[derive(Args, Clone, Debug)]

@@ -8,11 +8,11 @@ use super::popularity::Picker;
 use super::stats::{Operation, Stats};
 use super::transaction::{Match, Window};
 use super::verify::{Brings, Expected, Failure, Stray, verify};
-use crate::tracker::connection_id::ConnectionId;
-use crate::tracker::request::Event;
-use crate::tracker::request_write::{AnnounceRequest, write_connect, write_scrape};
-use crate::tracker::response_parse::Response;
-use crate::tracker::wire::{RESPONSE_HEADER_BYTES, TransactionId, response_field};
+use crate::tracker::udp::connection_id::ConnectionId;
+use crate::tracker::udp::request::Event;
+use crate::tracker::udp::request_write::{AnnounceRequest, write_connect, write_scrape};
+use crate::tracker::udp::response_parse::Response;
+use crate::tracker::udp::wire::{RESPONSE_HEADER_BYTES, TransactionId, response_field};
 
 /// What a request asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -381,5 +381,4 @@ const TORRENT_BYTES: u64 = 1 << 30;
 const _: () = assert!(RESPONSE_HEADER_BYTES == response_field::TRANSACTION.end);
 
 #[cfg(test)]
-#[path = "client_tests.rs"]
 mod tests;

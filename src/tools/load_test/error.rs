@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Remedy;
-use crate::net::socket::BindError;
-use crate::worker::StartError;
+use crate::sys::socket::BindError;
+use crate::workers::StartError;
 
 /// Why a tracker cannot be tested.
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,7 @@ use super::schedule::Schedule;
 use super::stats::{Operation, Stats};
 use super::transaction::WINDOW_MAX;
 use super::verify::Stray;
-use crate::handler::{Handler, Now, Packet, ReplyPath, SocketId, Transmit};
+use crate::io::{Handler, Now, Packet, ReplyPath, SocketId, Transmit};
 
 /// What a worker tells while it runs, and leaves behind.
 #[derive(Debug, Default)]
@@ -347,11 +347,11 @@ impl Load {
     }
 
     fn tell(&self) {
-        let total = |of: fn(&super::stats::OperationStats) -> u64| {
+        let total = |of: fn(&crate::tools::load_test::stats::OperationStats) -> u64| {
             Operation::ALL.iter().map(|operation| of(self.stats.of(*operation))).sum()
         };
         let succeeded = total(|stats| stats.succeeded);
-        let failed = total(super::stats::OperationStats::failed);
+        let failed = total(crate::tools::load_test::stats::OperationStats::failed);
         self.progress.succeeded.store(succeeded, Ordering::Relaxed);
         self.progress.failed.store(failed, Ordering::Relaxed);
     }
@@ -485,5 +485,4 @@ const LATE_NS: u64 = 1_000_000;
 const TURNS_PER_FLUSH_MAX: usize = 4096;
 
 #[cfg(test)]
-#[path = "handler_tests.rs"]
 mod tests;

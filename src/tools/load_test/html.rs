@@ -173,8 +173,8 @@ pre { background: var(--card); border: 1px solid var(--rule); border-radius: 8px
 
 #[cfg(test)]
 mod tests {
-    use super::super::summary::tests::sample;
     use super::*;
+    use crate::tools::load_test::summary::tests::sample;
 
     #[test]
     fn the_page_is_whole_and_asks_nobody_for_anything() {

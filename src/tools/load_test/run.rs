@@ -13,14 +13,14 @@ use super::stats::Stats;
 use super::summary::{Summary, Surroundings};
 use super::target::{probe, resolve, source};
 use super::usage::{Sample, memory};
-use crate::clock::Clock;
-use crate::control::{Event, Signals};
-use crate::engine::{LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
-use crate::net::files::raise_file_limit;
-use crate::net::lent::{Lend, SocketTable};
-use crate::net::socket::{BoundSocket, SocketOptions, bind_group};
+use crate::io::clock::Clock;
+use crate::io::socket_table::{Lend, SocketTable};
+use crate::io::{LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
+use crate::sys::files::raise_file_limit;
+use crate::sys::signals::{Event, Signals};
+use crate::sys::socket::{BoundSocket, SocketOptions, bind_group};
 use crate::telemetry::{Counter, Counters, DropReason, Snapshot};
-use crate::worker::{Workers, choose_engine};
+use crate::workers::{Workers, choose_engine};
 
 /// Runs the test and adds up what it came to.
 pub(super) fn run(args: &LoadTestArgs) -> Result<Summary, LoadError> {
@@ -133,7 +133,7 @@ impl Fleet {
         plan: &Plan,
         pid: Option<u32>,
         signals: &mut Option<Signals>,
-    ) -> Result<super::usage::Shares, LoadError> {
+    ) -> Result<crate::tools::load_test::usage::Shares, LoadError> {
         let mut meter = Meter::new(plan.duration);
         let first = Sample::take(self.progress.len(), pid);
         let mut last = first.clone();

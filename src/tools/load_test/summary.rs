@@ -377,8 +377,8 @@ const STEPS_PER_DECADE: i32 = 10;
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::plan::tests::plan;
     use super::*;
+    use crate::tools::load_test::plan::tests::plan;
 
     /// A run of two seconds with something of everything.
     pub(in crate::tools::load_test) fn sample(rate: Option<f64>) -> Summary {
@@ -437,7 +437,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_json_report_is_the_golden_one() {
-        let json = super::super::json(&sample(None));
+        let json = crate::tools::load_test::json(&sample(None));
         assert_eq!(json, include_str!("golden/closed.json"));
     }
 }

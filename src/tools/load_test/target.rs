@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::error::LoadError;
 use super::stats::{Operation, Stats};
 use super::verify::{Brings, Expected, Failure, verify};
-use crate::tracker::request_write::write_connect;
-use crate::tracker::response::Family;
-use crate::tracker::wire::{TransactionId, response_field};
+use crate::tracker::udp::request_write::write_connect;
+use crate::tracker::udp::response::Family;
+use crate::tracker::udp::wire::{TransactionId, response_field};
 
 /// Addresses that clients on this host send from: an IPv4 network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

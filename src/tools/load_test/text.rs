@@ -149,8 +149,8 @@ fn mib(bytes: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::summary::tests::sample;
     use super::*;
+    use crate::tools::load_test::summary::tests::sample;
 
     #[test]
     fn the_reports_are_the_golden_ones() {

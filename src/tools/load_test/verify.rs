@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::tracker::connection_id::ConnectionId;
-use crate::tracker::response::{Family, ScrapeEntry};
-use crate::tracker::response_parse::{Response, ResponseError};
+use crate::tracker::udp::connection_id::ConnectionId;
+use crate::tracker::udp::response::{Family, ScrapeEntry};
+use crate::tracker::udp::response_parse::{Response, ResponseError};
 
 /// Declares the reasons of one kind with the names that reports use.
 macro_rules! reasons {
@@ -143,7 +143,7 @@ const COUNT_MAX: u32 = i32::MAX as u32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::golden;
+    use crate::tracker::udp::golden;
 
     const ANNOUNCE: Expected = Expected::Announce { peers_max: Some(50) };
 

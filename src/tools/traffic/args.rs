@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::error::TrafficError;
-use crate::config::limit::{Limit, Quantity, TTL};
-use crate::relay::endpoint::{Endpoint, EndpointError};
+use crate::values::endpoint::{Endpoint, EndpointError};
+use crate::values::limit::{Limit, Quantity, TTL};
 
 /// Send or receive test traffic.
 #[derive(Debug, Subcommand)]
@@ -188,7 +188,7 @@ fn parse_interface(text: &str) -> Result<String, String> {
 /// IPv6 takes these; what IPv4 takes less is checked with the group.
 const SIZE: Limit<usize> = Limit {
     min: 0,
-    max: crate::relay::endpoint::IPV6_PAYLOAD_BYTES_MAX,
+    max: crate::values::endpoint::IPV6_PAYLOAD_BYTES_MAX,
     because: "a UDP datagram holds no more",
 };
 
@@ -207,7 +207,7 @@ const DURATION: Limit<Duration> = Limit {
 /// As many as the receiver tells apart.
 const FLOWS: Limit<u16> = Limit {
     min: 1,
-    max: super::flows::FLOWS_MAX as u16,
+    max: crate::tools::traffic::flows::FLOWS_MAX as u16,
     because: "each is a socket, and the receiver tells no more apart",
 };
 

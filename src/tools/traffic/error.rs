@@ -4,8 +4,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::error::Remedy;
-use crate::net::egress::EgressError;
-use crate::net::feed::FeedError;
+use crate::sys::egress::EgressError;
+use crate::sys::udp_receiver::FeedError;
 
 /// Why test traffic cannot be sent or received.
 #[derive(Debug, thiserror::Error)]

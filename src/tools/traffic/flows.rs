@@ -224,8 +224,8 @@ const LATENCY_NS_MAX: u64 = 60_000_000_000;
 
 #[cfg(test)]
 mod tests {
-    use super::super::payload::{Pool, Stamp};
     use super::*;
+    use crate::tools::traffic::payload::{Pool, Stamp};
 
     fn datagram(size: usize, flow: u16, sequence: u64) -> Vec<u8> {
         let mut pool = Pool::new(1, size);

@@ -23,7 +23,7 @@ pub use error::TrafficError;
 pub use summary::{Ended, FlowSummary, ReceiveSummary, SendSummary};
 
 use self::watch::{Wording, watched};
-use crate::net::interface::Interface;
+use crate::sys::interface::Interface;
 
 /// What a run comes to.
 #[derive(Debug)]

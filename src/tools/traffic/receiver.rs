@@ -15,8 +15,8 @@ use super::sender::realtime_ns;
 use super::summary::{Ended, ReceiveSummary};
 use super::warn;
 use super::watch::Shared;
-use crate::net::feed::FeedSocket;
-use crate::net::interface::Interface;
+use crate::sys::interface::Interface;
+use crate::sys::udp_receiver::FeedSocket;
 
 /// A receiver that has joined.
 #[derive(Debug)]

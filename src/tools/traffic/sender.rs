@@ -19,8 +19,8 @@ use super::payload::{Pool, Stamp, Stream};
 use super::schedule::Schedule;
 use super::summary::{SendSummary, rates};
 use super::watch::Shared;
-use crate::net::egress::{EgressOptions, EgressSocket};
-use crate::net::interface::Interface;
+use crate::sys::egress::{EgressOptions, EgressSocket};
+use crate::sys::interface::Interface;
 
 /// A generator that is ready to send.
 #[derive(Debug)]

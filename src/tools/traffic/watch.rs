@@ -12,7 +12,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::error::TrafficError;
 use super::summary::rates;
-use crate::control::{Event, Signals};
+use crate::sys::signals::{Event, Signals};
 use crate::tools::figures::grouped;
 
 /// What the working thread tells and is told.

@@ -6,7 +6,7 @@ use super::index::Named;
 use super::peer::Family;
 use super::swarm::Position;
 use super::torrents::Torrents;
-use crate::handler::Now;
+use crate::io::Now;
 
 /// How far a sweep over all torrents has come.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ impl<F: Family> Torrents<F> {
                 continue;
             };
             let position = &mut self.sweep.position;
-            let is_expired = |state: super::State| state.expired(now, timeout_s);
+            let is_expired = |state: crate::tracker::store::State| state.expired(now, timeout_s);
             let before = torrent.swarm.heap_bytes();
             let (visited, removed) =
                 torrent.swarm.expire(position, budget - visits + 1, is_expired);

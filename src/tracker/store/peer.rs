@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::net::{SocketAddrV4, SocketAddrV6};
 
-use crate::handler::Now;
+use crate::io::Now;
 
 /// An address family: the tracker keeps IPv4 and IPv6 swarms apart (BEP 7).
 pub trait Family: 'static {

@@ -8,9 +8,9 @@ use fastrand::Rng;
 
 use super::segments::Segments;
 use super::{Announce, Ipv4, Ipv4Record, Ipv6Record, Limits, Record, State, Torrents};
-use crate::handler::Now;
-use crate::tracker::InfoHash;
-use crate::tracker::request::Event;
+use crate::io::Now;
+use crate::tracker::core::InfoHash;
+use crate::tracker::udp::request::Event;
 
 const TORRENTS: u32 = 200_000;
 const PEERS: u32 = 100_000;

@@ -253,7 +253,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::handler::Now;
+    use crate::io::Now;
     use crate::tracker::store::Ipv4Record;
 
     fn at(seconds: u64) -> Now {

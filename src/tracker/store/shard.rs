@@ -12,10 +12,10 @@ use super::expiry::{Expired, Pace};
 use super::memory::{MemoryShare, Usage, share_bytes};
 use super::peer::{Ipv4, Ipv6};
 use super::torrents::{Limits, Torrents};
-use crate::handler::Now;
+use crate::io::Now;
 use crate::sync::{AtomicUsize, Mutex, MutexGuard};
-use crate::tracker::InfoHash;
-use crate::tracker::steering::Steering;
+use crate::tracker::core::InfoHash;
+use crate::tracker::udp::steering::Steering;
 
 /// One shard: a part of all torrents, in both address families.
 pub struct Shard {
@@ -59,7 +59,7 @@ impl Shard {
     }
 
     /// Removes the expired peers that are due; to be called once a tick by the shard's owner, and
-    /// after [`BACKLOG_INTERVAL`](super::BACKLOG_INTERVAL) when it tells of a backlog.
+    /// after [`BACKLOG_INTERVAL`](crate::tracker::store::BACKLOG_INTERVAL) when it tells of a backlog.
     pub fn expire_due(&mut self, now: Now, timeout_s: u32) -> Expired {
         let (ipv4, ipv6) = (self.ipv4.sweep_visits(), self.ipv6.sweep_visits());
         let total = ipv4 + ipv6;

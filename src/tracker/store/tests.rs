@@ -8,10 +8,10 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::*;
-use crate::handler::Now;
+use crate::io::Now;
 use crate::telemetry::Counter;
-use crate::tracker::request::Event;
-use crate::tracker::{InfoHash, TrackerSettings};
+use crate::tracker::core::{InfoHash, TrackerSettings};
+use crate::tracker::udp::request::Event;
 
 /// What the tests need of a family beside what the storage needs.
 trait Tested: Family<Endpoint: Ord> + Debug + Clone {

@@ -9,10 +9,10 @@ use super::peer::{Family, Record, State};
 use super::sample::Reply;
 use super::slab::Slab;
 use super::swarm::{Counts, Placed, Swarm};
-use crate::handler::Now;
+use crate::io::Now;
 use crate::telemetry::Counter;
-use crate::tracker::request::Event;
-use crate::tracker::{InfoHash, TrackerSettings};
+use crate::tracker::core::{InfoHash, TrackerSettings};
+use crate::tracker::udp::request::Event;
 
 /// One address family's torrents of one shard.
 ///
@@ -68,8 +68,14 @@ impl<R: Record> Torrent<R> {
     }
 }
 
-const _: () = assert!(size_of::<super::slab::Entry<Torrent<super::Ipv4Record>>>() == 56);
-const _: () = assert!(size_of::<super::slab::Entry<Torrent<super::Ipv6Record>>>() == 80);
+const _: () = assert!(
+    size_of::<crate::tracker::store::slab::Entry<Torrent<crate::tracker::store::Ipv4Record>>>()
+        == 56
+);
+const _: () = assert!(
+    size_of::<crate::tracker::store::slab::Entry<Torrent<crate::tracker::store::Ipv6Record>>>()
+        == 80
+);
 
 impl<R: Record> Named for Torrent<R> {
     #[inline]
@@ -118,7 +124,7 @@ impl Limits {
     };
 
     /// One shard's part of the process's caps, rounded up. Memory is bounded by
-    /// [`Shard::limits_ipv4`](super::Shard::limits_ipv4) and its like.
+    /// [`Shard::limits_ipv4`](crate::tracker::store::Shard::limits_ipv4) and its like.
     pub fn per_shard(settings: &TrackerSettings, shards: usize) -> Self {
         let part = |total: u64| {
             usize::try_from(total.div_ceil(shards.max(1) as u64)).unwrap_or(usize::MAX)

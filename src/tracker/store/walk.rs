@@ -6,7 +6,7 @@ use super::index::Named;
 use super::peer::{Family, Record};
 use super::swarm::{Counts, Place};
 use super::torrents::{Limits, ScrapeCounts, Stored, Torrents};
-use crate::tracker::InfoHash;
+use crate::tracker::core::InfoHash;
 
 /// How far a walk over all torrents has come.
 ///
@@ -160,9 +160,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::handler::Now;
-    use crate::tracker::request::Event;
+    use crate::io::Now;
     use crate::tracker::store::{Announce, Ipv4, Ipv4Record};
+    use crate::tracker::udp::request::Event;
 
     const LIMITS: Limits = Limits::NONE;
     const STABLE: u32 = 0x0a00_0000;

@@ -6,15 +6,15 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::*;
-use crate::handler::Now;
+use crate::io::Now;
 use crate::telemetry::Counter;
-use crate::tracker::InfoHash;
-use crate::tracker::request::Event;
+use crate::tracker::core::InfoHash;
 use crate::tracker::store::Ipv6;
 use crate::tracker::store::torrents::CONFIRMED_AFTER_S;
 use crate::tracker::store::{
     Announce, Announced, Limits, Outcome, Secrets, Shard, ShardGuard, Shards, Walk,
 };
+use crate::tracker::udp::request::Event;
 
 const LIMIT_BYTES: usize = 16 << 20;
 const START_S: u64 = 1_700_000_000;

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use super::*;
-use crate::handler::Now;
+use crate::io::Now;
 use crate::tracker::store::Ipv4Record;
 
 type Tally = BTreeMap<u32, f64>;

@@ -1,0 +1,72 @@
+//! What was received, as handlers get it, and what becomes of it when nobody handles it.
+
+use std::ops::Range;
+
+use super::{Buffer, Frame, Handler, Now, Packet, ReplyPath, SocketId, Transmit};
+use crate::sys::address::{is_outgoing, read_address, read_auxiliary, read_local};
+use crate::telemetry::{Counter, Counters, DropReason};
+
+/// What the kernel said of one received message.
+pub(crate) struct Arrival<'a> {
+    pub(crate) socket: SocketId,
+    /// The sender's address as it came.
+    pub(crate) name: &'a [u8],
+    /// The control messages.
+    pub(crate) control: &'a [u8],
+    /// Where the payload lies in its buffer.
+    pub(crate) payload: Range<usize>,
+    /// Whether the payload was longer than its place.
+    pub(crate) truncated: bool,
+}
+
+impl Arrival<'_> {
+    /// The datagram in `buffer`, counted; `None` when it was dropped, and counted as that.
+    pub(crate) fn datagram<'b>(
+        &self,
+        buffer: &'b Buffer,
+        counters: &Counters,
+    ) -> Option<Packet<'b>> {
+        let payload = &buffer.bytes()[self.payload.clone()];
+        counters.count(Counter::PacketsReceived);
+        counters.add(Counter::BytesReceived, payload.len() as u64);
+        if self.truncated {
+            counters.dropped(DropReason::Truncated);
+            return None;
+        }
+        let Some(source) = read_address(self.name) else {
+            counters.dropped(DropReason::BadSource);
+            return None;
+        };
+        let from = read_local(self.control);
+        let path = ReplyPath { socket: self.socket, to: source, from };
+        Some(Packet { path, payload, buffer })
+    }
+
+    /// The frame in `buffer`.
+    pub(crate) fn frame<'b>(&self, buffer: &'b Buffer) -> Frame<'b> {
+        Frame {
+            socket: self.socket,
+            bytes: &buffer.bytes()[self.payload.clone()],
+            start: self.payload.start,
+            buffer,
+            auxiliary: read_auxiliary(self.control),
+            outgoing: is_outgoing(self.name),
+            truncated: self.truncated,
+        }
+    }
+}
+
+/// Takes the packets that were received before a worker ended and are not handled any more.
+pub(crate) struct Discard<'a>(pub(crate) &'a Counters);
+
+impl Handler for Discard<'_> {
+    fn on_packet<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {
+        self.0.dropped(DropReason::Shutdown);
+    }
+
+    fn on_frame<T: Transmit>(&mut self, _: Now, _: &Frame<'_>, _: &mut T) {
+        self.0.count(Counter::FramesLostToShutdown);
+    }
+
+    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
+}

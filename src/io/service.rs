@@ -1,0 +1,288 @@
+//! The one seam between a loop and what it serves.
+//!
+//! A loop receives datagrams, reads the clock once for the whole batch, and calls a [`Handler`];
+//! the handler answers through [`Transmit`]. Neither side knows the other: the same handler runs
+//! on every engine and, in tests, against a plain [`RecordedTransmit`].
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub use super::buffers::{Buffer, Part, ReceivePool};
+pub use super::send_slots::{FORWARD_PARTS_MAX, REPLY_BYTES_MAX, SEGMENTS_BYTES_MAX};
+pub use super::socket_table::SocketId;
+pub use crate::sys::address::{Auxiliary, Local};
+
+/// A point in time, read once per batch of packets.
+///
+/// It counts from the Unix epoch, but only its starting point comes from the wall clock: while
+/// the process runs it advances with the monotonic clock, so it never jumps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Now(Duration);
+
+impl Now {
+    /// The point `since_epoch` after the Unix epoch.
+    pub const fn from_unix(since_epoch: Duration) -> Self {
+        Self(since_epoch)
+    }
+
+    /// Whole seconds since the Unix epoch.
+    pub const fn seconds(self) -> u64 {
+        self.0.as_secs()
+    }
+
+    /// Time since the Unix epoch.
+    pub const fn since_epoch(self) -> Duration {
+        self.0
+    }
+
+    /// This point moved `by` later.
+    pub fn after(self, by: Duration) -> Self {
+        Self(self.0 + by)
+    }
+}
+
+/// Where a reply goes and which address it leaves from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyPath {
+    /// The socket that the request came in on.
+    pub socket: SocketId,
+    /// The client.
+    pub to: SocketAddr,
+    /// The address to answer from; `None` when the socket is bound to one address anyway.
+    pub from: Option<Local>,
+}
+
+/// One received datagram, borrowed from the receive buffer that holds it.
+#[derive(Debug)]
+pub struct Packet<'a> {
+    /// The socket it came in on, who sent it, and the address it was sent to.
+    pub path: ReplyPath,
+    /// The datagram's payload: a part of `buffer`.
+    pub payload: &'a [u8],
+    /// The buffer behind `payload`. A handler that forwards the bytes without a copy clones it;
+    /// the buffer returns to the kernel when its last clone is dropped.
+    pub buffer: &'a Buffer,
+}
+
+/// One link-layer frame from a packet socket, borrowed from the receive buffer that holds it.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    /// The packet socket it came in on.
+    pub socket: SocketId,
+    /// A `virtio_net_hdr`, then the frame from its Ethernet header on: a part of `buffer`.
+    pub bytes: &'a [u8],
+    /// Where `bytes` starts in `buffer`.
+    pub start: usize,
+    /// The buffer behind `bytes`.
+    pub buffer: &'a Buffer,
+    /// What the packet socket says beside the frame; `None` when it says nothing.
+    pub auxiliary: Option<Auxiliary>,
+    /// Whether this host sent the frame itself.
+    pub outgoing: bool,
+    /// Whether the frame was longer than a receive buffer.
+    pub truncated: bool,
+}
+
+/// A send straight from receive buffers.
+#[derive(Clone, Debug)]
+pub struct Forward<'a> {
+    /// The socket to send on.
+    pub socket: SocketId,
+    /// Where to, for a socket that is not connected.
+    pub to: Option<SocketAddr>,
+    /// Whether it is an IPv6 socket.
+    pub ipv6: bool,
+    /// What to send, in order; at most [`FORWARD_PARTS_MAX`] parts.
+    pub parts: &'a [Part],
+    /// With a size, the kernel cuts the parts together into datagrams of that size
+    /// (`UDP_SEGMENT`), the last one possibly shorter. Without, they are one datagram.
+    pub segment_bytes: Option<u16>,
+    /// The TTL or hop limit, where it is not the socket's own.
+    pub ttl: Option<u8>,
+    /// The type of service or traffic class, where it is not the socket's own.
+    pub tos: Option<u8>,
+    /// Comes back with [`Handler::on_forwarded`].
+    pub tag: u32,
+}
+
+/// How a [`Forward`] ended.
+#[derive(Clone, Debug)]
+pub struct Forwarded<'a> {
+    /// From the forward.
+    pub tag: u32,
+    /// The bytes sent, or the error number.
+    pub result: Result<usize, i32>,
+    /// From the forward; they return to their pool afterwards unless cloned.
+    pub parts: &'a [Part],
+    /// From the forward.
+    pub segment_bytes: Option<u16>,
+    /// From the forward.
+    pub ttl: Option<u8>,
+    /// From the forward.
+    pub tos: Option<u8>,
+}
+
+/// The transmit side had no free slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no free transmit slot")]
+pub struct TransmitFull;
+
+/// What a handler sends through.
+///
+/// Nothing blocks and nothing allocates. Without a free slot nothing is sent: a reply is then
+/// counted as dropped by the implementation, a forward by the handler, which knows its output.
+pub trait Transmit {
+    /// Queues one datagram that `write` puts in place.
+    ///
+    /// `write` gets a zeroed or stale area of [`REPLY_BYTES_MAX`] bytes and returns how many of
+    /// them to send. It is not called when no slot is free.
+    fn reply(
+        &mut self,
+        path: ReplyPath,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), TransmitFull>;
+
+    /// Queues datagrams of `segment_bytes` each, the last possibly shorter, to one address in one
+    /// trip (`UDP_SEGMENT`).
+    ///
+    /// `write` gets an area of [`SEGMENTS_BYTES_MAX`] bytes and returns how many of them to send:
+    /// at most [`FORWARD_PARTS_MAX`] segments. It is not called when no slot is free, which is
+    /// always so in a loop whose sizes do not provide for segments. They leave from the socket's
+    /// own address: [`ReplyPath::from`] is not looked at.
+    fn send_segments(
+        &mut self,
+        path: ReplyPath,
+        segment_bytes: u16,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), TransmitFull>;
+
+    /// Queues one datagram, or several equal ones in one trip, straight from receive buffers.
+    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull>;
+}
+
+/// What a loop serves. All calls come from the one thread of the worker that owns it.
+pub trait Handler {
+    /// Handles one datagram. It never reads a clock, makes a system call or allocates.
+    fn on_packet<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, tx: &mut T);
+
+    /// Handles one frame from a packet socket, under the same rules.
+    fn on_frame<T: Transmit>(&mut self, now: Now, frame: &Frame<'_>, tx: &mut T) {
+        let _ = (now, frame, tx);
+    }
+
+    /// Sends that the next frame can lead to at the most, those of the flush after it included.
+    /// The engine holds frames back while it has fewer free slots.
+    fn sends_per_frame_max(&self) -> usize {
+        0
+    }
+
+    /// Learns how a forward ended; may forward its parts again.
+    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &Forwarded<'_>, tx: &mut T) {
+        let _ = (now, forwarded, tx);
+    }
+
+    /// Called at most once per tick interval for bounded housekeeping such as expiry.
+    fn on_tick<T: Transmit>(&mut self, now: Now, tx: &mut T);
+
+    /// Called at the end of every iteration, before anything is submitted: close the batches held
+    /// open.
+    fn on_flush<T: Transmit>(&mut self, now: Now, tx: &mut T) {
+        let _ = (now, tx);
+    }
+
+    /// Whether it wants to be told when what it sent has left.
+    fn awaits_departure(&self) -> bool {
+        false
+    }
+
+    /// Everything sent so far has been handed to the kernel, which carries sends out at once or
+    /// refuses them. `wall_ns` is the wall clock then, in nanoseconds since the Unix epoch, as the
+    /// kernel stamps frames by it.
+    fn on_departed(&mut self, wall_ns: u64) {
+        let _ = wall_ns;
+    }
+
+    /// When the next iteration is due even though nothing arrives, for handlers that send on a
+    /// schedule finer than ticks. Asked before each wait; `None` leaves it at the next tick.
+    fn next_deadline(&self) -> Option<Now> {
+        None
+    }
+
+    /// How many datagrams are worth an iteration: a loop that can do so sleeps until as many are
+    /// there, or until [`Self::next_deadline`]. One that cannot wakes for the first.
+    fn packets_wanted(&self) -> usize {
+        1
+    }
+}
+
+/// One reply recorded by [`RecordedTransmit`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Where it would have gone.
+    pub path: ReplyPath,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// One forward recorded by [`RecordedTransmit`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentOn {
+    /// The socket it would have left by.
+    pub socket: SocketId,
+    /// The bytes of its parts, put together.
+    pub bytes: Vec<u8>,
+    /// How many parts there were.
+    pub parts: usize,
+    /// The segment size, if any.
+    pub segment_bytes: Option<u16>,
+    /// The TTL or hop limit, if any.
+    pub ttl: Option<u8>,
+    /// The type of service or traffic class, if any.
+    pub tos: Option<u8>,
+    /// The handler's tag.
+    pub tag: u32,
+}
+
+/// A [`Transmit`] that keeps what it is given, for tests and simulation.
+#[derive(Debug, Default)]
+pub struct RecordedTransmit {
+    /// Every reply and every segment so far, oldest first.
+    pub sent: Vec<Sent>,
+    /// Every forward so far, oldest first.
+    pub forwarded: Vec<SentOn>,
+}
+
+impl Transmit for RecordedTransmit {
+    fn reply(
+        &mut self,
+        path: ReplyPath,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), TransmitFull> {
+        let mut bytes = vec![0; REPLY_BYTES_MAX];
+        let length = write(&mut bytes);
+        bytes.truncate(length);
+        self.sent.push(Sent { path, bytes });
+        Ok(())
+    }
+
+    fn send_segments(
+        &mut self,
+        path: ReplyPath,
+        segment_bytes: u16,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), TransmitFull> {
+        let mut bytes = vec![0; SEGMENTS_BYTES_MAX];
+        let length = write(&mut bytes);
+        let segments = bytes[..length].chunks(usize::from(segment_bytes));
+        self.sent.extend(segments.map(|segment| Sent { path, bytes: segment.to_vec() }));
+        Ok(())
+    }
+
+    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {
+        let Forward { socket, parts, segment_bytes, ttl, tos, tag, .. } = forward;
+        let bytes = parts.iter().flat_map(|part| part.bytes().iter().copied()).collect();
+        let parts = parts.len();
+        self.forwarded.push(SentOn { socket, bytes, parts, segment_bytes, ttl, tos, tag });
+        Ok(())
+    }
+}

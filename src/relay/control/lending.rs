@@ -1,0 +1,78 @@
+//! Sockets that every worker has one of, and how they are lent.
+
+use std::sync::Arc;
+
+use super::RelayWorker;
+use crate::io::SocketId;
+use crate::io::socket_table::Lend;
+
+/// Sockets of one input interface or output, by worker, with what each loop calls its own.
+pub(crate) type Lent<S> = Vec<(SocketId, Arc<S>)>;
+
+/// Lends one socket to each worker, or none to any: a place in the list is always the worker's.
+///
+/// # Errors
+/// The sockets, when some worker's loop has no room. Where others are about to be taken back,
+/// there is room afterwards.
+pub(crate) fn lend_to_all<S: Lend + 'static>(
+    workers: &[RelayWorker],
+    sockets: Vec<Arc<S>>,
+) -> Result<Lent<S>, Vec<Arc<S>>> {
+    let mut lent = Vec::with_capacity(sockets.len());
+    for (worker, socket) in workers.iter().zip(&sockets) {
+        match worker.sockets.lend(Arc::clone(socket) as _) {
+            Some(id) => lent.push(id),
+            None => {
+                let ids = lent.into_iter().zip(workers);
+                ids.for_each(|(id, worker)| worker.sockets.take_back(id));
+                return Err(sockets);
+            }
+        }
+    }
+    Ok(lent.into_iter().zip(sockets).collect())
+}
+
+/// Why something is not open although it could be opened.
+pub(crate) const NO_ROOM: &str =
+    "a worker's loop serves no more sockets; use fewer outputs or interfaces";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::WorkerControl;
+    use crate::io::socket_table::{Nowhere, Receives, SOCKETS_MAX, SocketTable};
+
+    fn worker() -> RelayWorker {
+        RelayWorker {
+            sockets: Arc::new(SocketTable::new([])),
+            control: Arc::new(WorkerControl::new(std::time::Duration::ZERO).unwrap()),
+            shared: Arc::default(),
+            counters: Arc::default(),
+        }
+    }
+
+    fn two() -> Vec<Arc<Nowhere>> {
+        vec![Arc::new(Nowhere(Receives::Nothing)), Arc::new(Nowhere(Receives::Nothing))]
+    }
+
+    /// What only the second worker would get must not pass for the first one's.
+    #[test]
+    fn all_workers_get_theirs_or_none_does() {
+        let workers = [worker(), worker()];
+        let fill = |worker: &RelayWorker| {
+            let socket = || Arc::new(Nowhere(Receives::Nothing)) as _;
+            std::iter::from_fn(|| worker.sockets.lend(socket())).last().unwrap()
+        };
+        let last = fill(&workers[0]);
+        assert_eq!(usize::from(last.0), SOCKETS_MAX - 1);
+        assert_eq!(lend_to_all(&workers, two()).unwrap_err().len(), 2);
+        workers[0].sockets.take_back(last);
+        let lent = lend_to_all(&workers, two()).unwrap();
+        let ids: Vec<_> = lent.iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids, [last, SocketId(0)], "nothing was left at the second one before");
+        fill(&workers[1]);
+        workers[0].sockets.take_back(last);
+        assert_eq!(lend_to_all(&workers, two()).unwrap_err().len(), 2);
+        assert_eq!(fill(&workers[0]), last, "it was taken back from the first one");
+    }
+}

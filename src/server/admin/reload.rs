@@ -1,0 +1,300 @@
+//! What can change while running is read again and put in force, on SIGHUP or when asked.
+//!
+//! That is the tracker's limits and intervals, the access list, the relay's rules, the report
+//! interval and the log's level. Everything else is made once, at the start; where the file asks
+//! for a change of it, the log and the answer say so.
+
+use tracing::{error, info, warn};
+
+use super::commands::{Problem, ReloadOutcome};
+use crate::error::{Remedy, one_line};
+use crate::relay::Rule;
+use crate::server::config::{self, Settings, TrackerConfig};
+use crate::server::process::{Process, load_access};
+use crate::telemetry::log::LogControl;
+use crate::tracker::core::TrackerSettings;
+use crate::tracker::core::access_list::AccessList;
+use crate::tracker::core::policy::Policy;
+
+/// Reads the configuration file again, when there is one, and the access list, and puts in force
+/// what can change. `settings` become those in force.
+///
+/// # Errors
+/// What is wrong with a file, which is also logged. Everything in force stays then.
+pub(crate) fn reload(
+    settings: &mut Settings,
+    process: &mut Process,
+    log: &LogControl,
+) -> Result<ReloadOutcome, Problem> {
+    let wanted = settings.file.as_deref().map(config::load).transpose().map_err(|error| {
+        error!("reload failed, everything in force stays: {error}");
+        Problem::invalid(error.to_string(), error.remedy().unwrap_or_default())
+    })?;
+    // Read before anything is put in force, so that a wrong list changes nothing either.
+    let list = read_list(settings, wanted.as_ref())?;
+    let mut outcome = ReloadOutcome::default();
+    if let Some(mut wanted) = wanted {
+        take_over_rules(settings, &mut wanted, process, &mut outcome)?;
+        take_over_log(settings, &wanted, log, &mut outcome);
+        take_over(settings, wanted, process, list, &mut outcome);
+    } else if let Some(list) = list {
+        put_in_force(settings, process, list, &mut outcome);
+    } else {
+        info!("nothing to reload: SIGHUP reads the access list again, and none is set");
+    }
+    Ok(outcome)
+}
+
+/// The access list that is to be in force; `None` while there is none and was none.
+fn read_list(
+    settings: &Settings,
+    wanted: Option<&Settings>,
+) -> Result<Option<AccessList>, Problem> {
+    // Whether there is a tracker at all was settled at the start.
+    let Some(now) = &settings.tracker else { return Ok(None) };
+    let tracker = wanted.map_or(Some(now), |wanted| wanted.tracker.as_ref());
+    let access = tracker.and_then(|tracker| tracker.access.as_ref());
+    if access.is_none() && now.access.is_none() {
+        return Ok(None);
+    }
+    load_access(access).map(Some).map_err(|error| {
+        let stays = if wanted.is_some() { "everything" } else { "the list" };
+        error!("reload failed, {stays} in force stays: {error}");
+        Problem::invalid(error.to_string(), "correct the list, then reload again")
+    })
+}
+
+/// Puts the file's rules in force, all of them or none. Before anything else, so that rules that
+/// cannot be served leave everything as it is.
+fn take_over_rules(
+    settings: &mut Settings,
+    wanted: &mut Settings,
+    process: &mut Process,
+    outcome: &mut ReloadOutcome,
+) -> Result<(), Problem> {
+    let Some(relay) = &settings.relay else { return Ok(()) };
+    // A file without the section has no rules.
+    let rules = wanted.relay.as_mut().map(|relay| std::mem::take(&mut relay.rules));
+    let rules = rules.unwrap_or_default();
+    let (changed, count) = (relay.rules != rules, rules.len());
+    let down = put_rules(settings, process, rules).map_err(|mut problem| {
+        error!("reload failed, everything in force stays: {}", problem.error);
+        "everything in force stays; correct the file or the system, then reload again"
+            .clone_into(&mut problem.advice);
+        problem
+    })?;
+    if changed {
+        outcome.applied.push(format!("relay.rule: {count} in force"));
+    }
+    outcome.warnings.extend(down);
+    Ok(())
+}
+
+/// Puts rules in force, all of them or none. Returns what of them does not work yet.
+///
+/// # Errors
+/// When there is no relay, when they are too many for a worker's loop, or when a socket for them
+/// cannot be opened.
+pub(crate) fn put_rules(
+    settings: &mut Settings,
+    process: &mut Process,
+    rules: Vec<Rule>,
+) -> Result<Vec<String>, Problem> {
+    const STAYS: &str = "the rules of before stay in force";
+    let listen = settings.tracker.as_ref().map_or(0, |tracker| tracker.listen.len());
+    let (Some(relay), Some(control)) = (&mut settings.relay, process.relay_mut()) else {
+        return Err(no_relay());
+    };
+    config::check_sockets(listen, &rules).map_err(|error| Problem::invalid(error, STAYS))?;
+    let warnings =
+        control.apply(rules.clone()).map_err(|error| Problem::failed(one_line(&error), STAYS))?;
+    relay.rules = rules;
+    Ok(warnings)
+}
+
+pub(crate) fn no_relay() -> Problem {
+    Problem::conflict(
+        "this process runs no relay",
+        "put a [relay] section into its configuration file and start it again",
+    )
+}
+
+/// Puts the log's level in force, unless the command line or the environment go before the file.
+fn take_over_log(
+    settings: &mut Settings,
+    wanted: &Settings,
+    log: &LogControl,
+    outcome: &mut ReloadOutcome,
+) {
+    let wanted = &wanted.log.filter;
+    if settings.log.filter == *wanted {
+        return;
+    }
+    if let Some(name) = log.overridden_by {
+        let warning = format!("a change of log.level has no effect: {name} goes before it");
+        warn!("{warning}");
+        outcome.warnings.push(warning);
+    } else {
+        match log.set(wanted) {
+            Ok(()) => {
+                info!(filter = wanted.as_str(), "log level changed");
+                outcome.applied.push(format!("log.level: {}", wanted.as_str()));
+            }
+            Err(error) => {
+                error!("the log's level stays: {error}");
+                outcome.warnings.push(format!("the log's level stays: {error}"));
+            }
+        }
+    }
+    settings.log.filter = wanted.clone();
+}
+
+/// Puts in force what may change while running.
+fn take_over(
+    settings: &mut Settings,
+    wanted: Settings,
+    process: &mut Process,
+    list: Option<AccessList>,
+    outcome: &mut ReloadOutcome,
+) {
+    for warning in &wanted.warnings {
+        warn!("{warning}");
+    }
+    outcome.warnings.extend(wanted.warnings.iter().cloned());
+    for key in fixed_changes(settings, &wanted) {
+        warn!("a change of {key} needs a restart; until then, what was set at the start holds");
+        outcome.needs_restart.push(key.to_owned());
+    }
+    if settings.report_interval != wanted.report_interval {
+        settings.report_interval = wanted.report_interval;
+        outcome.applied.push("report_interval".to_owned());
+    }
+    if let (Some(now), Some(then)) = (&mut settings.tracker, wanted.tracker) {
+        let limits = live(&now.settings, then.settings);
+        if limits != now.settings {
+            outcome.applied.push("limits and intervals of [tracker]".to_owned());
+        }
+        (now.settings, now.access) = (limits, then.access);
+        let list = list.unwrap_or_default();
+        put_in_force(settings, process, list, outcome);
+    }
+    let rules = settings.relay.as_ref().map_or(0, |relay| relay.rules.len());
+    info!(rules, "configuration reloaded");
+}
+
+/// Puts the tracker's settings in force, with this list.
+fn put_in_force(
+    settings: &Settings,
+    process: &Process,
+    access: AccessList,
+    outcome: &mut ReloadOutcome,
+) {
+    let Some(tracker) = &settings.tracker else { return };
+    let hashes = access.len();
+    process.replace_policy(Policy { settings: tracker.settings.clone(), access });
+    if tracker.access.is_some() {
+        info!(hashes, "access list reloaded");
+        outcome.applied.push(format!("access list: {hashes} torrents"));
+    }
+}
+
+/// The wanted limits and intervals, but for what workers took up at their start.
+fn live(now: &TrackerSettings, wanted: TrackerSettings) -> TrackerSettings {
+    TrackerSettings { connection_lifetime_s: now.connection_lifetime_s, ..wanted }
+}
+
+/// What differs and cannot change while running, by its keys, but for what the command line gave.
+fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
+    let mut changes = vec![
+        ("engine", settings.engine != wanted.engine),
+        ("io_uring_without", settings.io_uring_without != wanted.io_uring_without),
+        ("workers", settings.workers != wanted.workers),
+        ("cores", settings.cores != wanted.cores),
+        ("shutdown_timeout", settings.shutdown_timeout != wanted.shutdown_timeout),
+        ("log.format", settings.log.format != wanted.log.format),
+        ("[control]", settings.control != wanted.control),
+        ("http.listen", settings.http != wanted.http),
+        ("[state]", settings.state != wanted.state),
+        ("[export]", settings.export != wanted.export),
+        ("[privileges]", settings.privileges != wanted.privileges),
+    ];
+    match (&settings.tracker, &wanted.tracker) {
+        (Some(now), Some(then)) => changes.extend(fixed_tracker_changes(now, then)),
+        (now, then) => changes.push(("[tracker]", now.is_some() != then.is_some())),
+    }
+    match (&settings.relay, &wanted.relay) {
+        (Some(now), Some(then)) => changes.extend([
+            ("relay.offload", now.offload != then.offload),
+            ("relay.receive_buffer", now.receive_buffer_bytes != then.receive_buffer_bytes),
+            ("relay.send_buffer", now.send_buffer_bytes != then.send_buffer_bytes),
+            ("relay.frame_buffers", now.frame_buffers != then.frame_buffers),
+            ("relay.latency", now.latency != then.latency),
+        ]),
+        (now, then) => changes.push(("[relay]", now.is_none() && then.is_some())),
+    }
+    let told = |(key, changed): &(_, bool)| *changed && !settings.overridden.contains(key);
+    changes.into_iter().filter(told).map(|(key, _)| key).collect()
+}
+
+fn fixed_tracker_changes(now: &TrackerConfig, then: &TrackerConfig) -> [(&'static str, bool); 8] {
+    let lifetime = |tracker: &TrackerConfig| tracker.settings.connection_lifetime_s;
+    let sizes = |tracker: &TrackerConfig| tracker.torrent_sizes_interval;
+    [
+        ("tracker.listen", now.listen != then.listen),
+        ("tracker.connection_lifetime", lifetime(now) != lifetime(then)),
+        ("tracker.connection_key_file", now.connection_key_file != then.connection_key_file),
+        ("tracker.receive_buffer", now.receive_buffer_bytes != then.receive_buffer_bytes),
+        ("tracker.send_buffer", now.send_buffer_bytes != then.send_buffer_bytes),
+        ("tracker.steering", now.steering != then.steering),
+        ("tracker.torrent_sizes_interval", sizes(now) != sizes(then)),
+        ("tracker.memory_limit", now.memory_limit_bytes != then.memory_limit_bytes),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn changes(now: &str, then: &str) -> Vec<&'static str> {
+        let parse = |text| config::parse(text, Path::new("r.toml")).unwrap_or_default();
+        fixed_changes(&parse(now), &parse(then))
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named_by_its_key() {
+        let rule = "[[relay.rule]]\ninput = \"239.1.1.1:1@a\"";
+        assert_eq!(changes("", "report_interval = \"1s\""), [""; 0]);
+        assert_eq!(changes("", "workers = 2\n[log]\nlevel = \"debug\""), ["workers"]);
+        assert_eq!(changes("", "engine = \"epoll\""), ["engine"]);
+        assert_eq!(changes("", "io_uring_without = [\"send_to\"]"), ["io_uring_without"]);
+        let by_hand = Settings { overridden: vec!["engine"], ..Settings::default() };
+        let epoll = config::parse("engine = \"epoll\"", Path::new("r.toml")).unwrap();
+        assert_eq!(fixed_changes(&by_hand, &epoll), [""; 0]);
+        assert_eq!(changes("", "[log]\nformat = \"json\""), ["log.format"]);
+        assert_eq!(changes("", "[tracker]\nlisten = [\"[::]:1\"]"), ["tracker.listen"]);
+        assert_eq!(changes("", "[tracker]\nnumwant_max = 60"), [""; 0]);
+        for (key, value) in [
+            ("connection_lifetime", "\"3m\""),
+            ("connection_key_file", "\"k\""),
+            ("receive_buffer", "\"4MiB\""),
+            ("send_buffer", "\"8MiB\""),
+            ("steering", "false"),
+            ("torrent_sizes_interval", "\"1m\""),
+            ("memory_limit", "\"1GiB\""),
+        ] {
+            let file = format!("[tracker]\n{key} = {value}");
+            assert_eq!(changes("", &file), [format!("tracker.{key}")]);
+        }
+        assert_eq!(changes("", "[control]\nsocket = \"off\""), ["[control]"]);
+        assert_eq!(changes("", "[http]\nlisten = \"127.0.0.1:1\""), ["http.listen"]);
+        assert_eq!(changes("", "[state]\ndirectory = \"a\""), ["[state]"]);
+        assert_eq!(changes("", "[export]\ninterval = \"1m\""), ["[export]"]);
+        assert_eq!(changes("[relay]", rule), [""; 0]);
+        assert_eq!(changes("[relay]", "[relay]\noffload = \"off\""), ["relay.offload"]);
+        assert_eq!(changes("[relay]", "[relay]\nlatency = true"), ["relay.latency"]);
+        assert_eq!(changes("", &format!("[tracker]\n{rule}")), ["[relay]"]);
+        assert_eq!(changes(rule, "[tracker]"), ["[tracker]"]);
+    }
+}

@@ -1,0 +1,65 @@
+//! The access list: how long it is, changes of it, and its file.
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+
+use super::Api;
+use super::answer::{Answer, Body, Refusal};
+use crate::server::admin::commands::Problem;
+use crate::tracker::core::InfoHash;
+
+/// The access list in force.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Access {
+    /// "off", "allow" or "deny".
+    pub mode: String,
+    /// How many torrents are on it.
+    pub hashes: u64,
+}
+
+/// Torrents to add and to take off, by info hash. One that is in both is added.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessChanges {
+    /// To be on the list.
+    #[serde(default)]
+    pub add: Vec<String>,
+    /// To be off it.
+    #[serde(default)]
+    pub remove: Vec<String>,
+}
+
+pub(crate) async fn show(State(api): State<Api>) -> Answer<Json<Access>> {
+    let Some(tracker) = &api.view.tracker else {
+        let advice = "put a [tracker] section into its configuration file and start it again";
+        return Err(Problem::conflict("this process runs no tracker", advice).into());
+    };
+    let policy = tracker.policy.current();
+    let (mode, hashes) = (policy.access.mode().name().to_owned(), policy.access.len() as u64);
+    Ok(Json(Access { mode, hashes }))
+}
+
+pub(crate) async fn change(
+    State(api): State<Api>,
+    Body(changes): Body<AccessChanges>,
+) -> Answer<Json<Access>> {
+    let (add, remove) = (parse(&changes.add)?, parse(&changes.remove)?);
+    api.desk.ask(move |process| process.change_access(&add, &remove)).await??;
+    show(State(api)).await
+}
+
+pub(crate) async fn reload(State(api): State<Api>) -> Answer<Json<Access>> {
+    api.desk.ask(|process| process.reload_access()).await??;
+    show(State(api)).await
+}
+
+fn parse(hashes: &[String]) -> Answer<Vec<InfoHash>> {
+    let parse = |text: &String| {
+        text.parse().map_err(|error| {
+            let advice = "nothing was changed; correct all of it";
+            Refusal::from(Problem::invalid(format!("{text:?}: {error}"), advice))
+        })
+    };
+    hashes.iter().map(parse).collect()
+}

@@ -1,0 +1,167 @@
+//! What only the main thread may do or knows: rules, configuration, log level, the end.
+
+use std::path::Path;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+
+use super::Api;
+use super::answer::{Answer, Body};
+use crate::error::Remedy;
+use crate::server::admin::commands::{Problem, ReloadOutcome};
+use crate::server::config::rule_spec::{RuleChanges, RuleSpec};
+use crate::server::config::{self, ConfigError};
+use crate::values::units;
+
+/// The rules in force.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rules {
+    /// In their order.
+    pub rules: Vec<RuleSpec>,
+    /// What is allowed but probably not meant.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// What is in force, as a configuration file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Configuration {
+    /// The file that the process was started with.
+    pub file: Option<String>,
+    /// Every key in force.
+    pub toml: String,
+}
+
+/// A configuration to check; without a text, the file that the process was started with.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// The text of it.
+    pub toml: Option<String>,
+}
+
+/// A valid configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Checked {
+    /// What it would run, one line each.
+    pub summary: Vec<String>,
+    /// What is allowed but probably not meant.
+    pub warnings: Vec<String>,
+}
+
+/// Files that were written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Saved {
+    /// By name; each has what was there before beside it, as NAME.bak.
+    pub written: Vec<String>,
+}
+
+/// A log filter.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogLevel {
+    /// A level, or directives by module.
+    pub filter: String,
+}
+
+/// How to stop.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drain {
+    /// How long to say that the process is about to stop before it does, such as "10s".
+    #[serde(default)]
+    pub wait: Option<String>,
+}
+
+pub(crate) async fn rules(State(api): State<Api>) -> Answer<Json<Rules>> {
+    let rules = api.desk.ask(|process| process.rules()).await??;
+    Ok(Json(Rules { rules, warnings: Vec::new() }))
+}
+
+pub(crate) async fn replace_rules(
+    State(api): State<Api>,
+    Body(wanted): Body<Rules>,
+) -> Answer<Json<Rules>> {
+    let change = move |process: &mut dyn crate::server::admin::commands::Operate| {
+        let warnings = process.replace_rules(&wanted.rules)?;
+        Ok::<_, Problem>(Rules { rules: process.rules()?, warnings })
+    };
+    Ok(Json(api.desk.ask(change).await??))
+}
+
+pub(crate) async fn change_rules(
+    State(api): State<Api>,
+    Body(changes): Body<RuleChanges>,
+) -> Answer<Json<Rules>> {
+    let change = move |process: &mut dyn crate::server::admin::commands::Operate| {
+        let warnings = process.change_rules(changes)?;
+        Ok::<_, Problem>(Rules { rules: process.rules()?, warnings })
+    };
+    Ok(Json(api.desk.ask(change).await??))
+}
+
+pub(crate) async fn configuration(State(api): State<Api>) -> Answer<Json<Configuration>> {
+    let (toml, file) = api.desk.ask(|process| process.configuration()).await?;
+    Ok(Json(Configuration { file, toml }))
+}
+
+pub(crate) async fn check_configuration(
+    State(api): State<Api>,
+    Body(check): Body<Check>,
+) -> Answer<Json<Checked>> {
+    let (_, file) = api.desk.ask(|process| process.configuration()).await?;
+    let checked = match (check.toml, file) {
+        (Some(text), _) => config::parse(&text, Path::new("configuration")),
+        (None, Some(file)) => config::load(Path::new(&file)),
+        (None, None) => {
+            let error = "this process was started without a configuration file";
+            return Err(Problem::conflict(error, "send the text to check as `toml`").into());
+        }
+    };
+    let settings = checked.map_err(|error: ConfigError| {
+        Problem::invalid(error.to_string(), error.remedy().unwrap_or_default())
+    })?;
+    Ok(Json(Checked { summary: settings.summary(), warnings: settings.warnings }))
+}
+
+pub(crate) async fn reload(State(api): State<Api>) -> Answer<Json<ReloadOutcome>> {
+    Ok(Json(api.desk.ask(|process| process.reload()).await??))
+}
+
+pub(crate) async fn save(State(api): State<Api>) -> Answer<Json<Saved>> {
+    let written = api.desk.ask(|process| process.save()).await??;
+    Ok(Json(Saved { written }))
+}
+
+pub(crate) async fn log_level(State(api): State<Api>) -> Answer<Json<LogLevel>> {
+    let filter = api.desk.ask(|process| process.log_level()).await?;
+    Ok(Json(LogLevel { filter }))
+}
+
+pub(crate) async fn set_log_level(
+    State(api): State<Api>,
+    Body(wanted): Body<LogLevel>,
+) -> Answer<Json<LogLevel>> {
+    api.desk.ask(move |process| process.set_log_level(&wanted.filter)).await??;
+    log_level(State(api)).await
+}
+
+pub(crate) async fn drain(State(api): State<Api>, Body(drain): Body<Drain>) -> Answer<Json<Drain>> {
+    let wait = match &drain.wait {
+        None => Duration::ZERO,
+        Some(text) => units::parse_duration(text)
+            .map_err(|error| error.to_string())
+            .and_then(|wait| match wait <= DRAIN_WAIT_MAX {
+                true => Ok(wait),
+                false => Err("the longest wait is 1h".to_owned()),
+            })
+            .map_err(|error| Problem::invalid(error, "write it like 10s; nothing was changed"))?,
+    };
+    api.desk.ask(move |process| process.drain(wait)).await?;
+    Ok(Json(drain))
+}
+
+const DRAIN_WAIT_MAX: Duration = Duration::from_secs(3600);

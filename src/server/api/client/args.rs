@@ -1,0 +1,211 @@
+//! The arguments of `ringtide ctl`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use crate::server::config::{ControlSocket, SOCKET_USUAL};
+use crate::tracker::core::InfoHash;
+use crate::values::units;
+
+/// What to ask of whom.
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP, subcommand_required = true)]
+pub struct CtlArgs {
+    /// The control socket [default: from RINGTIDE_CONTROL_SOCKET, or /run/ringtide/control.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    /// Print JSON, as the control socket answers it
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: CtlCommand,
+}
+
+impl CtlArgs {
+    /// Where to ask.
+    pub(crate) fn socket(&self) -> PathBuf {
+        let usual = || ControlSocket::usual().unwrap_or_else(|| PathBuf::from(SOCKET_USUAL));
+        self.socket.clone().unwrap_or_else(usual)
+    }
+}
+
+/// What to ask.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CtlCommand {
+    /// Show the versions of the running ringtide and of its interface
+    Version,
+    /// Say whether all workers are alive; if not, the exit code is 1
+    Health,
+    /// Show figures of the process, its workers, the tracker and the relay
+    Stats {
+        /// Show them again and again, with rates; every second unless told
+        #[arg(long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "1s")]
+        #[arg(value_parser = watch_interval)]
+        watch: Option<Duration>,
+    },
+    /// Show or change the relay's rules
+    #[command(subcommand, arg_required_else_help = true)]
+    Rules(RulesCommand),
+    /// Show or change the access list
+    #[command(subcommand, arg_required_else_help = true)]
+    Access(AccessCommand),
+    /// Show, check, reload or save the configuration
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(ConfigCommand),
+    /// Show the torrents with the most peers
+    Top {
+        /// How many, 1 to 1000
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+        #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+    },
+    /// Look a torrent up
+    Swarm {
+        /// Its info hash, 40 or 64 hex digits
+        hash: InfoHash,
+    },
+    /// Show what is logged, or change it
+    LogLevel {
+        /// A level, or directives such as info,ringtide::tracker=debug
+        filter: Option<String>,
+    },
+    /// Stop in good order, and wait until it has stopped
+    Drain {
+        /// How long to report itself as unhealthy and to serve only clients that it knows before
+        /// it stops, up to 1h, such as 10s
+        #[arg(long, value_name = "DURATION")]
+        wait: Option<String>,
+        /// Return at once, and not when it has stopped
+        #[arg(long)]
+        detach: bool,
+    },
+}
+
+/// What to do with rules.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// Show the rules in force
+    List,
+    /// Add a rule from flags, or all rules of a file
+    Add(RuleArgs),
+    /// Put a rule, or all rules of a file, in the place of those of the same name
+    Replace(RuleArgs),
+    /// Put the rules of a file in the place of all that are in force
+    Set {
+        /// A configuration file; only its rules are used
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Remove rules
+    Remove {
+        /// Their names
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+}
+
+/// A rule from flags, or rules from a file.
+#[derive(Args, Debug)]
+pub(crate) struct RuleArgs {
+    /// A configuration file; only its rules are used
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["input", "name", "source", "output"])]
+    #[arg(required_unless_present = "input")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// What the rule is called
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+
+    /// Group or host, port and interface to take from: 239.1.1.1:5001@eth0
+    #[arg(long, value_name = "ENDPOINT")]
+    pub(crate) input: Option<String>,
+
+    /// Take only what this address sends; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) source: Vec<String>,
+
+    /// Group or host, port and interface to send to; may be repeated
+    #[arg(long, value_name = "ENDPOINT")]
+    pub(crate) output: Vec<String>,
+
+    /// TTL or hop limit of all outputs: 1 to 255, or keep
+    #[arg(long, value_name = "N|keep", conflicts_with = "file")]
+    pub(crate) ttl: Option<String>,
+
+    /// Code point of all outputs: 0 to 63, or keep
+    #[arg(long, value_name = "N|keep", conflicts_with = "file")]
+    pub(crate) dscp: Option<String>,
+}
+
+/// What to do with the access list.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccessCommand {
+    /// Show what the list does and how long it is
+    Show,
+    /// Add torrents until the next reload or restart; `config save` makes it last
+    Add {
+        /// Info hashes, 40 or 64 hex digits each
+        #[arg(required = true, value_name = "HASH")]
+        hashes: Vec<String>,
+    },
+    /// Take torrents off the list, likewise
+    Remove {
+        /// Info hashes, 40 or 64 hex digits each
+        #[arg(required = true, value_name = "HASH")]
+        hashes: Vec<String>,
+    },
+    /// Read the list's file again
+    Reload,
+}
+
+/// What to do with the configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Show what is in force, as a configuration file
+    Show,
+    /// Have the running ringtide say whether a configuration is valid
+    Check {
+        /// The file to check [default: the one it was started with]
+        file: Option<PathBuf>,
+    },
+    /// Read the configuration file again and put in force what can change
+    Reload,
+    /// Write rules, access list and log level back to their files, where they were changed
+    Save,
+}
+
+fn watch_interval(text: &str) -> Result<Duration, String> {
+    let interval = units::parse_duration(text).map_err(|error| error.to_string())?;
+    match (WATCH_MIN..=WATCH_MAX).contains(&interval) {
+        true => Ok(interval),
+        false => Err("allowed is 100ms to 1h".to_owned()),
+    }
+}
+
+const WATCH_MIN: Duration = Duration::from_millis(100);
+const WATCH_MAX: Duration = Duration::from_secs(3600);
+
+const AFTER_HELP: &str = "\
+Examples:
+  ringtide ctl stats --watch
+  ringtide ctl stats --json | jq .tracker.holdings
+  ringtide ctl rules add --name a --input 239.1.1.1:5001@eth0 --output 239.2.2.2:5002@eth1
+  ringtide ctl rules remove a b
+  ringtide ctl access add 0123456789abcdef0123456789abcdef01234567
+  ringtide ctl config reload
+  ringtide ctl drain --wait 30s
+  ringtide ctl log-level info,ringtide::tracker=debug
+  curl --unix-socket /run/ringtide/control.sock http://localhost/api/v1/stats
+
+Changes last until the next reload or restart; `ringtide ctl config save` makes them last. Several
+rules in one command are changed all together or not at all.
+
+Exit codes:
+  0  done
+  1  the running ringtide refused or failed, `health` found it unwell, or `drain` saw no end of it
+  2  wrong arguments
+  3  nothing answers at the control socket, or this user may not use it";

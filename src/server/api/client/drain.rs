@@ -1,0 +1,129 @@
+//! `ringtide ctl drain`: asks the process to stop, and follows it to its end.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use hyper::Method;
+
+use super::CtlError;
+use super::commands::Session;
+use super::table::number;
+use crate::server::api::Drain;
+use crate::server::api::stats::Stats;
+use crate::values::units;
+
+impl Session<'_> {
+    /// Has the process stop after `wait`, and returns when it is gone, unless `detach` is set.
+    pub(crate) fn drain(&mut self, wait: Option<&str>, detach: bool) -> Result<(), CtlError> {
+        let stats = self.stats()?;
+        let drain = Drain { wait: wait.map(ToOwned::to_owned) };
+        self.post("/drain", &drain, |drain: Drain| match drain.wait {
+            Some(wait) => format!("ringtide stops after {wait}\n"),
+            None => "ringtide stops\n".to_owned(),
+        })?;
+        if detach {
+            return Ok(());
+        }
+        // The process took it, so it can be read.
+        let wait = wait.and_then(|text| units::parse_duration(text).ok()).unwrap_or_default();
+        self.follow(stats, wait)
+    }
+
+    fn follow(&mut self, mut before: Stats, wait: Duration) -> Result<(), CtlError> {
+        let began = Instant::now();
+        let pid = before.process.pid;
+        let born = birth(pid);
+        let mut told = began;
+        // First it serves on, which is shown; then it finishes and saves, and answers no more.
+        while let Ok(stats) = self.stats() {
+            if stats.process.pid != pid {
+                return self.say(format!("gone; process {} serves now\n", stats.process.pid));
+            }
+            if began.elapsed() > wait + END_TIME_MAX {
+                return Err(still_there(pid, began));
+            }
+            if told.elapsed() >= PROGRESS_INTERVAL {
+                let left = wait.saturating_sub(began.elapsed());
+                self.say(progress(&before, &stats, told.elapsed(), left))?;
+                (before, told) = (stats, Instant::now());
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        // Where its entry cannot be seen, from another container for instance, the end of its
+        // answers is all there is.
+        while born.is_some() && birth(pid) == born {
+            if began.elapsed() > wait + END_TIME_MAX {
+                return Err(still_there(pid, began));
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        self.say(format!("gone after {}\n", seconds(began.elapsed())))
+    }
+
+    fn stats(&self) -> Result<Stats, CtlError> {
+        self.read(self.client.ask(Method::GET, "/stats", None::<&()>)?)
+    }
+
+    /// With JSON the answer to the request is all there is to print.
+    fn say(&mut self, text: String) -> Result<(), CtlError> {
+        if self.json { Ok(()) } else { (self.print)(&text).map_err(CtlError::Output) }
+    }
+}
+
+/// What is still served, and who was turned away since the line before.
+fn progress(before: &Stats, now: &Stats, elapsed: Duration, left: Duration) -> String {
+    let replies = |stats: &Stats| -> u64 {
+        let each = |name| stats.tracker.as_ref().and_then(|tracker| tracker.counters.get(name));
+        ["announce_responses", "scrape_responses"].into_iter().filter_map(each).sum()
+    };
+    let turned_away = |stats: &Stats| -> u64 {
+        let tracker = stats.tracker.as_ref();
+        tracker.and_then(|tracker| tracker.drops.get("draining")).copied().unwrap_or(0)
+    };
+    let served = replies(now).saturating_sub(replies(before)) as f64 / elapsed.as_secs_f64();
+    format!(
+        "{} left, {} announces and scrapes a second, {} connects turned away so far\n",
+        seconds(left),
+        number(served.round() as u64),
+        number(turned_away(now)),
+    )
+}
+
+/// When a process started, in the kernel's ticks: process IDs are used again (proc(5)). `None` when
+/// there is none, or its entry cannot be seen. One that waits for its parent to notice is gone.
+fn birth(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may have anything in it.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+fn still_there(pid: u32, began: Instant) -> CtlError {
+    CtlError::StillThere { pid, waited: seconds(began.elapsed()) }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs())
+}
+
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The longest `shutdown_timeout`, and as long again for saving the swarms.
+const END_TIME_MAX: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_birth() {
+        let own = std::process::id();
+        assert!(birth(own).is_some());
+        assert_eq!(birth(own), birth(own));
+        assert_eq!(birth(u32::MAX), None);
+    }
+}

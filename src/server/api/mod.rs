@@ -1,0 +1,221 @@
+//! HTTP on the control thread: the control socket, where everything can be asked and changed, and
+//! the address for metrics, where everybody may read.
+
+mod access;
+mod answer;
+mod change;
+pub mod client;
+mod dashboard;
+mod metrics;
+mod read;
+mod room;
+mod router;
+mod serve;
+mod socket;
+pub mod stats;
+mod torrents;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use socket2::{Domain, Socket, Type};
+use tokio::sync::{Mutex, watch};
+use tracing::{info, warn};
+
+pub use self::access::{Access, AccessChanges};
+pub use self::change::{Check, Checked, Configuration, Drain, LogLevel, Rules, Saved};
+pub use self::read::{Health, Version};
+use self::socket::ControlListener;
+pub use self::socket::SocketError;
+pub use self::torrents::{Swarm, Top, TopTorrent};
+use super::admin::commands::Desk;
+use super::config::{ControlSocket, Settings};
+use super::view::View;
+use crate::error::{Remedy, one_line};
+
+/// What requests are answered from.
+#[derive(Clone)]
+pub struct Api {
+    view: Arc<View>,
+    desk: Desk,
+    /// The list that everybody may read, as it was made last.
+    top: Arc<Mutex<Option<(Instant, Top)>>>,
+}
+
+impl Api {
+    /// Answers from `view`, and hands changes in at `desk`.
+    pub fn new(view: Arc<View>, desk: Desk) -> Self {
+        Self { view, desk, top: Arc::default() }
+    }
+}
+
+/// Answers requests as they would be answered on the control socket, without one.
+pub fn answering(api: Api) -> impl AsyncFn(Request) -> Response {
+    let service = TowerToHyperService::new(router::control(api));
+    async move |request| {
+        let Ok(response) = service.call(request).await;
+        response
+    }
+}
+
+/// Why nothing can be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The control socket cannot be had.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The address for metrics cannot be bound.
+    #[error("cannot serve metrics on {address}")]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system gives no thread or no runtime.
+    #[error("cannot start the control thread")]
+    Thread(#[source] io::Error),
+}
+
+impl Remedy for ServerError {
+    fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Socket(error) => error.remedy(),
+            Self::Listen { .. } => Some("choose another http.listen, or none".to_owned()),
+            Self::Thread(_) => None,
+        }
+    }
+}
+
+/// What the control thread serves on, opened but not served yet.
+pub struct Listeners {
+    control: Option<ControlListener>,
+    http: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Opens what the settings ask for. `None` when they ask for nothing. A directory that has to
+    /// be made for the control socket is given to `owner`, a user and a group, whom the process
+    /// will run as: it takes the socket away in the end.
+    ///
+    /// Where this process may take over from one that runs, both can have all of it, so that what
+    /// is wrong shows before the other one stops; [`Self::publish`] is to follow.
+    ///
+    /// # Errors
+    /// When something that was asked for by name cannot be had.
+    pub fn open(
+        settings: &Settings,
+        owner: Option<(u32, u32)>,
+    ) -> Result<Option<Self>, ServerError> {
+        let control = open_control(settings, owner)?;
+        let http = settings.http.map(|at| open_http(at, settings.state.takeover)).transpose()?;
+        Ok((control.is_some() || http.is_some()).then_some(Self { control, http }))
+    }
+
+    /// Puts the control socket where clients look, now that no other process should have it. One
+    /// that has it all the same is a warning: what it took over, this process is to serve.
+    pub fn publish(&mut self) {
+        let Some(control) = &mut self.control else { return };
+        match control.publish() {
+            Ok(()) => info!(socket = %control.path().display(), "control socket open"),
+            Err(error) => warn_of_no_control(&error),
+        }
+    }
+}
+
+/// The control thread; stops when dropped.
+pub struct Server {
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Serves on a thread of its own.
+    ///
+    /// # Errors
+    /// When the system gives no thread or no runtime.
+    pub fn start(listeners: Listeners, api: Api) -> Result<Self, ServerError> {
+        let Listeners { control, http } = listeners;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(1)
+            .build()
+            .map_err(ServerError::Thread)?;
+        let (stop, stopped) = watch::channel(false);
+        let unix = control.as_ref().map(ControlListener::listener).transpose();
+        let unix = unix.map_err(ServerError::Thread)?;
+        let serve = move || {
+            runtime.block_on(serve::serve(api, unix, http, stopped));
+            // The socket's file goes when nobody is served any more.
+            drop(control);
+        };
+        let thread = std::thread::Builder::new().name("control".into()).spawn(serve);
+        let thread = Some(thread.map_err(ServerError::Thread)?);
+        Ok(Self { stop, thread })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The thread is gone already only if it panicked, which was logged.
+        let _ = self.stop.send(true);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn open_control(
+    settings: &Settings,
+    owner: Option<(u32, u32)>,
+) -> Result<Option<ControlListener>, ServerError> {
+    let group = settings.control.group.as_deref();
+    let (path, named): (PathBuf, bool) = match &settings.control.socket {
+        ControlSocket::Off => return Ok(None),
+        ControlSocket::At(path) => (path.clone(), true),
+        ControlSocket::Usual => match ControlSocket::usual() {
+            Some(path) => (path, false),
+            None => return Ok(None),
+        },
+    };
+    match ControlListener::open(&path, group, owner, settings.state.takeover) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if named => Err(error.into()),
+        Err(error) => {
+            warn_of_no_control(&error);
+            Ok(None)
+        }
+    }
+}
+
+fn warn_of_no_control(error: &SocketError) {
+    warn!("no control socket, `ringtide ctl` will not work: {}", one_line(error));
+}
+
+/// With `shared`, another process of this user may have the address as well, if it shares it too.
+fn open_http(address: SocketAddr, shared: bool) -> Result<TcpListener, ServerError> {
+    let open = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(shared)?;
+        socket.bind(&address.into())?;
+        socket.listen(HTTP_BACKLOG)?;
+        Ok(TcpListener::from(socket))
+    };
+    let listener = open().map_err(|source| ServerError::Listen { address, source })?;
+    let address = listener.local_addr().unwrap_or(address);
+    info!(listen = %address, "metrics and dashboard");
+    Ok(listener)
+}
+
+/// Connections that may wait to be accepted.
+const HTTP_BACKLOG: i32 = 128;

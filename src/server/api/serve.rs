@@ -1,0 +1,137 @@
+//! Takes connections and bounds them: how many there are, how long each may take, and how much it
+//! may send.
+
+use std::io;
+use std::net::TcpListener as StdTcpListener;
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::room::{Room, Visit};
+use super::{Api, router};
+
+/// Serves both until it is told to stop, and then lets answers under way go out.
+pub(crate) async fn serve(
+    api: Api,
+    control: Option<StdUnixListener>,
+    http: Option<StdTcpListener>,
+    stopped: watch::Receiver<bool>,
+) {
+    let rooms = [Arc::new(Room::default()), Arc::new(Room::default())];
+    if let Some(listener) = opened(control.map(UnixListener::from_std)) {
+        let accept = async move || listener.accept().await.map(|(stream, _)| stream);
+        let router = router::control(api.clone());
+        let room = Arc::clone(&rooms[0]);
+        tokio::spawn(accept_all("control socket", accept, router, room, stopped.clone()));
+    }
+    if let Some(listener) = opened(http.map(TcpListener::from_std)) {
+        let accept = async move || listener.accept().await.map(|(stream, _)| stream);
+        let router = router::public(api);
+        let room = Arc::clone(&rooms[1]);
+        tokio::spawn(accept_all("address for metrics", accept, router, room, stopped.clone()));
+    }
+    let mut stopped = stopped;
+    // An error means that the server itself is gone.
+    let _ = stopped.wait_for(|stop| *stop).await;
+    let empty = async {
+        for room in rooms {
+            room.empty().await;
+        }
+    };
+    let _ = tokio::time::timeout(STOP_WAIT, empty).await;
+}
+
+fn opened<L>(listener: Option<io::Result<L>>) -> Option<L> {
+    listener?.map_err(|error| warn!("a socket of the control thread is lost: {error}")).ok()
+}
+
+async fn accept_all<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    what: &str,
+    mut accept: impl AsyncFnMut() -> io::Result<S>,
+    router: Router,
+    room: Arc<Room>,
+    stopped: watch::Receiver<bool>,
+) {
+    let mut stop = stopped.clone();
+    let mut refused = None;
+    let admit = async {
+        loop {
+            match accept().await {
+                Ok(stream) => {
+                    if refused.take().is_some() {
+                        info!("the {what} takes connections again");
+                    }
+                    let (router, stopped) = (router.clone(), stopped.clone());
+                    room.admit(|visit| attend(stream, router, visit, stopped)).await;
+                }
+                // A client that is gone already is no trouble of ours.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    // Said once for as long as it lasts.
+                    if refused.replace(error.raw_os_error()) != Some(error.raw_os_error()) {
+                        warn!(
+                            "the {what} takes no connections: {error}; for too many open files \
+                             raise the limit (`ulimit -n`, LimitNOFILE=)"
+                        );
+                    }
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = admit => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+async fn attend<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
+    router: Router,
+    visit: Visit,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |request| visit.request(router.call(request)));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(tokio::time::timeout(CONNECTION_TIME_MAX, async move {
+        let mut connection = pin!(connection);
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }));
+    // What goes wrong on a connection is the client's to tell.
+    let _ = connection.as_mut().await;
+}
+
+/// How long a client may take for the head of a request, and stay silent between two.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest head of a request.
+const HEADER_BYTES_MAX: usize = 16 << 10;
+
+/// How long a connection may last at all, so that none stays for good by reading slowly.
+const CONNECTION_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// How long answers under way may take when the process stops.
+const STOP_WAIT: Duration = Duration::from_millis(500);
+
+const ACCEPT_REST: Duration = Duration::from_millis(100);

@@ -1,0 +1,49 @@
+//! What the log says of requests that are denied.
+
+use std::collections::BTreeSet;
+
+use tracing::warn;
+
+/// Denials that were told. The same request comes again each second, as long as its rule is there.
+#[derive(Debug, Default)]
+pub(crate) struct Denials(BTreeSet<String>);
+
+impl Denials {
+    /// Says once why something is denied.
+    pub(crate) fn tell(&mut self, reason: &str) {
+        if self.is_news(reason) {
+            warn!("the socket broker denies a request: {reason}");
+            if self.0.len() == TOLD_MAX {
+                warn!("the socket broker tells of no more denials until its rules change");
+            }
+        }
+    }
+
+    /// To be told anew: what was denied may not be any more.
+    pub(crate) fn forget(&mut self) {
+        self.0.clear();
+    }
+
+    fn is_news(&mut self, reason: &str) -> bool {
+        self.0.len() < TOLD_MAX && self.0.insert(reason.to_owned())
+    }
+}
+
+/// Whoever asks chooses the names in the requests, so there may be any number of reasons.
+const TOLD_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_told_once_and_only_so_many_are() {
+        let mut denials = Denials::default();
+        assert!(denials.is_news("a") && denials.is_news("b"));
+        assert!(!denials.is_news("a") && !denials.is_news("b"));
+        let news = (0..1000).filter(|number| denials.is_news(&number.to_string())).count();
+        assert_eq!(news, TOLD_MAX - 2);
+        denials.forget();
+        assert!(denials.is_news("a"));
+    }
+}

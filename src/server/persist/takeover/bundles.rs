@@ -1,0 +1,205 @@
+//! Sockets on the stream between two processes, each message with what its sockets are for.
+//!
+//! ```text
+//!  0  u32 BE   kind: 0 the end, 1 listening, 2 packets, 3 memberships
+//!  4  u32 BE   how many sockets come along
+//!  8  u32 BE   packets: the interface's index; 0 otherwise
+//! 12  16 bytes packets: the interface's name, filled up with zeros; zeros otherwise
+//! ```
+//!
+//! What does not fit into one message follows in others of the same kind, index and name.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use crate::sys::descriptors::{DESCRIPTORS_MAX, receive_descriptors, send_descriptors};
+use crate::sys::fd_bundle::{Parcel, Purpose};
+
+/// Sends all sockets, and that they are all.
+///
+/// # Errors
+/// What the system says; `InvalidInput` when an interface has a name that none can have.
+pub(crate) fn give<S: AsFd>(stream: &UnixStream, parcels: &[Parcel<S>]) -> io::Result<()> {
+    for Parcel { purpose, sockets } in parcels {
+        for batch in sockets.chunks(DESCRIPTORS_MAX) {
+            let descriptors: Vec<BorrowedFd<'_>> = batch.iter().map(AsFd::as_fd).collect();
+            send_descriptors(stream, &head(Some(purpose), batch.len())?, &descriptors)?;
+        }
+    }
+    send_descriptors(stream, &head(None, 0)?, &[])
+}
+
+/// Receives what [`give`] sends.
+///
+/// # Errors
+/// What the system says; `UnexpectedEof` when the stream ends before, `InvalidData` when it says
+/// something else.
+pub(crate) fn receive(stream: &UnixStream) -> io::Result<Vec<Parcel<OwnedFd>>> {
+    let mut parcels = Vec::new();
+    for _ in 0..MESSAGES_MAX {
+        let mut head = [0; HEAD_BYTES];
+        let (length, sockets) = receive_descriptors(stream, &mut head)?;
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let (purpose, count) = read_head(&head).ok_or(io::ErrorKind::InvalidData)?;
+        if length != HEAD_BYTES || count != sockets.len() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        match purpose {
+            Some(purpose) => parcels.push(Parcel { purpose, sockets }),
+            None => return Ok(parcels),
+        }
+    }
+    Err(io::ErrorKind::InvalidData.into())
+}
+
+/// A message's bytes; without a purpose, the last one's.
+fn head(purpose: Option<&Purpose>, count: usize) -> io::Result<[u8; HEAD_BYTES]> {
+    let (kind, index, name) = match purpose {
+        None => (END, 0, ""),
+        Some(Purpose::Listening) => (LISTENING, 0, ""),
+        Some(Purpose::Packets { interface, index }) => (PACKETS, *index, interface.as_str()),
+        Some(Purpose::Memberships) => (MEMBERSHIPS, 0, ""),
+    };
+    if name.len() >= NAME_BYTES {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut head = [0; HEAD_BYTES];
+    for (field, value) in head.as_chunks_mut::<4>().0.iter_mut().zip([kind, count as u32, index]) {
+        *field = value.to_be_bytes();
+    }
+    head[NAME_AT..][..name.len()].copy_from_slice(name.as_bytes());
+    Ok(head)
+}
+
+/// What a message says: what its sockets are for, unless it is the last, and how many there are.
+fn read_head(head: &[u8; HEAD_BYTES]) -> Option<(Option<Purpose>, usize)> {
+    let words = head.as_chunks::<4>().0;
+    let [kind, count, index] = [0, 1, 2].map(|at| u32::from_be_bytes(words[at]));
+    let name = std::str::from_utf8(&head[NAME_AT..]).ok()?.trim_end_matches('\0');
+    let purpose = match (kind, index, name) {
+        (END, 0, "") if count == 0 => None,
+        (LISTENING, 0, "") => Some(Purpose::Listening),
+        (PACKETS, 1.., name) if !name.is_empty() => {
+            Some(Purpose::Packets { interface: name.to_owned(), index })
+        }
+        (MEMBERSHIPS, 0, "") => Some(Purpose::Memberships),
+        _ => return None,
+    };
+    Some((purpose, count as usize))
+}
+
+const END: u32 = 0;
+const LISTENING: u32 = 1;
+const PACKETS: u32 = 2;
+const MEMBERSHIPS: u32 = 3;
+
+const HEAD_BYTES: usize = 28;
+const NAME_AT: usize = 12;
+/// As long as a name of an interface can be, with a zero at its end (netdevice(7), `IFNAMSIZ`).
+const NAME_BYTES: usize = HEAD_BYTES - NAME_AT;
+
+/// Above what the most workers with the most sockets take, a message or more for each interface.
+const MESSAGES_MAX: usize = 1 << 14;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    fn packets(interface: &str, index: u32) -> Purpose {
+        Purpose::Packets { interface: interface.to_owned(), index }
+    }
+
+    fn sockets(count: usize) -> Vec<UdpSocket> {
+        (0..count).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect()
+    }
+
+    #[test]
+    fn golden_heads() {
+        let golden = |words: [u8; 12], name: &[u8; 16]| [&words[..], name].concat();
+        let nameless = b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        for (purpose, count, expected) in [
+            (None, 0, golden([0; 12], nameless)),
+            (Some(Purpose::Listening), 4, golden([0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 0], nameless)),
+            (
+                Some(packets("eth0", 0x0102)),
+                250,
+                golden([0, 0, 0, 2, 0, 0, 0, 250, 0, 0, 1, 2], b"eth0\0\0\0\0\0\0\0\0\0\0\0\0"),
+            ),
+            (
+                Some(packets("fifteen-letters", 7)),
+                1,
+                golden([0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 7], b"fifteen-letters\0"),
+            ),
+            (Some(Purpose::Memberships), 1, golden([0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 0], nameless)),
+        ] {
+            assert_eq!(head(purpose.as_ref(), count).unwrap()[..], expected[..]);
+            assert_eq!(read_head(expected[..].try_into().unwrap()), Some((purpose, count)));
+        }
+        assert!(head(Some(&packets("sixteen--letters", 7)), 1).is_err());
+    }
+
+    #[test]
+    fn what_is_no_head_is_refused() {
+        let at = |changes: &[(usize, u8)]| {
+            let mut head = head(Some(&packets("eth0", 7)), 1).unwrap();
+            changes.iter().for_each(|(place, byte)| head[*place] = *byte);
+            read_head(&head)
+        };
+        assert!(at(&[]).is_some());
+        for changes in [
+            &[(3, 4)][..],                         // no such kind
+            &[(0, 1)],                             // nor this
+            &[(3, 1)],                             // listening on an interface
+            &[(11, 0)],                            // an interface without an index
+            &[(12, 0), (13, 0), (14, 0), (15, 0)], // one without a name
+            &[(13, 0xff)],                         // one with no UTF-8
+            &[(3, 0), (11, 0)],                    // an end with sockets and a name
+        ] {
+            assert_eq!(at(changes), None, "{changes:?}");
+        }
+    }
+
+    #[test]
+    fn many_sockets_arrive_each_with_its_purpose() {
+        let given = [
+            Parcel { purpose: Purpose::Listening, sockets: sockets(600) },
+            Parcel { purpose: packets("a", 3), sockets: sockets(2) },
+            Parcel { purpose: packets("b", 4), sockets: Vec::new() },
+            Parcel { purpose: Purpose::Memberships, sockets: sockets(1) },
+        ];
+        let (old, new) = UnixStream::pair().unwrap();
+        give(&old, &given).unwrap();
+        let received = receive(&new).unwrap();
+        let purposes: Vec<_> = received.iter().map(|parcel| parcel.purpose.clone()).collect();
+        let listening = Purpose::Listening;
+        assert_eq!(
+            purposes,
+            [&listening, &listening, &listening, &packets("a", 3), &Purpose::Memberships]
+                .map(Clone::clone)
+        );
+        let address = |socket: UdpSocket| socket.local_addr().unwrap();
+        let arrived = received.into_iter().flat_map(|parcel| parcel.sockets);
+        let arrived = arrived.map(|socket| address(socket.into()));
+        assert!(arrived.eq(given.into_iter().flat_map(|parcel| parcel.sockets).map(address)));
+    }
+
+    #[test]
+    fn cut_streams_are_noticed() {
+        let (mut old, new) = UnixStream::pair().unwrap();
+        let one = sockets(1);
+        // Fewer than it says.
+        let two = head(Some(&Purpose::Listening), 2).unwrap();
+        send_descriptors(&old, &two, &[one[0].as_fd()]).unwrap();
+        assert_eq!(receive(&new).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        old.write_all(&[0; 5]).unwrap();
+        assert_eq!(receive(&new).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        drop(old);
+        assert_eq!(receive(&new).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

@@ -1,0 +1,53 @@
+//! Capabilities: what is there, and dropping all but what is kept (capabilities(7)).
+
+use caps::{CapSet, Capability, CapsHashSet};
+
+use super::PrivilegeError;
+
+/// What opening the relay's sockets takes: seeing frames, and buffers past the system's limits.
+pub const SOCKET_CAPABILITIES: [Capability; 2] =
+    [Capability::CAP_NET_RAW, Capability::CAP_NET_ADMIN];
+
+/// Whether this thread may open packet sockets.
+pub fn has_socket_capabilities() -> bool {
+    caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_RAW).unwrap_or(false)
+}
+
+pub(crate) fn none() -> CapsHashSet {
+    CapsHashSet::new()
+}
+
+/// Those of [`SOCKET_CAPABILITIES`] that there are.
+pub(crate) fn sockets(permitted: &CapsHashSet) -> CapsHashSet {
+    SOCKET_CAPABILITIES.into_iter().filter(|one| permitted.contains(one)).collect()
+}
+
+pub(crate) fn permitted() -> Result<CapsHashSet, PrivilegeError> {
+    caps::read(None, CapSet::Permitted).map_err(PrivilegeError::Capabilities)
+}
+
+/// Puts all but `keep` out of the reach of whatever this process may run, where that is permitted.
+pub(crate) fn bound(keep: &CapsHashSet) -> Result<(), PrivilegeError> {
+    let failed = PrivilegeError::Capabilities;
+    if !caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).map_err(failed)? {
+        return Ok(());
+    }
+    for capability in caps::all() {
+        let bounded = caps::has_cap(None, CapSet::Bounding, capability);
+        // A capability that this kernel does not know is in no set.
+        if !keep.contains(&capability) && bounded.unwrap_or(false) {
+            caps::drop(None, CapSet::Bounding, capability).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes `keep` all that this thread has.
+pub(crate) fn set(keep: &CapsHashSet) -> Result<(), PrivilegeError> {
+    let nothing = CapsHashSet::new();
+    // Ambient ones are a part of the inheritable.
+    [(CapSet::Inheritable, &nothing), (CapSet::Effective, keep), (CapSet::Permitted, keep)]
+        .into_iter()
+        .try_for_each(|(set, value)| caps::set(None, set, value))
+        .map_err(PrivilegeError::Capabilities)
+}

@@ -1,0 +1,96 @@
+//! What the control thread may look at while workers run: counters, gauges, and what is in force.
+//! None of it takes a lock that a worker needs.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+
+use super::broker::BrokerHealth;
+use super::persist::sizes::SharedSizes;
+use super::sandbox::Confinement;
+use crate::io::clock::Clock;
+use crate::io::{Engine, RingFeatures, WorkerControl};
+use crate::relay::control::RelayView;
+use crate::sys::socket::BoundSocket;
+use crate::telemetry::Counters;
+use crate::tracker::core::policy::SharedPolicy;
+use crate::tracker::store::Shards;
+
+/// The running process as other threads see it.
+pub struct View {
+    /// The clock of the workers.
+    pub clock: Clock,
+    /// When the process began to serve.
+    pub started: Instant,
+    /// What drives the workers' loops.
+    pub engine: Engine,
+    /// What of io_uring they use; nothing on epoll.
+    pub features: RingFeatures,
+    /// What was given up at the start.
+    pub privileges: Confinement,
+    /// How the process is that opens sockets, if one was started.
+    pub broker: Option<BrokerHealth>,
+    /// In the order of their indices.
+    pub workers: Vec<WorkerView>,
+    /// All shards, one for each worker.
+    pub shards: Arc<Shards>,
+    /// The tracker, if there is one.
+    pub tracker: Option<TrackerView>,
+    /// The relay, if there is one.
+    pub relay: Option<Arc<ArcSwap<RelayView>>>,
+    /// Set when the process is about to stop.
+    pub draining: AtomicBool,
+}
+
+/// One worker.
+pub struct WorkerView {
+    /// The core it is pinned to.
+    pub core: Option<usize>,
+    /// What it counts.
+    pub counters: Arc<Counters>,
+    /// Its heartbeat.
+    pub control: Arc<WorkerControl>,
+}
+
+/// The tracker.
+pub struct TrackerView {
+    /// The addresses it is bound to.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether the kernel took the steering program for every address.
+    pub steered: bool,
+    /// "on", "off", "refused" or "not needed".
+    pub steering: &'static str,
+    /// The sockets of all workers.
+    pub sockets: Vec<Arc<BoundSocket>>,
+    /// Limits, intervals and access list in force.
+    pub policy: SharedPolicy,
+    /// Torrents by how many peers they have, where they are counted.
+    pub torrent_sizes: SharedSizes,
+}
+
+impl View {
+    /// Whether the process is about to stop.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Seconds since each worker's loop last ticked.
+    pub fn heartbeat_ages_s(&self) -> impl Iterator<Item = u64> {
+        let now_s = self.clock.now().seconds();
+        self.workers.iter().map(move |worker| now_s.saturating_sub(worker.control.heartbeat_s()))
+    }
+}
+
+impl TrackerView {
+    /// Datagrams that the kernel dropped because a receive buffer was full.
+    pub fn kernel_drops(&self) -> u64 {
+        self.sockets.iter().map(|socket| socket.kernel_drops()).sum()
+    }
+}
+
+/// A loop ticks every 100 ms and its heartbeat counts whole seconds; a worker that restarts rests
+/// for a second at most. One that is silent for longer than this hangs.
+pub const HEARTBEAT_AGE_S_MAX: u64 = 5;

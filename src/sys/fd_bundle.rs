@@ -1,0 +1,155 @@
+//! Sockets that one process hands over to another, and whether they are what they are said to be.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use socket2::{Domain, SockRef, Socket, Type};
+
+use super::interface::Interface;
+use super::options::get_option;
+use super::packet_socket::FANOUT_MODE;
+
+/// What sockets that are handed over are for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// They receive requests: those of all listen addresses for one worker, then for the next.
+    Listening,
+    /// They receive the frames of an interface, one for each worker, in the order of the workers.
+    Packets {
+        /// The interface's name.
+        interface: String,
+        /// Its index.
+        index: u32,
+    },
+    /// They are members of groups, and receive nothing.
+    Memberships,
+}
+
+/// Sockets for one purpose: borrowed where they come from, owned where they arrive.
+#[derive(Debug)]
+pub struct Parcel<S> {
+    /// What they are for.
+    pub purpose: Purpose,
+    /// The sockets, in order.
+    pub sockets: Vec<S>,
+}
+
+/// What another process handed over, until somebody takes it. What is left is closed with this
+/// value, and memberships that nobody else has by then end.
+#[derive(Debug, Default)]
+pub struct Inherited(Vec<Parcel<OwnedFd>>);
+
+/// Why packet sockets of another process are of no use here.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// Another number of workers.
+    #[error("there are {sockets} for {workers} workers")]
+    Workers {
+        /// How many were handed over.
+        sockets: usize,
+        /// How many it would have to be.
+        workers: usize,
+    },
+    /// The interface was made anew.
+    #[error("they are of an interface that is gone")]
+    Gone,
+    /// One of them is not what the others are.
+    #[error("one of them {0}")]
+    Strange(&'static str),
+    /// The kernel does not tell.
+    #[error("one of them cannot be looked at: {0}")]
+    Unknown(#[from] io::Error),
+}
+
+impl Inherited {
+    /// What came in `parcels`. Those for the same purpose belong together.
+    pub fn new(parcels: impl IntoIterator<Item = Parcel<OwnedFd>>) -> Self {
+        let mut all: Vec<Parcel<OwnedFd>> = Vec::new();
+        for parcel in parcels {
+            match all.iter_mut().find(|earlier| earlier.purpose == parcel.purpose) {
+                Some(earlier) => earlier.sockets.extend(parcel.sockets),
+                None => all.push(parcel),
+            }
+        }
+        Self(all)
+    }
+
+    /// Takes the sockets that receive requests.
+    pub fn take_listening(&mut self) -> Vec<OwnedFd> {
+        let is_listening = |parcel: &Parcel<_>| parcel.purpose == Purpose::Listening;
+        let at = self.0.iter().position(is_listening);
+        at.map_or_else(Vec::new, |at| self.0.swap_remove(at).sockets)
+    }
+
+    /// Takes the packet sockets of an interface, if there are any.
+    ///
+    /// # Errors
+    /// Why they are of no use for `workers` workers on this very interface. They stay here then,
+    /// so that nothing is closed before others are open.
+    pub fn take_packets(
+        &mut self,
+        interface: &Interface,
+        workers: usize,
+    ) -> Result<Option<Vec<OwnedFd>>, Unfit> {
+        let named = |parcel: &Parcel<_>| match &parcel.purpose {
+            Purpose::Packets { interface: name, .. } => *name == interface.name,
+            _ => false,
+        };
+        let Some(at) = self.0.iter().position(named) else { return Ok(None) };
+        let Parcel { purpose, sockets } = &self.0[at];
+        match purpose {
+            Purpose::Packets { index, .. } if *index == interface.index => {}
+            _ => return Err(Unfit::Gone),
+        }
+        if sockets.len() != workers {
+            return Err(Unfit::Workers { sockets: sockets.len(), workers });
+        }
+        check_group(sockets, interface.index)?;
+        Ok(Some(self.0.swap_remove(at).sockets))
+    }
+}
+
+/// Whether these are packet sockets of one fanout group on this interface of this process's own
+/// namespace, as [`open_silent`](crate::sys::packet_socket::open_silent) makes them.
+fn check_group(sockets: &[OwnedFd], interface_index: u32) -> Result<(), Unfit> {
+    let here = namespace_of(&Socket::new(Domain::UNIX, Type::DGRAM.cloexec(), None)?)?;
+    let mut group = None;
+    for socket in sockets {
+        let [domain] = get_option(socket, libc::SOL_SOCKET, libc::SO_DOMAIN)?;
+        let [kind] = get_option(socket, libc::SOL_SOCKET, libc::SO_TYPE)?;
+        if (domain, kind) != (libc::AF_PACKET as u32, libc::SOCK_RAW as u32) {
+            return Err(Unfit::Strange("is no packet socket"));
+        }
+        if namespace_of(socket)? != here {
+            return Err(Unfit::Strange("is of another network namespace"));
+        }
+        let expected = (interface_index as i32, (libc::ETH_P_ALL as u16).to_be());
+        if bound_to(socket)? != expected {
+            return Err(Unfit::Strange("is not bound to the interface"));
+        }
+        for option in [libc::PACKET_VNET_HDR, libc::PACKET_AUXDATA] {
+            if get_option(socket, libc::SOL_PACKET, option)? != [1] {
+                return Err(Unfit::Strange("does not tell enough of frames"));
+            }
+        }
+        let [fanout] = get_option(socket, libc::SOL_PACKET, libc::PACKET_FANOUT)?;
+        if fanout >> 16 != FANOUT_MODE || *group.get_or_insert(fanout) != fanout {
+            return Err(Unfit::Strange("is in no fanout group with the others"));
+        }
+    }
+    Ok(())
+}
+
+/// The interface's index and the protocol that a packet socket is bound to.
+fn bound_to(socket: &OwnedFd) -> io::Result<(i32, u16)> {
+    let mut storage = SockRef::from(socket).local_addr()?.as_storage();
+    // SAFETY: a `sockaddr_ll` is shorter than the storage and made of integers, for which any bytes
+    // are valid.
+    let address = unsafe { storage.view_as::<libc::sockaddr_ll>() };
+    Ok((address.sll_ifindex, address.sll_protocol))
+}
+
+/// What tells network namespaces apart (`SO_NETNS_COOKIE`).
+fn namespace_of(socket: &impl AsRawFd) -> io::Result<[u32; 2]> {
+    get_option(socket, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE)
+}

@@ -1,0 +1,9 @@
+//! Bytes and structs: one file for each format.
+
+mod bytes;
+pub mod checksum;
+pub mod ethernet;
+pub mod ipv4;
+pub mod ipv6;
+pub mod udp;
+pub mod virtio;
