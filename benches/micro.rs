@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use divan::{Bencher, black_box};
 use ringtide::io::Now;
-use ringtide::tracker::core::source_limits::{SourceLimits, Verdict};
+use ringtide::tracker::core::source_limits::{Decision, SourceLimits};
 use ringtide::tracker::core::{InfoHash, RateLimit, SourceLimitSettings};
 use ringtide::tracker::store::{self, Announced, Ipv4, Limits, Secrets, Shards};
 use ringtide::tracker::udp::connection_id::{ConnectionId, ConnectionIds};
@@ -59,7 +59,7 @@ fn source_limit(bencher: Bencher<'_, '_>, what: &str) {
     let limits = SourceLimits::new(settings, [1, 2]);
     let client = |number: u32| IpAddr::V4(Ipv4Addr::from_bits(number));
     if what == "over" {
-        (0..5000).for_each(|_| assert_ne!(limits.announce(now(), client(0)), Verdict::Refused));
+        (0..5000).for_each(|_| assert_ne!(limits.announce(now(), client(0)), Decision::Refused));
     }
     let mut rng = fastrand::Rng::with_seed(1);
     // One source just within its limit; many that need most places of the table.

@@ -8,7 +8,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use ringtide::io::{Part, ReceivePool};
+use ringtide::io::{BufferSlice, ReceivePool};
 use ringtide::relay::{Batch, Datagram, Pushed, Split};
 use ringtide::wire::checksum::Checksum;
 
@@ -73,8 +73,8 @@ fn parsing(cases: &mut Vec<Case>) {
 
 fn batches(cases: &mut Vec<Case>) {
     let pool = ReceivePool::new(64, 2048);
-    let parts: Vec<Part> = (0..64)
-        .map(|_| Part { buffer: pool.fill(&[0xa5; 1000]).unwrap(), range: 0..1000 })
+    let parts: Vec<BufferSlice> = (0..64)
+        .map(|_| BufferSlice { buffer: pool.fill(&[0xa5; 1000]).unwrap(), range: 0..1000 })
         .collect();
     let (gathered, single, cut) = (parts.clone(), parts.clone(), parts);
     let mut batch = Batch::new(1472);

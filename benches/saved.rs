@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use ringtide::io::clock::Clock;
 use ringtide::server::persist::export;
-use ringtide::server::persist::slices::Manner;
+use ringtide::server::persist::slices::WalkOptions;
 use ringtide::server::persist::swarm_file::SwarmWriter;
 use ringtide::server::persist::swarms::{load, save};
 use ringtide::tracker::core::{InfoHash, TrackerSettings};
-use ringtide::tracker::store::{Announce, Ipv4, Limits, Piece, Secrets, Shards, WALK_VISITS, Walk};
+use ringtide::tracker::store::{
+    Announce, Ipv4, Limits, PeerChunk, Secrets, Shards, WALK_VISITS, Walk,
+};
 use ringtide::tracker::udp::request::Event;
 
 fn main() {
@@ -27,12 +29,12 @@ fn measure(torrents: u32, peers: u32, path: &Path) {
     let shards = Shards::new(SHARDS, &Secrets::from_seed(&[7; Secrets::SEED_BYTES]));
     fill(&shards, torrents, peers, &clock);
     let began = Instant::now();
-    let saved = save(path, &shards, &clock, Manner::ALONE).expect("a save");
+    let saved = save(path, &shards, &clock, WalkOptions::ALONE).expect("a save");
     let saving = began.elapsed();
     let bytes = std::fs::metadata(path).expect("the file").len();
     let began = Instant::now();
     let list = path.with_extension("csv");
-    export::export(&list, &shards, Manner::ALONE).expect("a list");
+    export::export(&list, &shards, WalkOptions::ALONE).expect("a list");
     let exporting = began.elapsed();
     let slice = longest_slice(&shards, &clock);
     drop(shards);
@@ -57,7 +59,7 @@ fn longest_slice(shards: &Shards, clock: &Clock) -> Duration {
         loop {
             let shard = shards.lock(index);
             let began = Instant::now();
-            let push = |piece: &Piece<'_, _>| writer.push::<Ipv4>(piece);
+            let push = |piece: &PeerChunk<'_, _>| writer.push::<Ipv4>(piece);
             let finished = shard.ipv4.walk(&mut walk, WALK_VISITS, push);
             longest = longest.max(began.elapsed());
             drop(shard);

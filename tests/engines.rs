@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use common::{Ask, Client, DEADLINE, Started, hash, uninterrupted};
 use fastrand::Rng;
+use ringtide::io::{
+    BufferSlice, Forward, Handler, Now, Packet, SendCompletion, SocketId, Transmit,
+};
 use ringtide::io::{Engine, LoopSizes};
-use ringtide::io::{Forward, Forwarded, Handler, Now, Packet, Part, SocketId, Transmit};
 use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
 use ringtide::tracker::core::TrackerSettings;
 use ringtide::tracker::core::access_list::AccessList;
@@ -166,7 +168,7 @@ type End = (u32, Result<usize, i32>, usize);
 /// Sends in every way there is, as its datagrams ask, and notes how that ends.
 struct Obedient {
     /// Kept across datagrams, to be sent together.
-    kept: Vec<Part>,
+    kept: Vec<BufferSlice>,
     ends: Arc<Mutex<Vec<End>>>,
     counters: Arc<Counters>,
 }
@@ -181,7 +183,7 @@ impl Obedient {
         let start = packet.payload.as_ptr() as usize - packet.buffer.bytes().as_ptr() as usize;
         let part = |from: usize, to: usize| {
             let range = start + from..start + to;
-            Part { buffer: packet.buffer.clone(), range }
+            BufferSlice { buffer: packet.buffer.clone(), range }
         };
         let length = packet.payload.len();
         let whole = [part(0, length)];
@@ -231,7 +233,7 @@ impl Handler for Obedient {
         self.obey(packet, tx);
     }
 
-    fn on_forwarded<T: Transmit>(&mut self, _: Now, forwarded: &Forwarded<'_>, tx: &mut T) {
+    fn on_forwarded<T: Transmit>(&mut self, _: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
         let wanted = forwarded.parts.iter().map(|part| part.bytes().len()).sum();
         self.ends.lock().unwrap().push((forwarded.tag, forwarded.result, wanted));
         self.counters.count(Counter::Completed);

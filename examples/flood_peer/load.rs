@@ -18,7 +18,7 @@ struct Request {
     latency_us: Option<u32>,
 }
 
-/// Part of a phase: its announces, and when it began and ended.
+/// BufferSlice of a phase: its announces, and when it began and ended.
 struct Span {
     requests: Range<usize>,
     time_us: Range<u64>,
@@ -161,7 +161,7 @@ impl Load {
         count
     }
 
-    /// Receives until nothing has come for a while.
+    /// SocketKind until nothing has come for a while.
     fn settle(&mut self) {
         let mut until = self.now_us() + QUIET_US;
         while self.now_us() < until {

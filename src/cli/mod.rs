@@ -21,7 +21,9 @@ use crate::error::{Remedy, describe};
 use crate::io::{EngineChoice, RingFeature, RingFeatures};
 use crate::server::api::client::{self, CtlArgs, CtlError};
 use crate::server::broker;
-use crate::server::config::{self, ConfigError, ControlSocket, Problem, Settings, WorkerCount};
+use crate::server::config::{
+    self, ConfigError, ConfigProblem, ControlSocket, Settings, WorkerCount,
+};
 use crate::telemetry::log::{self, LogControl, LogFilter, LogFormat};
 use crate::tools::load_test::{self, LoadTestArgs};
 use crate::tools::traffic::{self, TrafficCommand};
@@ -309,7 +311,7 @@ impl ProcessArgs {
 /// What is wrong with the flags of a command.
 struct FlagProblems {
     command: &'static str,
-    problems: Vec<Problem>,
+    problems: Vec<ConfigProblem>,
 }
 
 impl FlagProblems {
@@ -318,7 +320,7 @@ impl FlagProblems {
     }
 
     fn add(&mut self, flag: &str, message: String) {
-        self.problems.push(Problem { place: flag.to_owned(), message });
+        self.problems.push(ConfigProblem { place: flag.to_owned(), message });
     }
 
     /// The settings, if there is no problem.

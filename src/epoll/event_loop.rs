@@ -3,23 +3,23 @@
 use std::io;
 use std::sync::Arc;
 
-use super::receive::Inbox;
+use super::receive::RecvBatch;
 use super::sockets::{Ready, Sockets};
 use super::transmit::{QueueTransmit, SendQueue};
 use crate::io::clock::{Clock, wall_ns};
-use crate::io::socket_table::Receives;
-use crate::io::{Discard, FRAME_BYTES_MAX, Failures, Turns, WorkerPlan, run};
+use crate::io::socket_table::SocketKind;
+use crate::io::{Discard, EventLoop, FRAME_BYTES_MAX, Failures, WorkerPlan, run};
 use crate::io::{Handler, Now, SocketId};
 use crate::sys::address::CONTROL_BYTES;
 use crate::telemetry::{Counter, Counters, DropReason, LoopGauges};
 
 /// One worker's epoll loop. Built, run and dropped on the worker's own thread.
-pub struct EventLoop {
+pub struct EpollLoop {
     pub(super) sockets: Sockets,
-    pub(super) datagrams: Inbox,
+    pub(super) datagrams: RecvBatch,
     /// Made when the first packet socket is lent.
-    pub(super) frames: Option<Inbox>,
-    pub(super) way_out: WayOut,
+    pub(super) frames: Option<RecvBatch>,
+    pub(super) way_out: SendPath,
     plan: WorkerPlan,
     clock: Clock,
     receive_failures: Failures,
@@ -31,12 +31,12 @@ pub struct EventLoop {
 
 /// What sends, apart from what receives, so that a handler can be lent the one while the other
 /// holds its packet.
-pub(super) struct WayOut {
+pub(super) struct SendPath {
     pub(super) queue: SendQueue,
     counters: Arc<Counters>,
 }
 
-impl WayOut {
+impl SendPath {
     fn transmit<'a>(&'a mut self, sockets: &'a Sockets) -> QueueTransmit<'a> {
         QueueTransmit { queue: &mut self.queue, sockets, counters: &self.counters }
     }
@@ -63,19 +63,19 @@ impl WayOut {
     }
 }
 
-impl EventLoop {
+impl EpollLoop {
     /// # Errors
     /// When the kernel gives no epoll, or no memory for the pools.
     pub fn new(plan: WorkerPlan, clock: Clock) -> io::Result<Self> {
         let sizes = &plan.sizes;
         let queue = SendQueue::new(sizes)?;
-        let mut datagrams = Inbox::new(sizes.receive_buffers, sizes.receive_payload_bytes)?;
+        let mut datagrams = RecvBatch::new(sizes.receive_buffers, sizes.receive_payload_bytes)?;
         datagrams.widen(usize::from(sizes.receive_buffers));
         Ok(Self {
             sockets: Sockets::new(Arc::clone(&plan.table), &plan.control, sizes.sockets)?,
             datagrams,
             frames: None,
-            way_out: WayOut { queue, counters: Arc::clone(&plan.counters) },
+            way_out: SendPath { queue, counters: Arc::clone(&plan.counters) },
             plan,
             clock,
             receive_failures: Failures::of("receives"),
@@ -96,7 +96,7 @@ impl EventLoop {
         if self.sockets.is_behind() && self.way_out.queue.is_idle() {
             self.sockets.catch_up()?;
             if self.frames.is_none() && self.sockets.have_frames() {
-                self.frames = Some(Inbox::new(self.plan.sizes.frame_buffers, FRAME_BYTES_MAX)?);
+                self.frames = Some(RecvBatch::new(self.plan.sizes.frame_buffers, FRAME_BYTES_MAX)?);
             }
             if let Some(frames) = &mut self.frames {
                 frames.widen(self.plan.table.frame_buffers());
@@ -117,17 +117,17 @@ impl EventLoop {
             return self.sockets.rest(id);
         }
         let (inbox, control_bytes) = match receives {
-            Receives::Nothing => return Ok(()),
-            Receives::Datagrams => (&mut self.datagrams, 0),
-            Receives::DatagramsWithLocal => (&mut self.datagrams, CONTROL_BYTES),
-            Receives::Frames => match &mut self.frames {
+            SocketKind::Nothing => return Ok(()),
+            SocketKind::Datagrams => (&mut self.datagrams, 0),
+            SocketKind::DatagramsWithLocal => (&mut self.datagrams, CONTROL_BYTES),
+            SocketKind::Frames => match &mut self.frames {
                 Some(frames) => (frames, CONTROL_BYTES),
                 None => return Ok(()),
             },
         };
         self.plan.counters.count(Counter::ReceiveRearms);
         match inbox.receive(id, descriptor, control_bytes) {
-            Ok(_) if receives == Receives::Frames => self.handle_frames(handler, now),
+            Ok(_) if receives == SocketKind::Frames => self.handle_frames(handler, now),
             Ok(_) => self.handle_datagrams(handler, now),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
@@ -140,11 +140,11 @@ impl EventLoop {
     }
 
     /// Whether a buffer is empty for what a socket of this kind receives.
-    fn has_room(&self, receives: Receives) -> bool {
+    fn has_room(&self, receives: SocketKind) -> bool {
         match receives {
-            Receives::Nothing => true,
-            Receives::Datagrams | Receives::DatagramsWithLocal => self.datagrams.has_room(),
-            Receives::Frames => self.frames.as_ref().is_some_and(Inbox::has_room),
+            SocketKind::Nothing => true,
+            SocketKind::Datagrams | SocketKind::DatagramsWithLocal => self.datagrams.has_room(),
+            SocketKind::Frames => self.frames.as_ref().is_some_and(RecvBatch::has_room),
         }
     }
 
@@ -186,7 +186,7 @@ impl EventLoop {
     }
 }
 
-impl Turns for EventLoop {
+impl EventLoop for EpollLoop {
     fn plan(&self) -> &WorkerPlan {
         &self.plan
     }
@@ -217,7 +217,7 @@ impl Turns for EventLoop {
     fn gauges(&self) -> LoopGauges {
         LoopGauges {
             receive_buffers_free: self.datagrams.free() as u64,
-            frame_buffers_free: self.frames.as_ref().map_or(0, Inbox::free) as u64,
+            frame_buffers_free: self.frames.as_ref().map_or(0, RecvBatch::free) as u64,
             send_slots_free: self.way_out.queue.slots.free() as u64,
             frames_waiting: 0,
         }
@@ -242,7 +242,7 @@ impl Turns for EventLoop {
     }
 }
 
-impl Drop for EventLoop {
+impl Drop for EpollLoop {
     fn drop(&mut self) {
         let Self { sockets, datagrams, frames, way_out, plan, clock, .. } = self;
         if self.handling {
@@ -258,7 +258,7 @@ impl Drop for EventLoop {
                 discard.on_packet(clock.now(), &packet, &mut way_out.transmit(sockets));
             }
         }
-        while let Some((arrival, buffer)) = frames.as_mut().and_then(Inbox::take) {
+        while let Some((arrival, buffer)) = frames.as_mut().and_then(RecvBatch::take) {
             plan.counters.count(Counter::FramesReceived);
             let (frame, now) = (arrival.frame(&buffer), clock.now());
             discard.on_frame(now, &frame, &mut way_out.transmit(sockets));

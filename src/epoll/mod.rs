@@ -13,4 +13,4 @@ mod sockets;
 pub(crate) mod tests;
 mod transmit;
 
-pub use event_loop::EventLoop;
+pub use event_loop::EpollLoop;

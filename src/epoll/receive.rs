@@ -14,13 +14,13 @@ use crate::sys::memory::MapError;
 /// Where the kernel puts what comes with a payload.
 #[derive(Clone)]
 #[repr(C, align(8))]
-struct Beside {
+struct Ancillary {
     control: [u8; CONTROL_BYTES],
     name: [u8; ADDRESS_BYTES],
 }
 
-/// Receives batches from any socket of one kind, into buffers of one size.
-pub(super) struct Inbox {
+/// SocketKind batches from any socket of one kind, into buffers of one size.
+pub(super) struct RecvBatch {
     pool: ReceivePool,
     /// How much of a buffer the kernel may fill.
     message_bytes: usize,
@@ -28,14 +28,14 @@ pub(super) struct Inbox {
     empty: Vec<(u16, *mut u8)>,
     headers: Box<[libc::mmsghdr]>,
     vectors: Box<[libc::iovec]>,
-    beside: Box<[Beside]>,
+    beside: Box<[Ancillary]>,
     /// What the last batch brought and nobody took yet, with its place in the arrays above.
     arrived: VecDeque<(usize, Buffer)>,
     /// The socket that it came from.
     socket: SocketId,
 }
 
-impl Inbox {
+impl RecvBatch {
     /// An inbox with `count` buffers for messages of up to `message_bytes`, none in use yet.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Inbox {
     pub(super) fn new(count: u16, message_bytes: usize) -> Result<Self, MapError> {
         let batch = usize::from(count).min(RECEIVE_BATCH_MAX);
         let none = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
-        let beside = Beside { control: [0; CONTROL_BYTES], name: [0; ADDRESS_BYTES] };
+        let beside = Ancillary { control: [0; CONTROL_BYTES], name: [0; ADDRESS_BYTES] };
         Ok(Self {
             pool: ReceivePool::map(count, message_bytes)?,
             message_bytes,

@@ -11,7 +11,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use crate::io::SocketId;
 use crate::io::WorkerControl;
 use crate::io::fault_injection::{Operation, refusal};
-use crate::io::socket_table::{Lend, Receives, SocketTable};
+use crate::io::socket_table::{LoopSocket, SocketKind, SocketTable};
 
 /// What became ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub(super) enum Ready {
 
 #[derive(Default)]
 struct Slot {
-    socket: Option<Arc<dyn Lend>>,
-    receives: Receives,
+    socket: Option<Arc<dyn LoopSocket>>,
+    receives: SocketKind,
     /// Whether its receive failed for a reason that may last: it is watched again from the next
     /// tick on.
     resting: bool,
@@ -81,13 +81,13 @@ impl Sockets {
     }
 
     /// Empties a slot unless it has what is wanted.
-    fn let_go(&mut self, id: usize, wanted: Option<&Arc<dyn Lend>>) -> io::Result<()> {
+    fn let_go(&mut self, id: usize, wanted: Option<&Arc<dyn LoopSocket>>) -> io::Result<()> {
         let slot = &mut self.slots[id];
         let Some(present) = &slot.socket else { return Ok(()) };
         if wanted.is_some_and(|wanted| Arc::ptr_eq(present, wanted)) {
             return Ok(());
         }
-        if slot.receives != Receives::Nothing && !slot.resting {
+        if slot.receives != SocketKind::Nothing && !slot.resting {
             self.epoll.delete(descriptor(present))?;
         }
         *slot = Slot::default();
@@ -95,14 +95,14 @@ impl Sockets {
     }
 
     /// Fills a slot that is empty.
-    fn take_up(&mut self, id: usize, wanted: Option<&Arc<dyn Lend>>) -> io::Result<()> {
+    fn take_up(&mut self, id: usize, wanted: Option<&Arc<dyn LoopSocket>>) -> io::Result<()> {
         if id == self.slots.len() {
             self.slots.push(Slot::default());
         }
         let slot = &mut self.slots[id];
         if let (None, Some(wanted)) = (&slot.socket, wanted) {
-            let receives = wanted.receives();
-            if receives != Receives::Nothing {
+            let receives = wanted.kind();
+            if receives != SocketKind::Nothing {
                 self.epoll.add(descriptor(wanted), readable(id))?;
             }
             *slot = Slot { socket: Some(Arc::clone(wanted)), receives, resting: false };
@@ -111,14 +111,14 @@ impl Sockets {
     }
 
     /// What a socket receives, and its descriptor while it is lent.
-    pub(super) fn get(&self, id: SocketId) -> Option<(Receives, RawFd)> {
+    pub(super) fn get(&self, id: SocketId) -> Option<(SocketKind, RawFd)> {
         let slot = self.slots.get(usize::from(id.0))?;
         slot.socket.as_ref().map(|socket| (slot.receives, socket.as_raw_fd()))
     }
 
     /// Whether packet sockets are lent, which need buffers of their own.
     pub(super) fn have_frames(&self) -> bool {
-        self.slots.iter().any(|slot| slot.receives == Receives::Frames)
+        self.slots.iter().any(|slot| slot.receives == SocketKind::Frames)
     }
 
     /// Leaves a socket alone until [`Self::wake_resting`].
@@ -175,7 +175,7 @@ fn readable(id: usize) -> EpollEvent {
     EpollEvent::new(EpollFlags::EPOLLIN, id as u64)
 }
 
-fn descriptor(socket: &Arc<dyn Lend>) -> BorrowedFd<'_> {
+fn descriptor(socket: &Arc<dyn LoopSocket>) -> BorrowedFd<'_> {
     // SAFETY: who lends a socket keeps it open as long as the `Arc` lives, which is borrowed.
     unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) }
 }

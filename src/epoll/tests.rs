@@ -4,22 +4,22 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::EventLoop;
+use super::EpollLoop;
 use super::sockets::Sockets;
 use super::transmit::{QueueTransmit, SendQueue};
 use crate::io::clock::Clock;
-use crate::io::socket_table::{Lend, SocketTable};
+use crate::io::socket_table::{LoopSocket, SocketTable};
 use crate::io::testing::{
     EchoUntil, ForwardTwice, Numbers, PanicInReply, ask_in_turn, assert_accounted, plan,
 };
 use crate::io::{Buffer, Handler, Now, Packet, ReplyPath, SocketId, Transmit};
-use crate::io::{Engine, LoopSizes, Turns, WorkerControl, WorkerPlan};
+use crate::io::{Engine, EventLoop, LoopSizes, WorkerControl, WorkerPlan};
 use crate::sys::socket::{SocketOptions, bind_group};
 use crate::telemetry::{Counter, Counters, DropReason};
 
 /// Runs a loop to its end. Returns what it left taken: buffers of either kind, slots, sends.
 pub(crate) fn run_to_end(plan: WorkerPlan, handler: &mut impl Handler) -> [usize; 4] {
-    let mut event_loop = EventLoop::new(plan, Clock::start()).unwrap();
+    let mut event_loop = EpollLoop::new(plan, Clock::start()).unwrap();
     event_loop.run(handler).unwrap();
     let frames = event_loop.frames.as_ref().map_or(0, |frames| frames.pool().held());
     let queue = &event_loop.way_out.queue;
@@ -33,7 +33,7 @@ fn run_over(sizes: LoopSizes, count: u32) -> Arc<Counters> {
     let counters = Arc::clone(&plan.counters);
     let client = Numbers::send(count, address);
     let mut handler = EchoUntil { left: count, control: Arc::clone(&plan.control) };
-    let mut event_loop = EventLoop::new(plan, Clock::start()).unwrap();
+    let mut event_loop = EpollLoop::new(plan, Clock::start()).unwrap();
     event_loop.run(&mut handler).unwrap();
     assert_eq!(event_loop.datagrams.pool().held(), 0);
     assert_eq!(event_loop.way_out.queue.slots.in_flight(), 0);
@@ -60,7 +60,7 @@ fn what_is_forwarded_again_keeps_its_buffers() {
     let (plan, address) = plan(Engine::Epoll, sizes);
     let client = Numbers::send(50, address);
     let mut handler = ForwardTwice { left: 100, control: Arc::clone(&plan.control) };
-    let mut event_loop = EventLoop::new(plan, Clock::start()).unwrap();
+    let mut event_loop = EpollLoop::new(plan, Clock::start()).unwrap();
     event_loop.run(&mut handler).unwrap();
     assert_eq!((handler.left, event_loop.way_out.queue.slots.in_flight()), (0, 0));
     assert_eq!(event_loop.datagrams.pool().held(), 0);
@@ -72,7 +72,7 @@ fn a_panic_costs_no_slot_and_the_rest_of_the_batch_is_counted() {
     let (plan, address) = plan(Engine::Epoll, LoopSizes::TRACKER);
     let counters = Arc::clone(&plan.counters);
     Numbers::send(10, address);
-    let mut event_loop = EventLoop::new(plan, Clock::start()).unwrap();
+    let mut event_loop = EpollLoop::new(plan, Clock::start()).unwrap();
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let _ = event_loop.run(&mut PanicInReply);
     }));
@@ -91,7 +91,7 @@ fn a_lone_request_takes_one_turn() {
     let counters = Arc::clone(&plan.counters);
     let worker = std::thread::spawn(move || {
         let mut handler = EchoUntil { left: 1000, control: Arc::clone(&plan.control) };
-        EventLoop::new(plan, Clock::start()).unwrap().run(&mut handler).unwrap();
+        EpollLoop::new(plan, Clock::start()).unwrap().run(&mut handler).unwrap();
     });
     ask_in_turn(1000, address);
     worker.join().unwrap();
@@ -107,7 +107,7 @@ fn two_sockets() -> (Arc<SocketTable>, [SocketAddr; 2]) {
         Arc::new(group.sockets.into_iter().next().unwrap())
     });
     let addresses = [0, 1].map(|index: usize| sockets[index].address());
-    (Arc::new(SocketTable::new(sockets.map(|socket| socket as Arc<dyn Lend>))), addresses)
+    (Arc::new(SocketTable::new(sockets.map(|socket| socket as Arc<dyn LoopSocket>))), addresses)
 }
 
 /// Keeps every buffer from one tick to the next.
@@ -137,7 +137,7 @@ fn a_handler_that_keeps_all_buffers_does_not_make_the_loop_spin() {
     let (plan, address) = plan(Engine::Epoll, sizes);
     let (counters, control) = (Arc::clone(&plan.counters), Arc::clone(&plan.control));
     let _numbers = Numbers::send(6, address);
-    let mut event_loop = EventLoop::new(plan, Clock::start()).unwrap();
+    let mut event_loop = EpollLoop::new(plan, Clock::start()).unwrap();
     event_loop.run(&mut Hoard { kept: Vec::new(), left: 6, control }).unwrap();
     let total = counters.snapshot();
     assert_eq!(total.get(Counter::PacketsReceived), 6);
@@ -164,7 +164,7 @@ fn a_flooded_socket_leaves_the_others_their_turn() {
     plan.table = table;
     let _flood = Numbers::send(1000, addresses[0]);
     let _lone = Numbers::send(1, addresses[1]);
-    let mut event_loop = EventLoop::new(plan, Clock::start()).unwrap();
+    let mut event_loop = EpollLoop::new(plan, Clock::start()).unwrap();
     let mut order = Order::default();
     let soon = event_loop.now().after(Duration::from_secs(5));
     event_loop.iterate(&mut order, soon).unwrap();
@@ -228,9 +228,9 @@ fn a_socket_may_move_to_another_id() {
         Sockets::new(Arc::clone(&table), &control, LoopSizes::TRACKER.sockets).unwrap();
     sockets.catch_up().unwrap();
     let moving = table.with_wanted(|wanted, _| wanted[1].clone()).unwrap();
-    table.take_back(SocketId(0));
-    table.take_back(SocketId(1));
-    assert_eq!(table.lend(moving), Some(SocketId(0)));
+    table.deregister(SocketId(0));
+    table.deregister(SocketId(1));
+    assert_eq!(table.register(moving), Some(SocketId(0)));
     sockets.catch_up().unwrap();
     assert_eq!(table.applied(), table.version());
     assert!(sockets.get(SocketId(1)).is_none());

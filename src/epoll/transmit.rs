@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use super::receive::no_message;
 use super::sockets::Sockets;
 use crate::io::fault_injection::sends_until_refusal;
-use crate::io::send_slots::{Forwarding, SendSlots};
+use crate::io::send_slots::{InFlightForward, SendSlots};
 use crate::io::{Failures, LoopSizes, count_sent, message_of};
 use crate::io::{Forward, ReplyPath, SocketId, Transmit, TransmitFull};
 use crate::sys::memory::MapError;
@@ -23,7 +23,7 @@ struct Line {
 /// A forward that was sent, or was not.
 pub(super) struct Ended {
     pub(super) slot: u16,
-    pub(super) forwarding: Forwarding,
+    pub(super) forwarding: InFlightForward,
     /// Bytes, or an error number below zero.
     pub(super) result: i32,
 }

@@ -195,14 +195,14 @@ impl Drop for Buffer {
 
 /// A stretch of a received buffer, to be sent from where it lies.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct BufferSlice {
     /// The buffer, kept alive until the kernel has sent it.
     pub buffer: Buffer,
     /// The bytes of it to send.
     pub range: Range<usize>,
 }
 
-impl Part {
+impl BufferSlice {
     /// The bytes to send.
     pub fn bytes(&self) -> &[u8] {
         &self.buffer.bytes()[self.range.clone()]

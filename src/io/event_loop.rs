@@ -7,7 +7,7 @@ use super::{TICK_INTERVAL, WorkerPlan};
 use crate::telemetry::{Counter, LoopGauges};
 
 /// A loop, for [`run`].
-pub(crate) trait Turns {
+pub(crate) trait EventLoop {
     /// What it serves.
     fn plan(&self) -> &WorkerPlan;
 
@@ -33,8 +33,8 @@ fn taken(plan: &WorkerPlan) -> u64 {
     plan.counters.get(Counter::PacketsReceived) + plan.counters.get(Counter::FramesReceived)
 }
 
-/// Turns a loop until its control asks to stop, then ends what is in flight.
-pub(crate) fn run(turns: &mut impl Turns, handler: &mut impl Handler) -> io::Result<()> {
+/// EventLoop a loop until its control asks to stop, then ends what is in flight.
+pub(crate) fn run(turns: &mut impl EventLoop, handler: &mut impl Handler) -> io::Result<()> {
     let mut next_tick = turns.now().after(TICK_INTERVAL);
     turns.plan().control.beat(next_tick);
     while !turns.plan().control.should_stop() {

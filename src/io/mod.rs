@@ -21,7 +21,7 @@ mod worker_plan;
 use std::time::Duration;
 
 pub use engine::{Engine, EngineChoice};
-pub(crate) use event_loop::{Turns, run};
+pub(crate) use event_loop::{EventLoop, run};
 pub(crate) use failures::Failures;
 pub use features::{RingFeature, RingFeatures};
 pub(crate) use receive::{Arrival, Discard};

@@ -1,7 +1,7 @@
 //! From the seam to the messages in send slots, and back to what became of them.
 
-use super::send_slots::{ForwardMessage, Forwarding};
-use super::{Forward, Forwarded};
+use super::send_slots::{ForwardMessage, InFlightForward};
+use super::{Forward, SendCompletion};
 use crate::sys::address::SendOptions;
 use crate::telemetry::{Counter, Counters, DropReason};
 
@@ -14,9 +14,9 @@ pub(crate) fn message_of<'a>(forward: &Forward<'a>) -> ForwardMessage<'a> {
 
 /// What to tell the handler of a forward that ended with `result`: the bytes sent, or an error
 /// number below zero.
-pub(crate) fn ended(forwarding: &Forwarding, result: i32) -> Forwarded<'_> {
+pub(crate) fn ended(forwarding: &InFlightForward, result: i32) -> SendCompletion<'_> {
     let SendOptions { segment_bytes, ttl, tos } = forwarding.options;
-    Forwarded {
+    SendCompletion {
         tag: forwarding.tag,
         result: usize::try_from(result).map_err(|_| -result),
         parts: &forwarding.parts,

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::ptr::NonNull;
 
-use super::buffers::Part;
+use super::buffers::BufferSlice;
 use crate::sys::address::{
-    ADDRESS_BYTES, CONTROL_BYTES, Local, SendOptions, write_address, write_local,
+    ADDRESS_BYTES, CONTROL_BYTES, PacketInfo, SendOptions, write_address, write_local,
     write_send_options,
 };
 use crate::sys::memory::{MapError, Region};
@@ -15,7 +15,7 @@ use crate::sys::memory::{MapError, Region};
 pub const REPLY_BYTES_MAX: usize = 1472;
 
 /// The most parts that one send takes: the kernel's limit on UDP segments in a send.
-pub const FORWARD_PARTS_MAX: usize = 64;
+pub const FORWARD_SLICES_MAX: usize = 64;
 
 /// The most bytes that one slot holds for several datagrams in one send: 64 announces (BEP 15)
 /// and their like.
@@ -32,9 +32,9 @@ struct Slot {
 }
 
 /// What a slot holds beside its memory while a forward is in flight.
-struct Held {
+struct InFlightSend {
     /// Stretches of the receive buffers that the kernel reads from.
-    parts: Vec<Part>,
+    parts: Vec<BufferSlice>,
     vectors: Box<[libc::iovec]>,
     /// Whether the slot's send is a forward.
     forwarding: bool,
@@ -42,7 +42,7 @@ struct Held {
     options: SendOptions,
 }
 
-impl Held {
+impl InFlightSend {
     fn with_room_for(parts: usize) -> Self {
         let none = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
         Self {
@@ -66,7 +66,7 @@ pub(crate) struct ForwardMessage<'a> {
     /// Whether it is an IPv6 socket.
     pub(crate) ipv6: bool,
     /// What to send, in order.
-    pub(crate) parts: &'a [Part],
+    pub(crate) parts: &'a [BufferSlice],
     pub(crate) options: SendOptions,
     /// Comes back with [`SendSlots::take_forward`].
     pub(crate) tag: u32,
@@ -87,7 +87,7 @@ pub(crate) struct SendSlots {
     /// Per slot, room for several datagrams at once; `None` when the handler sends no segments.
     areas: Option<Region>,
     /// Per slot, for forwards; empty when the handler forwards nothing.
-    held: Vec<Held>,
+    held: Vec<InFlightSend>,
     count: usize,
 }
 
@@ -103,7 +103,7 @@ impl SendSlots {
             region,
             free: (0..count).rev().collect(),
             areas: segments.then(areas).transpose()?,
-            held: (0..held).map(|_| Held::with_room_for(FORWARD_PARTS_MAX)).collect(),
+            held: (0..held).map(|_| InFlightSend::with_room_for(FORWARD_SLICES_MAX)).collect(),
             count: usize::from(count),
         })
     }
@@ -160,7 +160,7 @@ impl SendSlots {
     pub(crate) fn fill_reply(
         &mut self,
         to: SocketAddr,
-        from: Option<Local>,
+        from: Option<PacketInfo>,
         write: impl FnOnce(&mut [u8]) -> usize,
     ) -> Option<u16> {
         // It leaves the list of free slots when it is filled: a panic in `write` costs no slot.
@@ -219,7 +219,7 @@ impl SendSlots {
     /// slots were not made for that.
     pub(crate) fn fill_forward(&mut self, forward: &ForwardMessage<'_>) -> Option<u16> {
         let count = forward.parts.len();
-        assert!(count <= FORWARD_PARTS_MAX, "more parts than the kernel takes segments");
+        assert!(count <= FORWARD_SLICES_MAX, "more parts than the kernel takes segments");
         if self.held.is_empty() {
             return None;
         }
@@ -245,15 +245,15 @@ impl SendSlots {
 
     /// What the completed send in `slot` was, if it was a forward. The slot stays taken until
     /// [`Self::release_forward`].
-    pub(crate) fn take_forward(&mut self, slot: u16) -> Option<Forwarding> {
+    pub(crate) fn take_forward(&mut self, slot: u16) -> Option<InFlightForward> {
         let held = self.held.get_mut(usize::from(slot)).filter(|held| held.forwarding)?;
         let parts = std::mem::take(&mut held.parts);
-        Some(Forwarding { parts, tag: held.tag, options: held.options })
+        Some(InFlightForward { parts, tag: held.tag, options: held.options })
     }
 
     /// Takes a slot back after [`Self::take_forward`], and the list of parts with it, so that its
     /// memory is used again.
-    pub(crate) fn release_forward(&mut self, slot: u16, parts: Vec<Part>) {
+    pub(crate) fn release_forward(&mut self, slot: u16, parts: Vec<BufferSlice>) {
         if let Some(held) = self.held.get_mut(usize::from(slot)) {
             held.parts = parts;
         }
@@ -262,8 +262,8 @@ impl SendSlots {
 }
 
 /// A forward that the kernel is done with.
-pub(crate) struct Forwarding {
-    pub(crate) parts: Vec<Part>,
+pub(crate) struct InFlightForward {
+    pub(crate) parts: Vec<BufferSlice>,
     pub(crate) tag: u32,
     pub(crate) options: SendOptions,
 }

@@ -7,10 +7,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use super::buffers::{Buffer, Part, ReceivePool};
-pub use super::send_slots::{FORWARD_PARTS_MAX, REPLY_BYTES_MAX, SEGMENTS_BYTES_MAX};
+pub use super::buffers::{Buffer, BufferSlice, ReceivePool};
+pub use super::send_slots::{FORWARD_SLICES_MAX, REPLY_BYTES_MAX, SEGMENTS_BYTES_MAX};
 pub use super::socket_table::SocketId;
-pub use crate::sys::address::{Auxiliary, Local};
+pub use crate::sys::address::{PacketAuxData, PacketInfo};
 
 /// A point in time, read once per batch of packets.
 ///
@@ -49,7 +49,7 @@ pub struct ReplyPath {
     /// The client.
     pub to: SocketAddr,
     /// The address to answer from; `None` when the socket is bound to one address anyway.
-    pub from: Option<Local>,
+    pub from: Option<PacketInfo>,
 }
 
 /// One received datagram, borrowed from the receive buffer that holds it.
@@ -76,7 +76,7 @@ pub struct Frame<'a> {
     /// The buffer behind `bytes`.
     pub buffer: &'a Buffer,
     /// What the packet socket says beside the frame; `None` when it says nothing.
-    pub auxiliary: Option<Auxiliary>,
+    pub auxiliary: Option<PacketAuxData>,
     /// Whether this host sent the frame itself.
     pub outgoing: bool,
     /// Whether the frame was longer than a receive buffer.
@@ -92,8 +92,8 @@ pub struct Forward<'a> {
     pub to: Option<SocketAddr>,
     /// Whether it is an IPv6 socket.
     pub ipv6: bool,
-    /// What to send, in order; at most [`FORWARD_PARTS_MAX`] parts.
-    pub parts: &'a [Part],
+    /// What to send, in order; at most [`FORWARD_SLICES_MAX`] parts.
+    pub parts: &'a [BufferSlice],
     /// With a size, the kernel cuts the parts together into datagrams of that size
     /// (`UDP_SEGMENT`), the last one possibly shorter. Without, they are one datagram.
     pub segment_bytes: Option<u16>,
@@ -107,13 +107,13 @@ pub struct Forward<'a> {
 
 /// How a [`Forward`] ended.
 #[derive(Clone, Debug)]
-pub struct Forwarded<'a> {
+pub struct SendCompletion<'a> {
     /// From the forward.
     pub tag: u32,
     /// The bytes sent, or the error number.
     pub result: Result<usize, i32>,
     /// From the forward; they return to their pool afterwards unless cloned.
-    pub parts: &'a [Part],
+    pub parts: &'a [BufferSlice],
     /// From the forward.
     pub segment_bytes: Option<u16>,
     /// From the forward.
@@ -146,7 +146,7 @@ pub trait Transmit {
     /// trip (`UDP_SEGMENT`).
     ///
     /// `write` gets an area of [`SEGMENTS_BYTES_MAX`] bytes and returns how many of them to send:
-    /// at most [`FORWARD_PARTS_MAX`] segments. It is not called when no slot is free, which is
+    /// at most [`FORWARD_SLICES_MAX`] segments. It is not called when no slot is free, which is
     /// always so in a loop whose sizes do not provide for segments. They leave from the socket's
     /// own address: [`ReplyPath::from`] is not looked at.
     fn send_segments(
@@ -177,7 +177,7 @@ pub trait Handler {
     }
 
     /// Learns how a forward ended; may forward its parts again.
-    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &Forwarded<'_>, tx: &mut T) {
+    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
         let _ = (now, forwarded, tx);
     }
 

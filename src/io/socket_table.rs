@@ -13,14 +13,14 @@ use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard};
 pub struct SocketId(pub u16);
 
 /// A socket that can be lent to a loop.
-pub trait Lend: AsRawFd + Debug + Send + Sync {
+pub trait LoopSocket: AsRawFd + Debug + Send + Sync {
     /// What the loop receives from it.
-    fn receives(&self) -> Receives;
+    fn kind(&self) -> SocketKind;
 }
 
 /// What a loop receives from a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Receives {
+pub enum SocketKind {
     /// Nothing: the socket only sends.
     #[default]
     Nothing,
@@ -38,7 +38,7 @@ pub enum Receives {
 /// that is restarted takes the same sockets again.
 #[derive(Debug)]
 pub struct SocketTable {
-    wanted: Mutex<Vec<Option<Arc<dyn Lend>>>>,
+    wanted: Mutex<Vec<Option<Arc<dyn LoopSocket>>>>,
     frame_buffers: AtomicUsize,
     version: AtomicU64,
     applied: AtomicU64,
@@ -46,7 +46,7 @@ pub struct SocketTable {
 
 impl SocketTable {
     /// A table that lends `sockets` under the IDs 0, 1, 2 and so on.
-    pub fn new(sockets: impl IntoIterator<Item = Arc<dyn Lend>>) -> Self {
+    pub fn new(sockets: impl IntoIterator<Item = Arc<dyn LoopSocket>>) -> Self {
         let wanted = sockets.into_iter().map(Some).collect();
         Self {
             wanted: Mutex::new(wanted),
@@ -71,7 +71,7 @@ impl SocketTable {
 
     /// Lends a socket under the lowest free ID, in a loop of the usual size. `None` when
     /// [`SOCKETS_MAX`] are lent.
-    pub fn lend(&self, socket: Arc<dyn Lend>) -> Option<SocketId> {
+    pub fn register(&self, socket: Arc<dyn LoopSocket>) -> Option<SocketId> {
         let mut wanted = self.lock();
         let id = wanted.iter().position(Option::is_none).unwrap_or(wanted.len());
         if id >= SOCKETS_MAX {
@@ -86,7 +86,7 @@ impl SocketTable {
     }
 
     /// Takes a socket back. The loop lets go of it when it applies the change.
-    pub fn take_back(&self, id: SocketId) {
+    pub fn deregister(&self, id: SocketId) {
         if let Some(slot) = self.lock().get_mut(usize::from(id.0)) {
             *slot = None;
             self.version.fetch_add(1, Ordering::Release);
@@ -110,13 +110,13 @@ impl SocketTable {
     /// Hands what should be lent to `look`, with its version.
     pub(crate) fn with_wanted<R>(
         &self,
-        look: impl FnOnce(&[Option<Arc<dyn Lend>>], u64) -> R,
+        look: impl FnOnce(&[Option<Arc<dyn LoopSocket>>], u64) -> R,
     ) -> R {
         let wanted = self.lock();
         look(&wanted, self.version())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Option<Arc<dyn Lend>>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Option<Arc<dyn LoopSocket>>>> {
         // Every change is one assignment: a panic elsewhere leaves nothing half-done here.
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -128,7 +128,7 @@ pub const SOCKETS_MAX: usize = 960;
 /// What stands for a socket in tests of who lends it, and receives what it says.
 #[cfg(test)]
 #[derive(Debug)]
-pub(crate) struct Nowhere(pub(crate) Receives);
+pub(crate) struct Nowhere(pub(crate) SocketKind);
 
 #[cfg(test)]
 impl AsRawFd for Nowhere {
@@ -138,8 +138,8 @@ impl AsRawFd for Nowhere {
 }
 
 #[cfg(test)]
-impl Lend for Nowhere {
-    fn receives(&self) -> Receives {
+impl LoopSocket for Nowhere {
+    fn kind(&self) -> SocketKind {
         self.0
     }
 }
@@ -151,16 +151,16 @@ mod tests {
     #[test]
     fn ids_are_reused_and_versions_count_up() {
         let table = SocketTable::new([]);
-        let first = table.lend(Arc::new(Nowhere(Receives::Nothing))).unwrap();
-        let second = table.lend(Arc::new(Nowhere(Receives::Nothing))).unwrap();
+        let first = table.register(Arc::new(Nowhere(SocketKind::Nothing))).unwrap();
+        let second = table.register(Arc::new(Nowhere(SocketKind::Nothing))).unwrap();
         assert_eq!((first, second), (SocketId(0), SocketId(1)));
         let before = table.version();
-        table.take_back(first);
+        table.deregister(first);
         assert!(table.version() > before);
-        assert_eq!(table.lend(Arc::new(Nowhere(Receives::Nothing))), Some(first));
+        assert_eq!(table.register(Arc::new(Nowhere(SocketKind::Nothing))), Some(first));
         for _ in 2..SOCKETS_MAX {
-            assert!(table.lend(Arc::new(Nowhere(Receives::Nothing))).is_some());
+            assert!(table.register(Arc::new(Nowhere(SocketKind::Nothing))).is_some());
         }
-        assert_eq!(table.lend(Arc::new(Nowhere(Receives::Nothing))), None);
+        assert_eq!(table.register(Arc::new(Nowhere(SocketKind::Nothing))), None);
     }
 }

@@ -5,9 +5,11 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::socket_table::{Lend, SocketTable};
+use super::socket_table::{LoopSocket, SocketTable};
+use super::{
+    BufferSlice, Forward, Handler, Now, Packet, ReplyPath, SendCompletion, SocketId, Transmit,
+};
 use super::{Engine, LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
-use super::{Forward, Forwarded, Handler, Now, Packet, Part, ReplyPath, SocketId, Transmit};
 use crate::sys::socket::{SocketOptions, bind_group};
 use crate::telemetry::{Counter, Counters};
 
@@ -16,7 +18,7 @@ pub(crate) fn plan(engine: Engine, sizes: LoopSizes) -> (WorkerPlan, SocketAddr)
     let options = SocketOptions { receive_buffer_bytes: 4 << 20, send_buffer_bytes: 4 << 20 };
     let group = bind_group("127.0.0.1:0".parse().unwrap(), 1, options, None).unwrap();
     let address = group.sockets[0].address();
-    let sockets = group.sockets.into_iter().map(|socket| Arc::new(socket) as Arc<dyn Lend>);
+    let sockets = group.sockets.into_iter().map(|socket| Arc::new(socket) as Arc<dyn LoopSocket>);
     let plan = WorkerPlan {
         index: 0,
         core: None,
@@ -125,7 +127,7 @@ pub(crate) struct ForwardTwice {
 }
 
 impl ForwardTwice {
-    fn forward(path: ReplyPath, parts: &[Part], tag: u32, tx: &mut impl Transmit) {
+    fn forward(path: ReplyPath, parts: &[BufferSlice], tag: u32, tx: &mut impl Transmit) {
         let forward = Forward {
             socket: path.socket,
             to: Some(path.to),
@@ -144,11 +146,11 @@ impl Handler for ForwardTwice {
     fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
         let start = packet.payload.as_ptr() as usize - packet.buffer.bytes().as_ptr() as usize;
         let range = start..start + packet.payload.len();
-        let part = Part { buffer: packet.buffer.clone(), range };
+        let part = BufferSlice { buffer: packet.buffer.clone(), range };
         Self::forward(packet.path, &[part], u32::from(packet.path.to.port()), tx);
     }
 
-    fn on_forwarded<T: Transmit>(&mut self, _: Now, forwarded: &Forwarded<'_>, tx: &mut T) {
+    fn on_forwarded<T: Transmit>(&mut self, _: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
         assert_eq!(forwarded.result, Ok(4));
         self.left -= 1;
         if self.left == 0 {

@@ -6,10 +6,10 @@
 
 use std::ops::Range;
 
-use crate::io::{FORWARD_PARTS_MAX, Part};
+use crate::io::{BufferSlice, FORWARD_SLICES_MAX};
 
 /// The most datagrams in one send: as many as every kernel with `UDP_SEGMENT` takes.
-pub const BATCH_DATAGRAMS_MAX: usize = FORWARD_PARTS_MAX;
+pub const BATCH_DATAGRAMS_MAX: usize = FORWARD_SLICES_MAX;
 
 /// The most bytes in one send of several datagrams. Headers still fit below the 65,535 bytes
 /// that an IP packet can have.
@@ -26,7 +26,7 @@ pub const BATCH_BYTES_MAX: usize = 65_000;
 #[derive(Debug)]
 pub struct Batch {
     /// Never more than [`BATCH_DATAGRAMS_MAX`]: the capacity it starts with.
-    parts: Vec<Part>,
+    parts: Vec<BufferSlice>,
     segment_max: usize,
     /// The size of the first datagram, and of all but the last.
     segment: usize,
@@ -48,14 +48,14 @@ pub enum Pushed {
     Full,
     /// This is not in the batch: all of the part, or of a super-packet what is left of it. Close
     /// the batch and push it again: an empty batch takes at least one datagram of anything.
-    Refused(Part),
+    Refused(BufferSlice),
 }
 
 /// A closed batch: one send.
 #[derive(Clone, Copy, Debug)]
-pub struct Bundle<'a> {
+pub struct GsoBatch<'a> {
     /// The bytes, in order. No datagram lies across two parts.
-    pub parts: &'a [Part],
+    pub parts: &'a [BufferSlice],
     /// The size to cut the bytes at; `None` when they are one datagram.
     pub segment_bytes: Option<u16>,
     /// How many datagrams it holds: at least 1, at most [`BATCH_DATAGRAMS_MAX`].
@@ -109,7 +109,7 @@ impl Batch {
     #[inline]
     pub fn push(
         &mut self,
-        part: Part,
+        part: BufferSlice,
         segment: Option<u16>,
         ttl: Option<u8>,
         tos: Option<u8>,
@@ -137,11 +137,11 @@ impl Batch {
     #[inline]
     pub fn gather(
         &mut self,
-        part: Part,
+        part: BufferSlice,
         segment: Option<u16>,
         ttl: Option<u8>,
         tos: Option<u8>,
-        mut send: impl FnMut(Bundle<'_>),
+        mut send: impl FnMut(GsoBatch<'_>),
     ) {
         let mut part = part;
         loop {
@@ -161,13 +161,13 @@ impl Batch {
 
     /// Hands what was gathered to `send` and empties the batch; `None` when it is empty.
     #[inline]
-    pub fn close<R>(&mut self, send: impl FnOnce(Bundle<'_>) -> R) -> Option<R> {
+    pub fn close<R>(&mut self, send: impl FnOnce(GsoBatch<'_>) -> R) -> Option<R> {
         if self.parts.is_empty() {
             return None;
         }
         // Only a datagram that goes alone can be too large for 16 bits.
         let segment = u16::try_from(self.segment).ok();
-        let sent = send(Bundle {
+        let sent = send(GsoBatch {
             parts: &self.parts,
             segment_bytes: segment.filter(|_| self.datagrams > 1),
             datagrams: self.datagrams,
@@ -181,7 +181,7 @@ impl Batch {
 
     /// Takes as much of a part into an empty batch as one send may carry.
     #[inline]
-    fn begin(&mut self, part: Part, segment: usize, datagrams: usize) -> Pushed {
+    fn begin(&mut self, part: BufferSlice, segment: usize, datagrams: usize) -> Pushed {
         (self.segment, self.datagrams, self.bytes) = (segment, 0, 0);
         self.full = segment == 0 || segment > self.segment_max;
         let datagrams_max =
@@ -191,13 +191,14 @@ impl Batch {
         }
         let Range { start, end } = part.range;
         let cut = start + datagrams_max * segment;
-        let _ = self.take(Part { buffer: part.buffer.clone(), range: start..cut }, datagrams_max);
-        Pushed::Refused(Part { buffer: part.buffer, range: cut..end })
+        let _ = self
+            .take(BufferSlice { buffer: part.buffer.clone(), range: start..cut }, datagrams_max);
+        Pushed::Refused(BufferSlice { buffer: part.buffer, range: cut..end })
     }
 
     /// Adds a part that fits.
     #[inline]
-    fn take(&mut self, part: Part, datagrams: usize) -> Pushed {
+    fn take(&mut self, part: BufferSlice, datagrams: usize) -> Pushed {
         let bytes = part.range.len();
         self.parts.push(part);
         self.datagrams += datagrams;
@@ -212,10 +213,10 @@ impl Batch {
 /// Cuts a closed batch, a super-packet or the parts of a send that came back into single
 /// datagrams: where the kernel refuses `UDP_SEGMENT`, or offload is off.
 ///
-/// `parts` must be as a [`Bundle`] has them: no datagram lies across two parts.
+/// `parts` must be as a [`GsoBatch`] has them: no datagram lies across two parts.
 #[derive(Clone, Debug)]
 pub struct Split<'a> {
-    parts: &'a [Part],
+    parts: &'a [BufferSlice],
     /// Bytes of the first part that are through.
     taken: usize,
     segment: usize,
@@ -224,18 +225,18 @@ pub struct Split<'a> {
 impl<'a> Split<'a> {
     /// The datagrams of `parts`; without a size each part is one.
     #[inline]
-    pub fn new(parts: &'a [Part], segment_bytes: Option<u16>) -> Self {
+    pub fn new(parts: &'a [BufferSlice], segment_bytes: Option<u16>) -> Self {
         let segment = segment_bytes.filter(|size| *size > 0).map_or(usize::MAX, usize::from);
         Self { parts, taken: 0, segment }
     }
 }
 
 impl Iterator for Split<'_> {
-    type Item = Part;
+    type Item = BufferSlice;
 
     /// The next datagram, which is one part.
     #[inline]
-    fn next(&mut self) -> Option<Part> {
+    fn next(&mut self) -> Option<BufferSlice> {
         let (part, rest) = self.parts.split_first()?;
         let start = part.range.start + self.taken;
         let end = part.range.end.min(start.saturating_add(self.segment));
@@ -244,7 +245,7 @@ impl Iterator for Split<'_> {
         } else {
             self.taken += self.segment;
         }
-        Some(Part { buffer: part.buffer.clone(), range: start..end })
+        Some(BufferSlice { buffer: part.buffer.clone(), range: start..end })
     }
 }
 

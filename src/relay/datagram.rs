@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::stats::RelayDrop;
-use crate::io::Auxiliary;
+use crate::io::PacketAuxData;
 use crate::wire::checksum::udp_holds;
 use crate::wire::ethernet::{ETHERNET_HEADER_BYTES, EthernetHeader, Ethertype};
 use crate::wire::ipv4::Ipv4Header;
@@ -49,7 +49,7 @@ impl Datagram {
     #[inline]
     pub fn parse(
         frame: &[u8],
-        auxiliary: Option<Auxiliary>,
+        auxiliary: Option<PacketAuxData>,
         outgoing: bool,
         truncated: bool,
     ) -> Result<Self, RelayDrop> {
@@ -145,7 +145,7 @@ struct Offloads {
 
 impl Offloads {
     #[inline]
-    fn new(virtio: &VirtioHeader<'_>, auxiliary: Auxiliary) -> Result<Self, RelayDrop> {
+    fn new(virtio: &VirtioHeader<'_>, auxiliary: PacketAuxData) -> Result<Self, RelayDrop> {
         let segment_bytes = match virtio.segmentation() {
             Segmentation::Whole => None,
             Segmentation::Datagrams(0) => return Err(RelayDrop::Malformed),

@@ -4,15 +4,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::coalesce::{BATCH_DATAGRAMS_MAX, Batch, Bundle, Split};
+use super::coalesce::{BATCH_DATAGRAMS_MAX, Batch, GsoBatch, Split};
 use super::datagram::{Datagram, count_datagrams};
-use super::in_flight::{Flights, Owner};
-use super::latency::Departures;
+use super::in_flight::{InFlight, Owner};
+use super::latency::LatencySamples;
 use super::reassembly::Reassembly;
 use super::rule::Offload;
 use super::stats::RelayDrop;
 use super::table::{InputKey, RelayTable, SharedTable, TableOutput, TableRule};
-use crate::io::{Forward, Forwarded, Frame, Handler, Now, Packet, Part, Transmit};
+use crate::io::{BufferSlice, Forward, Frame, Handler, Now, Packet, SendCompletion, Transmit};
 
 /// One worker's relay.
 pub struct Relay {
@@ -32,11 +32,11 @@ pub struct Relay {
     open_sends: usize,
     /// Sends that one frame can lead to at the most, besides those.
     frame_sends_max: usize,
-    flights: Flights,
+    flights: InFlight,
     /// The input that the last frame matched: frames of a flow come together.
     last: Option<(InputKey, usize)>,
     /// What is to be timed when it has left.
-    departures: Departures,
+    departures: LatencySamples,
     /// IPv6 datagrams in pieces; `None` where no rule takes any.
     fragments: Option<Box<Reassembly>>,
 }
@@ -53,18 +53,18 @@ impl Relay {
             is_cut: Vec::new(),
             open_sends: 0,
             frame_sends_max: 0,
-            flights: Flights::default(),
+            flights: InFlight::default(),
             last: None,
-            departures: Departures::default(),
+            departures: LatencySamples::default(),
             fragments: None,
         };
-        relay.take_up();
+        relay.apply_table();
         relay
     }
 
     /// Goes by the published table from now on. No batch may be open. This allocates: tables
     /// change when rules or interfaces do, not with packets.
-    fn take_up(&mut self) {
+    fn apply_table(&mut self) {
         assert!(self.open.is_empty(), "a table changes between iterations");
         let earlier = std::mem::replace(&mut self.table, self.shared.current());
         let table = &self.table;
@@ -78,8 +78,8 @@ impl Relay {
         self.is_open = vec![false; table.rules.len()];
         self.is_cut = vec![false; table.rules.len()];
         self.frame_sends_max = sends_of_frame(table, &self.is_cut);
-        self.flights.take_up(&earlier, table);
-        self.departures.take_up(table);
+        self.flights.apply_table(&earlier, table);
+        self.departures.apply_table(table);
         self.last = None;
         self.take_up_fragments();
         self.shared.set_seen(self.table.generation);
@@ -102,7 +102,7 @@ impl Relay {
             return Ok(());
         }
         let range = frame.start + parsed.payload.start..frame.start + parsed.payload.end;
-        let part = Part { buffer: frame.buffer.clone(), range };
+        let part = BufferSlice { buffer: frame.buffer.clone(), range };
         // What no output keeps must not keep datagrams apart.
         let ttl = rule.keeps_ttl.then_some(parsed.ttl);
         let tos = rule.keeps_dscp.then_some(parsed.tos & DSCP_BITS);
@@ -163,7 +163,7 @@ impl Handler for Relay {
         }
     }
 
-    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &Forwarded<'_>, tx: &mut T) {
+    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
         let Some(owner) = self.flights.end(forwarded.tag & !RETRY, forwarded.parts.len()) else {
             return;
         };
@@ -219,7 +219,7 @@ impl Handler for Relay {
     fn on_tick<T: Transmit>(&mut self, now: Now, _: &mut T) {
         self.expire_fragments(now);
         if self.shared.is_newer_than(self.table.generation) {
-            self.take_up();
+            self.apply_table();
         }
     }
 
@@ -256,13 +256,13 @@ struct Marks {
 /// Sends closed batches by the outputs of their rule.
 struct Sender<'a, T> {
     table: &'a RelayTable,
-    flights: &'a mut Flights,
-    departures: &'a mut Departures,
+    flights: &'a mut InFlight,
+    departures: &'a mut LatencySamples,
     tx: &'a mut T,
 }
 
 impl<T: Transmit> Sender<'_, T> {
-    fn send(&mut self, rule: usize, bundle: Bundle<'_>) {
+    fn send(&mut self, rule: usize, bundle: GsoBatch<'_>) {
         let table = self.table;
         for output in &table.rules[rule].outputs {
             let marks = Marks {
@@ -288,7 +288,7 @@ impl<T: Transmit> Sender<'_, T> {
     fn send_singly(
         &mut self,
         output: &TableOutput,
-        parts: &[Part],
+        parts: &[BufferSlice],
         segment_bytes: Option<u16>,
         marks: Marks,
         flag: u32,
@@ -302,7 +302,7 @@ impl<T: Transmit> Sender<'_, T> {
     fn send_whole(
         &mut self,
         output: &TableOutput,
-        parts: &[Part],
+        parts: &[BufferSlice],
         segment_bytes: Option<u16>,
         marks: Marks,
         flag: u32,

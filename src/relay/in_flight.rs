@@ -9,7 +9,7 @@ use super::table::{OutputState, RelayTable};
 /// Outputs are known by tag, which stays when the table changes under forwards that are on their
 /// way.
 #[derive(Default)]
-pub(super) struct Flights {
+pub(super) struct InFlight {
     /// Receive buffers that each output holds, by its place in `places`.
     held: Vec<usize>,
     /// Where a tag stands in the table: rule, output, and place in `held`.
@@ -27,9 +27,9 @@ pub(super) enum Owner {
     Left(Arc<OutputState>),
 }
 
-impl Flights {
+impl InFlight {
     /// Goes by `table` from now on, and no more by `earlier`.
-    pub(super) fn take_up(&mut self, earlier: &RelayTable, table: &RelayTable) {
+    pub(super) fn apply_table(&mut self, earlier: &RelayTable, table: &RelayTable) {
         let Self { held: held_before, places: mut places_before, leaving } = std::mem::take(self);
         self.leaving = leaving;
         for (rule, outputs) in table.rules.iter().map(|rule| &rule.outputs).enumerate() {

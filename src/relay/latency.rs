@@ -12,7 +12,7 @@ use super::table::RelayTable;
 
 /// The sends of one turn that are timed.
 #[derive(Debug, Default)]
-pub(super) struct Departures {
+pub(super) struct LatencySamples {
     /// When the oldest frame in each rule's open batch came in, in nanoseconds since the Unix
     /// epoch by the wall clock; 0 where that is not known.
     pub(super) oldest_ns: Vec<u64>,
@@ -30,9 +30,9 @@ struct Departure {
     received_ns: u64,
 }
 
-impl Departures {
+impl LatencySamples {
     /// Has room for the table's rules. What is on its way is not timed.
-    pub(super) fn take_up(&mut self, table: &RelayTable) {
+    pub(super) fn apply_table(&mut self, table: &RelayTable) {
         self.oldest_ns.clear();
         self.oldest_ns.resize(table.rules.len(), 0);
         self.sends.clear();

@@ -15,6 +15,6 @@ pub mod stats;
 pub mod table;
 pub mod validate;
 
-pub use coalesce::{Batch, Bundle, Pushed, Split};
+pub use coalesce::{Batch, GsoBatch, Pushed, Split};
 pub use datagram::{Datagram, count_datagrams};
 pub use rule::{Dscp, Input, Offload, Output, RULES_MAX, RelaySettings, Rule, Ttl};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::fragment::{Fragment, PacketId, udp_in};
 use super::stats::{FlowCounters, RelayDrop};
-use crate::io::{FORWARD_PARTS_MAX, Now, Part, SocketId};
+use crate::io::{BufferSlice, FORWARD_SLICES_MAX, Now, SocketId};
 use crate::wire::checksum::pseudo_header;
 use crate::wire::udp::UDP_HEADER_BYTES;
 
@@ -18,7 +18,7 @@ pub const PACKETS_MAX: usize = 64;
 
 /// The most fragments of one packet: what one send takes. A datagram of 65,535 bytes is 54 over
 /// the least MTU that IPv6 allows.
-pub const FRAGMENTS_MAX: usize = FORWARD_PARTS_MAX;
+pub const FRAGMENTS_MAX: usize = FORWARD_SLICES_MAX;
 
 /// How long a packet's fragments are waited for, from the first that arrives. RFC 8200 permits up
 /// to a minute; what is forwarded as it comes is of no use by then.
@@ -36,7 +36,7 @@ pub struct Whole<'a> {
     /// Traffic class of the first fragment.
     pub tos: u8,
     /// The payload, in order: at least one part, at most [`FRAGMENTS_MAX`].
-    pub parts: &'a [Part],
+    pub parts: &'a [BufferSlice],
     /// The payload's length.
     pub bytes: usize,
 }
@@ -51,7 +51,7 @@ pub struct Reassembly {
     /// Counts up with each packet that begins.
     age: u64,
     /// The parts of a whole datagram while it is handed over.
-    whole: Vec<Part>,
+    whole: Vec<BufferSlice>,
 }
 
 /// One packet in progress.
@@ -83,7 +83,7 @@ struct Head {
 #[derive(Debug)]
 struct Piece {
     offset: usize,
-    part: Part,
+    part: BufferSlice,
 }
 
 const FREE: u64 = 0;
@@ -120,7 +120,7 @@ impl Reassembly {
         &mut self,
         now: Now,
         fragment: &Fragment,
-        part: Part,
+        part: BufferSlice,
         counters: &FlowCounters,
         take: impl FnOnce(Whole<'_>) -> Result<(), RelayDrop>,
     ) -> Result<(), RelayDrop> {
@@ -279,7 +279,7 @@ impl Packet {
         Ok(if overlaps || contradicts { Place::None } else { Place::At(place) })
     }
 
-    fn insert(&mut self, place: usize, fragment: &Fragment, part: Part) {
+    fn insert(&mut self, place: usize, fragment: &Fragment, part: BufferSlice) {
         let &Fragment { offset, next_header, ttl, tos, .. } = fragment;
         self.bytes += part.range.len();
         if offset == 0 {
@@ -292,7 +292,7 @@ impl Packet {
     }
 
     /// Checks the datagram that all pieces make, and puts its payload into `parts`.
-    fn open<'a>(&mut self, parts: &'a mut Vec<Part>) -> Result<Whole<'a>, RelayDrop> {
+    fn open<'a>(&mut self, parts: &'a mut Vec<BufferSlice>) -> Result<Whole<'a>, RelayDrop> {
         let first = self.pieces.first().ok_or(RelayDrop::Malformed)?;
         let (udp, before) = udp_in(self.head.next_header, first.part.bytes())?;
         let (source_port, destination_port) = (udp.source_port(), udp.destination_port());
@@ -321,7 +321,7 @@ impl Packet {
     }
 
     /// Moves `length` bytes from `start` on into `parts`.
-    fn cut(&mut self, parts: &mut Vec<Part>, start: usize, length: usize) {
+    fn cut(&mut self, parts: &mut Vec<BufferSlice>, start: usize, length: usize) {
         let mut left = length;
         for (index, Piece { mut part, .. }) in self.pieces.drain(..).enumerate() {
             if index == 0 {

@@ -6,7 +6,7 @@ use std::path::Path;
 use tracing::warn;
 
 use super::config::{Settings, TrackerConfig};
-use super::persist::persister::Keeps;
+use super::persist::persister::PersistConfig;
 use super::persist::sizes::SharedSizes;
 use super::persist::takeover::{Offer, take_over};
 use super::persist::{StateDirectory, StateError};
@@ -73,7 +73,7 @@ fn serves(settings: &Settings, workers: usize) -> String {
 }
 
 /// What is saved and exported, and where.
-pub(crate) fn keeps(settings: &Settings, state: Option<&StateDirectory>) -> Keeps {
+pub(crate) fn keeps(settings: &Settings, state: Option<&StateDirectory>) -> PersistConfig {
     let has_swarms = settings.tracker.is_some();
     let saves = has_swarms && settings.state.swarms;
     let swarms = state.filter(|_| saves).map(StateDirectory::swarms);
@@ -82,7 +82,7 @@ pub(crate) fn keeps(settings: &Settings, state: Option<&StateDirectory>) -> Keep
     let tracker = settings.tracker.as_ref();
     let sizes_interval = tracker.and_then(|tracker| tracker.torrent_sizes_interval);
     let sizes = SharedSizes::default();
-    Keeps { swarms, save_interval, export, export_interval, sizes, sizes_interval }
+    PersistConfig { swarms, save_interval, export, export_interval, sizes, sizes_interval }
 }
 
 /// The key of connection IDs: from the file that is named, from the state directory, or random.

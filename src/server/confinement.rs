@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
-use super::broker::{Broker, BrokerError, Opener};
+use super::broker::{Broker, BrokerError, SocketFactory};
 use super::config::{ControlSocket, Settings, directory_of};
 use super::sandbox::{
     BrokerState, Confinement, Files, FutureUser, PrivilegeError, Role, confine,
@@ -18,13 +18,13 @@ use super::sandbox::{
 ///
 /// # Errors
 /// When it does not start.
-pub fn opener(settings: &Settings) -> Result<Opener, BrokerError> {
+pub fn factory(settings: &Settings) -> Result<SocketFactory, BrokerError> {
     let privileges = &settings.privileges;
     let useful = settings.relay.is_some() && privileges.broker && privileges.drop_capabilities;
     if !useful || !has_socket_capabilities() {
-        return Ok(Opener::default());
+        return Ok(SocketFactory::default());
     }
-    Broker::start().map(Opener::through)
+    Broker::start().map(SocketFactory::through)
 }
 
 /// Gives up what `settings` say and logs what is in force. To be called when everything is open
@@ -34,13 +34,13 @@ pub fn opener(settings: &Settings) -> Result<Opener, BrokerError> {
 /// As [`confine`].
 pub fn give_up(
     settings: &Settings,
-    opener: Option<u32>,
+    factory: Option<u32>,
     user: &FutureUser,
 ) -> Result<Confinement, PrivilegeError> {
     let files = files(settings, user.uid());
     let confinement = confine(&settings.privileges, Role::Serve, &files)?;
-    let broker = opener.map_or(BrokerState::None, |_| BrokerState::Up);
-    let confinement = Confinement { broker_pid: opener, broker, ..confinement };
+    let broker = factory.map_or(BrokerState::None, |_| BrokerState::Up);
+    let confinement = Confinement { broker_pid: factory, broker, ..confinement };
     info!("privileges: {confinement}");
     for path in unreadable(read_again(settings)) {
         warn!(

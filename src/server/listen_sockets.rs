@@ -79,12 +79,15 @@ fn bind(tracker: &TrackerConfig, shards: &Shards) -> Result<Vec<SocketGroup>, Bi
 }
 
 /// Deals each group's sockets out: one to each worker, in order.
-pub(crate) fn deal(groups: Vec<SocketGroup>, workers: usize) -> Vec<Vec<Arc<BoundSocket>>> {
-    let mut hands: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+pub(crate) fn distribute(groups: Vec<SocketGroup>, workers: usize) -> Vec<Vec<Arc<BoundSocket>>> {
+    let mut per_worker: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
     for group in groups {
-        hands.iter_mut().zip(group.sockets).for_each(|(hand, socket)| hand.push(Arc::new(socket)));
+        per_worker
+            .iter_mut()
+            .zip(group.sockets)
+            .for_each(|(hand, socket)| hand.push(Arc::new(socket)));
     }
-    hands
+    per_worker
 }
 
 /// One warning for each kind of buffer, with the sysctl that allows more.

@@ -10,22 +10,22 @@ use tracing::{info, warn};
 
 use super::api::{Listeners, ServerError};
 use super::bootstrap::{connection_key, keeps, offer, open_state};
-use super::broker::{Broker, BrokerError, Opener};
+use super::broker::{Broker, BrokerError, SocketFactory};
 use super::config::{AccessConfig, Settings, TrackerConfig};
 use super::confinement;
-use super::listen_sockets::{adopt_or_bind, deal, warn_of_small_buffers};
+use super::listen_sockets::{adopt_or_bind, distribute, warn_of_small_buffers};
 use super::memory_limit;
-use super::persist::persister::{Keeper, Keeps};
+use super::persist::persister::{PersistConfig, Persister};
 use super::persist::sizes::SharedSizes;
 use super::persist::swarms::load_or_set_aside;
 use super::persist::takeover::{HandedOver, Offer};
 use super::persist::{StateDirectory, StateError};
 use super::report::Holdings;
 use super::sandbox::{Confinement, FutureUser, PrivilegeError};
-use super::services::Jobs;
+use super::services::Services;
 use super::view::{TrackerView, View, WorkerView};
 use crate::io::clock::Clock;
-use crate::io::socket_table::{Lend, SocketTable};
+use crate::io::socket_table::{LoopSocket, SocketTable};
 use crate::io::{Engine, LoopSizes, RingFeature, RingFeatures, WorkerControl, WorkerPlan};
 use crate::relay::RelaySettings;
 use crate::relay::control::{RelayControl, RelayError, RelayWorker};
@@ -69,7 +69,7 @@ pub enum ProcessError {
     Handover(#[source] io::Error),
     /// The thread that saves cannot be started.
     #[error("cannot start the thread that saves and exports")]
-    Keeper(#[source] io::Error),
+    Persister(#[source] io::Error),
     /// No random key.
     #[error("cannot draw a connection-ID key")]
     RandomKey(#[from] RandomKeyError),
@@ -101,13 +101,13 @@ pub struct Process {
     policy: SharedPolicy,
     relay: Option<RelayControl>,
     /// `None` once stopped.
-    keeper: Option<Keeper>,
+    persister: Option<Persister>,
     confinement: Confinement,
     /// `None` once stopped, and where nobody can take over.
     offer: Option<Offer>,
     /// Starts the workers, also when they were stopped for a successor that did not come.
     start: StartWorkers,
-    keeps: Keeps,
+    keeps: PersistConfig,
     /// Locked until everything is saved.
     _state: Option<StateDirectory>,
     /// The last to go: a successor starts then.
@@ -119,7 +119,7 @@ impl Process {
     /// requests are answered.
     pub fn start(settings: &Settings, cores: &[usize]) -> Result<Self, ProcessError> {
         let confined = |_| Ok(Confinement::of_this_thread());
-        Self::open(settings, cores, Opener::default(), &FutureUser::default(), confined)
+        Self::open(settings, cores, SocketFactory::default(), &FutureUser::default(), confined)
     }
 
     /// As [`Self::start`], and gives up what the settings say once everything is open. To be
@@ -135,8 +135,8 @@ impl Process {
         let user = FutureUser::find(&settings.privileges)?;
         // A process that runs is taken over from only once all of this is there.
         let mut listeners = Listeners::open(settings, user.owner())?;
-        let opener = confinement::opener(settings)?;
-        let process = Self::open(settings, cores, opener, &user, |broker| {
+        let factory = confinement::factory(settings)?;
+        let process = Self::open(settings, cores, factory, &user, |broker| {
             listeners.iter_mut().for_each(Listeners::publish);
             Ok(confinement::give_up(settings, broker, &user)?)
         })?;
@@ -148,12 +148,12 @@ impl Process {
     fn open(
         settings: &Settings,
         cores: &[usize],
-        opener: Opener,
+        factory: SocketFactory,
         user: &FutureUser,
         give_up: impl FnOnce(Option<u32>) -> Result<Confinement, ProcessError>,
     ) -> Result<Self, ProcessError> {
-        let broker = opener.broker().map(Broker::pid);
-        let broker_health = opener.broker().map(Broker::health);
+        let broker = factory.broker().map(Broker::pid);
+        let broker_health = factory.broker().map(Broker::health);
         let tracker = &settings.tracker_or_none();
         let policy = shared_policy(tracker)?;
         let (state, mut inherited) = open_state(settings, cores.len(), user)?;
@@ -173,12 +173,12 @@ impl Process {
         let sizes = settings.relay.as_ref().map_or(LoopSizes::TRACKER, relay_sizes);
         let plans = plan_workers(settings, sizes, cores.iter().zip(hands))?;
         let tables: Vec<Arc<SharedTable>> = plans.iter().map(|_| Arc::default()).collect();
-        let start = |relay| start_relay(relay, &plans, &tables, opener, inherited);
+        let start = |relay| start_relay(relay, &plans, &tables, factory, inherited);
         let relay = settings.relay.as_ref().map(start).transpose()?;
         let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
         let views = plans.iter().map(worker_view).collect();
         let parts = tracker_parts(Arc::clone(&shards), policy.clone(), ids, counters);
-        let make_jobs = move |worker: usize| Jobs {
+        let make_jobs = move |worker: usize| Services {
             tracker: Tracker::new(parts(worker)),
             relay: Relay::new(Arc::clone(&tables[worker])),
         };
@@ -202,14 +202,14 @@ impl Process {
             relay: relay.as_ref().map(RelayControl::view),
             draining: AtomicBool::new(false),
         };
-        let keeper = Keeper::start(keeps.clone(), Arc::clone(&view.shards), clock)
-            .map_err(ProcessError::Keeper)?;
+        let persister = Persister::start(keeps.clone(), Arc::clone(&view.shards), clock)
+            .map_err(ProcessError::Persister)?;
         Ok(Self {
             workers: Some(workers),
             view: Arc::new(view),
             policy,
             relay,
-            keeper: Some(keeper),
+            persister: Some(persister),
             confinement,
             offer,
             start,
@@ -325,8 +325,8 @@ impl Process {
         if let Some(workers) = self.workers.take() {
             workers.stop();
         }
-        if let Some(keeper) = self.keeper.take() {
-            keeper.finish();
+        if let Some(persister) = self.persister.take() {
+            persister.finish();
         }
     }
 }
@@ -395,10 +395,10 @@ fn deal_and_view(
     workers: usize,
     groups: Vec<SocketGroup>,
     policy: SharedPolicy,
-    keeps: &Keeps,
+    keeps: &PersistConfig,
 ) -> (TrackerView, Vec<Vec<Arc<BoundSocket>>>) {
     let mut view = tracker_view(tracker, workers, &groups, policy, Arc::clone(&keeps.sizes));
-    let hands = deal(groups, workers);
+    let hands = distribute(groups, workers);
     view.sockets.extend(hands.iter().flatten().cloned());
     (view, hands)
 }
@@ -441,7 +441,7 @@ fn start_relay(
     settings: &RelaySettings,
     plans: &[WorkerPlan],
     tables: &[Arc<SharedTable>],
-    opener: Opener,
+    factory: SocketFactory,
     inherited: Option<Inherited>,
 ) -> Result<RelayControl, RelayError> {
     let workers = plans.iter().zip(tables).map(|(plan, shared)| RelayWorker {
@@ -451,10 +451,10 @@ fn start_relay(
         counters: Arc::clone(&plan.counters),
     });
     let inherited = inherited.unwrap_or_default();
-    RelayControl::new(settings.clone(), workers.collect(), opener, inherited)
+    RelayControl::new(settings.clone(), workers.collect(), factory, inherited)
 }
 
-/// Pools for both jobs.
+/// Pools for both services.
 fn relay_sizes(relay: &RelaySettings) -> LoopSizes {
     LoopSizes {
         frame_buffers: relay.frame_buffers_per_worker_max(),
@@ -479,7 +479,7 @@ fn plan_workers<'a>(
     let plan = |(index, (core, hand)): (usize, (&usize, Vec<Arc<BoundSocket>>))| {
         let control =
             WorkerControl::new(settings.shutdown_timeout).map_err(ProcessError::Control)?;
-        let lent = hand.into_iter().map(|socket| socket as Arc<dyn Lend>);
+        let lent = hand.into_iter().map(|socket| socket as Arc<dyn LoopSocket>);
         Ok(WorkerPlan {
             index,
             core: Some(*core),

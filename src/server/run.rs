@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 use super::admin::Running;
-use super::admin::commands::{Errands, Operate, errands};
+use super::admin::commands::{AdminOps, CommandQueue, command_channel};
 use super::api::{Api, Server, ServerError};
 use super::config::{CoreError, Settings};
 use super::process::{Process, ProcessError};
@@ -21,7 +21,7 @@ use crate::relay::control::{RelayControl, RelayError, RelayReporter};
 use crate::sys::files::raise_file_limit;
 use crate::sys::signals::{Event, Signals};
 use crate::telemetry::Snapshot;
-use crate::telemetry::log::{LogControl, RateLimited, Told};
+use crate::telemetry::log::{LogControl, LogOnChange, RateLimited};
 use crate::workers::StartError;
 
 /// Why ringtide could not run.
@@ -37,7 +37,7 @@ pub enum RunError {
     #[error("cannot be controlled")]
     Server(#[from] ServerError),
     /// No eventfd for what others ask.
-    #[error("cannot take errands")]
+    #[error("cannot take commands")]
     Control(#[source] io::Error),
     /// Signals cannot be received.
     #[error("cannot wait for signals")]
@@ -90,14 +90,14 @@ pub fn run(settings: Settings, log: LogControl) -> Result<(), RunError> {
     }
     let started = Instant::now();
     let (process, listeners) = Process::start_confined(&settings, &cores)?;
-    let (desk, errands) = errands().map_err(RunError::Control)?;
-    let api = Api::new(process.view(), desk);
+    let (sender, commands) = command_channel().map_err(RunError::Control)?;
+    let api = Api::new(process.view(), sender);
     let server = listeners.map(|listeners| Server::start(listeners, api)).transpose()?;
     log_serving(&settings, &process, cores.len());
     let mut manager = ServiceManager::ready();
     let mut running = Running::new(settings, process, log);
     loop {
-        watch(&mut running, &mut signals, &errands, &mut manager)?;
+        watch(&mut running, &mut signals, &commands, &mut manager)?;
         if !running.process.hand_over() {
             break;
         }
@@ -106,7 +106,7 @@ pub fn run(settings: Settings, log: LogControl) -> Result<(), RunError> {
     running.process.view().draining.store(true, Ordering::Relaxed);
     info!("stopping; a second signal stops at once");
     signals.release().map_err(RunError::Signals)?;
-    drop((errands, server));
+    drop((commands, server));
     running.process.stop();
     if let Some(relay) = running.process.relay() {
         relay.figures().log_totals();
@@ -132,11 +132,11 @@ fn log_serving(settings: &Settings, process: &Process, workers: usize) {
     info!(listen = %addresses.join(", "), workers, engine, steering, "serving");
 }
 
-/// Reports, reloads, follows interfaces and does errands until it is time to stop.
+/// Reports, reloads, follows interfaces and carries out commands until it is time to stop.
 fn watch(
     running: &mut Running,
     signals: &mut Signals,
-    errands: &Errands,
+    commands: &CommandQueue,
     manager: &mut ServiceManager,
 ) -> Result<(), RunError> {
     let mut reporter = Reporter::default();
@@ -147,7 +147,7 @@ fn watch(
         let retry = running.process.relay().map(|_| retries.due());
         let dues = [due, retry, running.stops_in(), manager.due()];
         let wait = dues.into_iter().flatten().min();
-        let mut others = vec![errands.as_fd()];
+        let mut others = vec![commands.as_fd()];
         others.extend(running.process.relay().map(AsFd::as_fd));
         let event = signals.wait(wait, &others).map_err(RunError::Signals)?;
         let followed = match event {
@@ -159,8 +159,8 @@ fn watch(
                 Ok(())
             }
             Event::News => {
-                while let Some(errand) = errands.next() {
-                    errand(running);
+                while let Some(command) = commands.next() {
+                    command(running);
                 }
                 running.process.relay_mut().map_or(Ok(()), RelayControl::follow_links)
             }
@@ -187,12 +187,12 @@ fn watch(
 /// Has the relay try again what could not be opened, in time however much else there is to do.
 struct Retries {
     last: Instant,
-    unfollowed: Told,
+    unfollowed: LogOnChange,
 }
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { last: Instant::now(), unfollowed: Told::default() }
+        Self { last: Instant::now(), unfollowed: LogOnChange::default() }
     }
 }
 

@@ -1,18 +1,18 @@
-//! Both jobs behind one handler: datagrams are the tracker's, frames the relay's.
+//! Both services behind one handler: datagrams are the tracker's, frames the relay's.
 
-use crate::io::{Forwarded, Frame, Handler, Now, Packet, Transmit};
+use crate::io::{Frame, Handler, Now, Packet, SendCompletion, Transmit};
 use crate::relay::handler::Relay;
 use crate::tracker::udp::handler::Tracker;
 
 /// What one worker serves. A job that is not configured has no sockets, and so nothing to do.
-pub struct Jobs {
+pub struct Services {
     /// Answers datagrams.
     pub tracker: Tracker,
     /// Forwards frames.
     pub relay: Relay,
 }
 
-impl Handler for Jobs {
+impl Handler for Services {
     fn on_packet<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, tx: &mut T) {
         self.tracker.on_packet(now, packet, tx);
     }
@@ -21,7 +21,7 @@ impl Handler for Jobs {
         self.relay.on_frame(now, frame, tx);
     }
 
-    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &Forwarded<'_>, tx: &mut T) {
+    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
         self.relay.on_forwarded(now, forwarded, tx);
     }
 

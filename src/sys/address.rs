@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 
 /// The local address that a datagram was sent to, learned from `IP_PKTINFO`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Local {
+pub struct PacketInfo {
     /// The address the client asked, and must be answered from.
     pub address: IpAddr,
     /// The interface it came in on; needed to answer IPv6 link-local addresses.
@@ -14,7 +14,7 @@ pub struct Local {
 
 /// The parts of `struct tpacket_auxdata` that matter (packet(7), `PACKET_AUXDATA`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Auxiliary {
+pub struct PacketAuxData {
     /// Whether a VLAN tag was taken off the frame.
     pub vlan: bool,
     /// Whether the checksum is still to be filled in: the packet was made on this host.
@@ -79,30 +79,30 @@ pub fn write_address(address: SocketAddr, out: &mut [u8; ADDRESS_BYTES]) -> usiz
 ///
 /// For IPv4 it is `ipi_spec_dst`, the address to answer from; it equals the destination unless
 /// that was a broadcast or multicast address.
-pub fn read_local(control: &[u8]) -> Option<Local> {
+pub fn read_local(control: &[u8]) -> Option<PacketInfo> {
     messages(control).find_map(|(level, kind, data)| match (level, kind) {
         (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
             let interface = u32::from_ne_bytes(array(data, 0)?);
             let address = Ipv4Addr::from(array::<4>(data, 4)?);
-            Some(Local { address: IpAddr::V4(address), interface })
+            Some(PacketInfo { address: IpAddr::V4(address), interface })
         }
         (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
             let address = Ipv6Addr::from(array::<16>(data, 0)?);
             let interface = u32::from_ne_bytes(array(data, 16)?);
-            Some(Local { address: IpAddr::V6(address), interface })
+            Some(PacketInfo { address: IpAddr::V6(address), interface })
         }
         _ => None,
     })
 }
 
 /// Finds what a packet socket says of a frame (`PACKET_AUXDATA`), and when it came in.
-pub fn read_auxiliary(control: &[u8]) -> Option<Auxiliary> {
+pub fn read_auxiliary(control: &[u8]) -> Option<PacketAuxData> {
     let (mut found, mut received_ns) = (None, 0);
     for (level, kind, data) in messages(control) {
         match (level, kind) {
             (libc::SOL_PACKET, libc::PACKET_AUXDATA) => {
                 let status = u32::from_ne_bytes(array(data, 0)?);
-                found = Some(Auxiliary {
+                found = Some(PacketAuxData {
                     vlan: status & libc::TP_STATUS_VLAN_VALID != 0,
                     checksum_pending: status & libc::TP_STATUS_CSUMNOTREADY != 0,
                     checksum_valid: status & libc::TP_STATUS_CSUM_VALID != 0,
@@ -117,7 +117,7 @@ pub fn read_auxiliary(control: &[u8]) -> Option<Auxiliary> {
             _ => {}
         }
     }
-    found.map(|auxiliary| Auxiliary { received_ns, ..auxiliary })
+    found.map(|auxiliary| PacketAuxData { received_ns, ..auxiliary })
 }
 
 /// Whether a `sockaddr_ll` says that this host sent the frame itself.
@@ -158,7 +158,7 @@ fn messages(control: &[u8]) -> impl Iterator<Item = (i32, i32, &[u8])> {
 /// Writes the control message that makes a reply leave from `local`, and returns its length.
 ///
 /// Routing chooses the interface, except for link-local addresses, which mean nothing without.
-pub fn write_local(local: Local, out: &mut [u8; CONTROL_BYTES]) -> usize {
+pub fn write_local(local: PacketInfo, out: &mut [u8; CONTROL_BYTES]) -> usize {
     let (level, kind, data_bytes) = match local.address {
         IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO, 12),
         IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, 20),
@@ -269,7 +269,7 @@ mod tests {
         let segment = write_send_options(options, false, &mut control);
         assert_eq!(segment, 24);
         let mut info = [0u8; CONTROL_BYTES];
-        let local = Local { address: "127.0.0.5".parse().unwrap(), interface: 0 };
+        let local = PacketInfo { address: "127.0.0.5".parse().unwrap(), interface: 0 };
         let length = write_local(local, &mut info);
         assert_eq!(length, 32);
         control[segment..segment + length].copy_from_slice(&info[..length]);
@@ -281,7 +281,7 @@ mod tests {
     fn link_local_replies_name_their_interface_and_others_do_not() {
         for (text, wanted) in [("fe80::5", 7), ("2001:db8::5", 0)] {
             let mut raw = [0u8; CONTROL_BYTES];
-            let local = Local { address: text.parse().unwrap(), interface: 7 };
+            let local = PacketInfo { address: text.parse().unwrap(), interface: 7 };
             let length = write_local(local, &mut raw);
             assert_eq!(read_local(&raw[..length]).unwrap().interface, wanted);
         }
@@ -310,9 +310,10 @@ mod tests {
         control[0..8].copy_from_slice(&36usize.to_ne_bytes());
         control[8..12].copy_from_slice(&libc::SOL_PACKET.to_ne_bytes());
         control[12..16].copy_from_slice(&libc::PACKET_AUXDATA.to_ne_bytes());
-        assert_eq!(read_auxiliary(&control), Some(Auxiliary::default()));
+        assert_eq!(read_auxiliary(&control), Some(PacketAuxData::default()));
         control[16] = 1 << 4 | 1 << 3;
-        let tagged = Auxiliary { vlan: true, checksum_pending: true, ..Auxiliary::default() };
+        let tagged =
+            PacketAuxData { vlan: true, checksum_pending: true, ..PacketAuxData::default() };
         assert_eq!(read_auxiliary(&control), Some(tagged));
         let mut stamped = [0u8; CONTROL_BYTES];
         stamped[0..8].copy_from_slice(&32usize.to_ne_bytes());
@@ -322,7 +323,7 @@ mod tests {
         stamped[24..32].copy_from_slice(&5_u64.to_ne_bytes());
         stamped[32..].copy_from_slice(&control);
         let received_ns = 1_700_000_000_000_000_005;
-        assert_eq!(read_auxiliary(&stamped), Some(Auxiliary { received_ns, ..tagged }));
+        assert_eq!(read_auxiliary(&stamped), Some(PacketAuxData { received_ns, ..tagged }));
         assert_eq!(read_auxiliary(&stamped[..32]), None);
         assert_eq!(read_auxiliary(&[]), None);
     }

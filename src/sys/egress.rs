@@ -11,7 +11,7 @@ use super::address::with_scope;
 use super::filter::FrameFilter;
 use super::interface::Interface;
 use super::options::{ask_send_buffer, fragment_freely, send_buffer_short, set_option};
-use crate::io::socket_table::{Lend, Receives};
+use crate::io::socket_table::{LoopSocket, SocketKind};
 
 /// Where an output sends and how.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -357,9 +357,9 @@ impl AsFd for EgressSocket {
     }
 }
 
-impl Lend for EgressSocket {
-    fn receives(&self) -> Receives {
-        Receives::Nothing
+impl LoopSocket for EgressSocket {
+    fn kind(&self) -> SocketKind {
+        SocketKind::Nothing
     }
 }
 

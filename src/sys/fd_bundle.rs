@@ -27,7 +27,7 @@ pub enum Purpose {
 
 /// Sockets for one purpose: borrowed where they come from, owned where they arrive.
 #[derive(Debug)]
-pub struct Parcel<S> {
+pub struct FdBundle<S> {
     /// What they are for.
     pub purpose: Purpose,
     /// The sockets, in order.
@@ -37,7 +37,7 @@ pub struct Parcel<S> {
 /// What another process handed over, until somebody takes it. What is left is closed with this
 /// value, and memberships that nobody else has by then end.
 #[derive(Debug, Default)]
-pub struct Inherited(Vec<Parcel<OwnedFd>>);
+pub struct Inherited(Vec<FdBundle<OwnedFd>>);
 
 /// Why packet sockets of another process are of no use here.
 #[derive(Debug, thiserror::Error)]
@@ -62,13 +62,13 @@ pub enum Unfit {
 }
 
 impl Inherited {
-    /// What came in `parcels`. Those for the same purpose belong together.
-    pub fn new(parcels: impl IntoIterator<Item = Parcel<OwnedFd>>) -> Self {
-        let mut all: Vec<Parcel<OwnedFd>> = Vec::new();
-        for parcel in parcels {
-            match all.iter_mut().find(|earlier| earlier.purpose == parcel.purpose) {
-                Some(earlier) => earlier.sockets.extend(parcel.sockets),
-                None => all.push(parcel),
+    /// What came in `bundles`. Those for the same purpose belong together.
+    pub fn new(bundles: impl IntoIterator<Item = FdBundle<OwnedFd>>) -> Self {
+        let mut all: Vec<FdBundle<OwnedFd>> = Vec::new();
+        for bundle in bundles {
+            match all.iter_mut().find(|earlier| earlier.purpose == bundle.purpose) {
+                Some(earlier) => earlier.sockets.extend(bundle.sockets),
+                None => all.push(bundle),
             }
         }
         Self(all)
@@ -76,7 +76,7 @@ impl Inherited {
 
     /// Takes the sockets that receive requests.
     pub fn take_listening(&mut self) -> Vec<OwnedFd> {
-        let is_listening = |parcel: &Parcel<_>| parcel.purpose == Purpose::Listening;
+        let is_listening = |bundle: &FdBundle<_>| bundle.purpose == Purpose::Listening;
         let at = self.0.iter().position(is_listening);
         at.map_or_else(Vec::new, |at| self.0.swap_remove(at).sockets)
     }
@@ -91,12 +91,12 @@ impl Inherited {
         interface: &Interface,
         workers: usize,
     ) -> Result<Option<Vec<OwnedFd>>, Unfit> {
-        let named = |parcel: &Parcel<_>| match &parcel.purpose {
+        let named = |bundle: &FdBundle<_>| match &bundle.purpose {
             Purpose::Packets { interface: name, .. } => *name == interface.name,
             _ => false,
         };
         let Some(at) = self.0.iter().position(named) else { return Ok(None) };
-        let Parcel { purpose, sockets } = &self.0[at];
+        let FdBundle { purpose, sockets } = &self.0[at];
         match purpose {
             Purpose::Packets { index, .. } if *index == interface.index => {}
             _ => return Err(Unfit::Gone),

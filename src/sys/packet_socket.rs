@@ -13,7 +13,7 @@ use super::interface::Interface;
 use super::options::{
     ask_receive_buffer, get_option, least, receive_buffer_short, resize_receive_buffer, set_option,
 };
-use crate::io::socket_table::{Lend, Receives};
+use crate::io::socket_table::{LoopSocket, SocketKind};
 
 /// One packet socket, bound to an interface and a member of that interface's fanout group.
 #[derive(Debug)]
@@ -331,12 +331,12 @@ impl PacketSocket {
         }
     }
 
-    /// Whether the kernel says when each frame came in ([`Auxiliary::received_ns`]).
+    /// Whether the kernel says when each frame came in ([`PacketAuxData::received_ns`]).
     ///
     /// # Errors
     /// When the kernel refuses.
     ///
-    /// [`Auxiliary::received_ns`]: crate::sys::address::Auxiliary::received_ns
+    /// [`PacketAuxData::received_ns`]: crate::sys::address::PacketAuxData::received_ns
     pub fn stamp_arrivals(&self, wanted: bool) -> io::Result<()> {
         set_option(self, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &i32::from(wanted))
     }
@@ -365,9 +365,9 @@ impl AsFd for PacketSocket {
     }
 }
 
-impl Lend for PacketSocket {
-    fn receives(&self) -> Receives {
-        Receives::Frames
+impl LoopSocket for PacketSocket {
+    fn kind(&self) -> SocketKind {
+        SocketKind::Frames
     }
 }
 

@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::options::{ask_receive_buffer, ask_send_buffer, fragment_freely, kernel_drops, least};
 use super::steering::SteeringProgram;
-use crate::io::socket_table::{Lend, Receives};
+use crate::io::socket_table::{LoopSocket, SocketKind};
 
 /// How the sockets of a group are set up.
 #[derive(Clone, Copy, Debug)]
@@ -263,9 +263,9 @@ fn ask_for_buffers(
     Ok(())
 }
 
-impl Lend for BoundSocket {
-    fn receives(&self) -> Receives {
-        if self.is_wildcard() { Receives::DatagramsWithLocal } else { Receives::Datagrams }
+impl LoopSocket for BoundSocket {
+    fn kind(&self) -> SocketKind {
+        if self.is_wildcard() { SocketKind::DatagramsWithLocal } else { SocketKind::Datagrams }
     }
 }
 

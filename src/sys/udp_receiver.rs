@@ -18,14 +18,14 @@ use super::options::{ask_receive_buffer, kernel_drops};
 /// It takes super-packets whole (udp(7), `UDP_GRO`): a control message of such a receive tells the
 /// size of the datagrams in it.
 #[derive(Debug)]
-pub struct FeedSocket {
+pub struct UdpReceiver {
     socket: Socket,
     receive_buffer_short: Option<usize>,
 }
 
 /// Why a feed cannot be received.
 #[derive(Debug, thiserror::Error)]
-pub enum FeedError {
+pub enum ReceiverError {
     /// Another process has the port for itself.
     #[error(
         "{address} is in use by another process (`ss -ulpn sport = :{port}` shows it)",
@@ -84,7 +84,7 @@ pub enum FeedError {
     },
 }
 
-impl FeedError {
+impl ReceiverError {
     fn from_io(interface: &Interface, address: SocketAddr, source: io::Error) -> Self {
         let interface = interface.name.clone();
         match source.raw_os_error() {
@@ -98,7 +98,7 @@ impl FeedError {
     }
 }
 
-impl FeedSocket {
+impl UdpReceiver {
     /// Opens the socket and joins the group; with a `source`, only for what that one sends.
     ///
     /// Other sockets may receive the same group. A unicast address is for one socket alone.
@@ -110,8 +110,8 @@ impl FeedSocket {
         address: SocketAddr,
         source: Option<IpAddr>,
         receive_buffer_bytes: usize,
-    ) -> Result<Self, FeedError> {
-        let fail = |source| FeedError::from_io(interface, address, source);
+    ) -> Result<Self, ReceiverError> {
+        let fail = |source| ReceiverError::from_io(interface, address, source);
         let socket = bound(interface, address).map_err(fail)?;
         let receive_buffer_short =
             ask_receive_buffer(&socket, receive_buffer_bytes).map_err(fail)?;
@@ -148,13 +148,13 @@ fn bound(interface: &Interface, address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-impl AsRawFd for FeedSocket {
+impl AsRawFd for UdpReceiver {
     fn as_raw_fd(&self) -> i32 {
         self.socket.as_raw_fd()
     }
 }
 
-impl AsFd for FeedSocket {
+impl AsFd for UdpReceiver {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -164,10 +164,10 @@ impl AsFd for FeedSocket {
 mod tests {
     use super::*;
 
-    fn open(address: &str, source: Option<&str>) -> Result<FeedSocket, FeedError> {
+    fn open(address: &str, source: Option<&str>) -> Result<UdpReceiver, ReceiverError> {
         let loopback = Interface::find("lo").unwrap().unwrap();
         let source = source.map(|text| text.parse().unwrap());
-        FeedSocket::open(&loopback, address.parse().unwrap(), source, 1 << 16)
+        UdpReceiver::open(&loopback, address.parse().unwrap(), source, 1 << 16)
     }
 
     #[test]
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!((second.kernel_drops(), second.receive_buffer_short()), (0, None));
         let other = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = other.local_addr().unwrap().to_string();
-        assert!(matches!(open(&address, None), Err(FeedError::InUse { .. })));
+        assert!(matches!(open(&address, None), Err(ReceiverError::InUse { .. })));
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
         let loopback = Interface::find("lo").unwrap().unwrap();
         let nowhere = Interface { name: "nowhere0".to_owned(), ..loopback };
         let group = "239.7.7.7:5001".parse().unwrap();
-        let error = FeedSocket::open(&nowhere, group, None, 1 << 16).unwrap_err();
+        let error = UdpReceiver::open(&nowhere, group, None, 1 << 16).unwrap_err();
         assert!(error.to_string().contains("nowhere0"), "{error}");
     }
 }

@@ -47,11 +47,11 @@ counted! {
             "Frames that the worker handled when it panicked.";
         FramesLostToShutdown = "frames_lost_to_shutdown",
             "Frames received, but not handled before the worker stopped or let go of the socket.";
-        Iterations = "iterations", "Turns of the event loop.";
+        Iterations = "iterations", "EventLoop of the event loop.";
         ReceiveRearms = "receive_rearms",
-            "Receives started: multishot ones of io_uring, or single batches of epoll.";
+            "SocketKind started: multishot ones of io_uring, or single batches of epoll.";
         ReceiveErrors = "receive_errors",
-            "Receives that ended with an error; they start again at the next tick.";
+            "SocketKind that ended with an error; they start again at the next tick.";
         CompletionQueueOverflows = "completion_queue_overflows",
             "Times the kernel held completions back because the queue was full.";
         WorkerRestarts = "worker_restarts",

@@ -100,7 +100,7 @@ impl<const BUCKETS: usize> SizesSnapshot<BUCKETS> {
 /// Everything at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoopSnapshot {
-    /// Packets and frames of a turn. Turns without any are left out.
+    /// Packets and frames of a turn. EventLoop without any are left out.
     pub packets: SizesSnapshot,
     /// Microseconds from the end of a wait to the submission of what came of it.
     pub busy_us: SizesSnapshot,

@@ -9,8 +9,8 @@ use std::time::Duration;
 use io_uring::{IoUring, cqueue, opcode, types};
 
 use super::buffer_ring::BufferRing;
-use super::faults::told;
-use super::frame_queue::Waiting;
+use super::faults::completion_result;
+use super::frame_queue::FrameQueue;
 use super::open::open;
 use super::receive::{RECEIVE_HEADER_BYTES, unwrap_datagram, unwrap_frame};
 use super::ring::{Queues, RingError, push};
@@ -19,10 +19,10 @@ use super::token::Token;
 use super::transmit::RingTransmit;
 use crate::io::clock::{Clock, wall_ns};
 use crate::io::send_slots::SendSlots;
-use crate::io::socket_table::{Receives, SocketTable};
+use crate::io::socket_table::{SocketKind, SocketTable};
 use crate::io::{
-    Engine, FRAME_BYTES_MAX, Failures, LoopSizes, RingFeatures, Turns, WorkerControl, WorkerPlan,
-    count_sent, ended, run,
+    Engine, EventLoop, FRAME_BYTES_MAX, Failures, LoopSizes, RingFeatures, WorkerControl,
+    WorkerPlan, count_sent, ended, run,
 };
 use crate::io::{Handler, Now, ReceivePool};
 use crate::sys::address::{ADDRESS_BYTES, CONTROL_BYTES};
@@ -80,13 +80,13 @@ pub fn probe(sizes: LoopSizes, features: RingFeatures) -> Result<(), RingError> 
         sizes,
     };
     let mut ring = Ring::open(&plan)?;
-    let mut event_loop = EventLoop::new(&mut ring, plan, Clock::start())?;
+    let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start())?;
     // Each of the three system calls may be forbidden by itself.
     event_loop.queues.submit().map(drop).map_err(RingError::explain)
 }
 
 /// One worker's io_uring loop. Built, run and dropped on the worker's own thread.
-pub struct EventLoop<'r> {
+pub struct RingLoop<'r> {
     pub(super) queues: Queues<'r>,
     /// Dropped by hand after the drain, or leaked when the kernel may still use it.
     pub(super) pools: ManuallyDrop<Pools>,
@@ -112,7 +112,7 @@ pub(super) struct Pools {
     pub(super) groups: Groups,
     pub(super) slots: SendSlots,
     /// Frames that were received and are not handled yet. At most one for each frame buffer.
-    pub(super) waiting: Waiting,
+    pub(super) waiting: FrameQueue,
     /// Where the wake-up read puts its eight bytes.
     wake_value: Box<u64>,
 }
@@ -131,7 +131,7 @@ macro_rules! transmit {
     };
 }
 
-impl<'r> EventLoop<'r> {
+impl<'r> RingLoop<'r> {
     /// Registers the table of sockets and the receive buffers with the ring.
     pub fn new(ring: &'r mut Ring, plan: WorkerPlan, clock: Clock) -> Result<Self, RingError> {
         let queues = Queues::of(&mut ring.ring, ring.features);
@@ -153,7 +153,7 @@ impl<'r> EventLoop<'r> {
             sockets: Sockets::new(plan.table.clone(), plan.sizes.sockets),
             groups: Groups { datagrams, frames: None },
             slots: SendSlots::new(plan.sizes.send_slots, plan.sizes.forwards, plan.sizes.segments)?,
-            waiting: Waiting::new(plan.sizes.frame_buffers, plan.sizes.sockets),
+            waiting: FrameQueue::new(plan.sizes.frame_buffers, plan.sizes.sockets),
             wake_value: Box::new(0),
         };
         Ok(Self {
@@ -187,7 +187,7 @@ impl<'r> EventLoop<'r> {
     /// the next wait, so this is bounded by its size.
     fn reap(&mut self, handler: &mut impl Handler, now: Now) {
         while let Some(completion) = self.queues.completions.next() {
-            let (user_data, result) = told(&completion);
+            let (user_data, result) = completion_result(&completion);
             match Token::decode(user_data) {
                 Some(Token::Receive(socket)) => {
                     self.received(socket, (result, completion.flags()), handler, now);
@@ -221,7 +221,7 @@ impl<'r> EventLoop<'r> {
             // wrote; it is ours from here on.
             let buffer = unsafe { group.pool().claim(id, length) };
             let counters = &self.plan.counters;
-            if receives == Receives::Frames {
+            if receives == SocketKind::Frames {
                 counters.count(Counter::FramesReceived);
                 pools.waiting.push(socket, buffer);
             } else {
@@ -241,7 +241,7 @@ impl<'r> EventLoop<'r> {
     /// nothing is in flight, so that a rule with more outputs than there are slots goes on too.
     fn handle_frames(&mut self, handler: &mut impl Handler, now: Now) {
         let pools = &mut *self.pools;
-        for _ in 0..FRAMES_PER_TURN_MAX {
+        for _ in 0..FRAMES_PER_ITERATION_MAX {
             if !pools.slots.have_room_for(handler.sends_per_frame_max()) {
                 break;
             }
@@ -326,7 +326,7 @@ impl<'r> EventLoop<'r> {
     }
 }
 
-impl Turns for EventLoop<'_> {
+impl EventLoop for RingLoop<'_> {
     fn plan(&self) -> &WorkerPlan {
         &self.plan
     }
@@ -348,7 +348,7 @@ impl Turns for EventLoop<'_> {
             handler.on_departed(wall_ns());
         }
         let wait = deadline.since_epoch().saturating_sub(self.clock.now().since_epoch());
-        // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for what is wanted
+        // Sends with MSG_DONTWAIT complete while they are submitted. FrameQueue for what is wanted
         // beside those spares a turn that would reap nothing but them.
         // Frames that wait already wait for nothing else.
         let more = if self.pools.waiting.is_empty() { handler.packets_wanted() } else { 0 };
@@ -398,7 +398,7 @@ impl Turns for EventLoop<'_> {
 
 /// Frames handled in a turn at the most, so that datagrams do not wait for all that a flood left:
 /// as many as the smallest usual pool has.
-const FRAMES_PER_TURN_MAX: usize = 256;
+const FRAMES_PER_ITERATION_MAX: usize = 256;
 
 const DATAGRAM_GROUP: u16 = 0;
 const FRAME_GROUP: u16 = 1;

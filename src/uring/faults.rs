@@ -26,7 +26,7 @@ pub(super) fn refused(entry: &Entry) -> Option<Entry> {
 
 /// What a completion belongs to, and its result.
 #[inline]
-pub(super) fn told(completion: &cqueue::Entry) -> (u64, i32) {
+pub(super) fn completion_result(completion: &cqueue::Entry) -> (u64, i32) {
     let (user_data, result) = (completion.user_data(), completion.result());
     match (user_data >> ERRNO_SHIFT) as i32 {
         errno if POSSIBLE && errno != 0 => (user_data & TOKEN, -errno),

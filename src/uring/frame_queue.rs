@@ -4,49 +4,49 @@ use std::collections::VecDeque;
 
 use crate::io::Buffer;
 
-/// The lines of all sockets. Storage is allocated at the start: a place for each frame buffer.
+/// The fifos of all sockets. Storage is allocated at the start: a place for each frame buffer.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    places: Box<[Place]>,
+pub(super) struct FrameQueue {
+    entries: Box<[Entry]>,
     /// The first place without a frame; the others follow through `next`.
     free: u16,
     /// Per socket.
-    lines: Box<[Line]>,
+    fifos: Box<[Fifo]>,
     /// Sockets that have a line, each once; the first has its turn.
     order: VecDeque<u16>,
     /// Frames taken from the first socket's line in its present turn.
-    in_a_row: usize,
+    consecutive: usize,
     count: usize,
 }
 
 #[derive(Debug)]
-struct Place {
+struct Entry {
     buffer: Option<Buffer>,
     next: u16,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Line {
+struct Fifo {
     first: u16,
     last: u16,
 }
 
-const EMPTY: Line = Line { first: NOBODY, last: NOBODY };
+const EMPTY: Fifo = Fifo { first: NONE, last: NONE };
 
-impl Waiting {
+impl FrameQueue {
     /// Room for `frames_max` frames of `sockets_max` sockets.
     pub(super) fn new(frames_max: u16, sockets_max: u16) -> Self {
-        assert!(frames_max > 0 && frames_max < NOBODY, "a place's number never ends a line");
-        let place = |index| Place {
+        assert!(frames_max > 0 && frames_max < NONE, "a place's number never ends a line");
+        let place = |index| Entry {
             buffer: None,
-            next: if index + 1 < frames_max { index + 1 } else { NOBODY },
+            next: if index + 1 < frames_max { index + 1 } else { NONE },
         };
         Self {
-            places: (0..frames_max).map(place).collect(),
+            entries: (0..frames_max).map(place).collect(),
             free: 0,
-            lines: vec![EMPTY; usize::from(sockets_max)].into_boxed_slice(),
+            fifos: vec![EMPTY; usize::from(sockets_max)].into_boxed_slice(),
             order: VecDeque::with_capacity(usize::from(sockets_max)),
-            in_a_row: 0,
+            consecutive: 0,
             count: 0,
         }
     }
@@ -62,34 +62,34 @@ impl Waiting {
     /// Puts a frame at the end of its socket's line.
     pub(super) fn push(&mut self, socket: u16, buffer: Buffer) {
         let index = self.free;
-        assert!(index != NOBODY, "there is a place for each frame buffer");
-        let place = &mut self.places[usize::from(index)];
-        self.free = std::mem::replace(&mut place.next, NOBODY);
+        assert!(index != NONE, "there is a place for each frame buffer");
+        let place = &mut self.entries[usize::from(index)];
+        self.free = std::mem::replace(&mut place.next, NONE);
         place.buffer = Some(buffer);
-        let line = &mut self.lines[usize::from(socket)];
-        if line.first == NOBODY {
+        let line = &mut self.fifos[usize::from(socket)];
+        if line.first == NONE {
             line.first = index;
             self.order.push_back(socket);
         } else {
-            self.places[usize::from(line.last)].next = index;
+            self.entries[usize::from(line.last)].next = index;
         }
         line.last = index;
         self.count += 1;
     }
 
-    /// The next frame, and the socket that it came in on: up to [`IN_A_ROW_MAX`] of one socket,
+    /// The next frame, and the socket that it came in on: up to [`CONSECUTIVE_MAX`] of one socket,
     /// oldest first, and then the next socket has its turn.
     pub(super) fn pop(&mut self) -> Option<(u16, Buffer)> {
-        if self.in_a_row == IN_A_ROW_MAX {
+        if self.consecutive == CONSECUTIVE_MAX {
             self.order.rotate_left(1.min(self.order.len()));
-            self.in_a_row = 0;
+            self.consecutive = 0;
         }
         let socket = *self.order.front()?;
         let buffer = self.take_first(socket)?;
-        self.in_a_row += 1;
-        if self.lines[usize::from(socket)].first == NOBODY {
+        self.consecutive += 1;
+        if self.fifos[usize::from(socket)].first == NONE {
             self.order.pop_front();
-            self.in_a_row = 0;
+            self.consecutive = 0;
         }
         Some((socket, buffer))
     }
@@ -100,7 +100,7 @@ impl Waiting {
         while self.take_first(socket).is_some() {}
         if before > self.count {
             if self.order.front() == Some(&socket) {
-                self.in_a_row = 0;
+                self.consecutive = 0;
             }
             self.order.retain(|waiting| *waiting != socket);
         }
@@ -116,9 +116,9 @@ impl Waiting {
 
     /// Takes the oldest frame of a socket, without a look at whose turn it is.
     fn take_first(&mut self, socket: u16) -> Option<Buffer> {
-        let line = &mut self.lines[usize::from(socket)];
+        let line = &mut self.fifos[usize::from(socket)];
         let index = line.first;
-        let place = self.places.get_mut(usize::from(index))?;
+        let place = self.entries.get_mut(usize::from(index))?;
         line.first = std::mem::replace(&mut place.next, self.free);
         self.free = index;
         self.count -= 1;
@@ -127,29 +127,34 @@ impl Waiting {
 }
 
 /// The end of a line; no place has this number.
-const NOBODY: u16 = u16::MAX;
+const NONE: u16 = u16::MAX;
 
 /// Frames of one socket that are handled before those of another that waits: as many as newer
 /// kernels receive of one before they turn to the next.
-pub(super) const IN_A_ROW_MAX: usize = 32;
+pub(super) const CONSECUTIVE_MAX: usize = 32;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::io::ReceivePool;
 
-    fn push(waiting: &mut Waiting, pool: &ReceivePool, socket: u16, numbers: std::ops::Range<u8>) {
+    fn push(
+        waiting: &mut FrameQueue,
+        pool: &ReceivePool,
+        socket: u16,
+        numbers: std::ops::Range<u8>,
+    ) {
         numbers.for_each(|number| waiting.push(socket, pool.fill(&[number]).unwrap()));
     }
 
-    fn pop(waiting: &mut Waiting) -> Option<(u16, u8)> {
+    fn pop(waiting: &mut FrameQueue) -> Option<(u16, u8)> {
         waiting.pop().map(|(socket, buffer)| (socket, buffer.bytes()[0]))
     }
 
     #[test]
     fn sockets_are_served_in_turns_and_each_in_order() {
         let pool = ReceivePool::new(128, 64);
-        let mut waiting = Waiting::new(128, 8);
+        let mut waiting = FrameQueue::new(128, 8);
         push(&mut waiting, &pool, 3, 0..70);
         push(&mut waiting, &pool, 5, 0..1);
         push(&mut waiting, &pool, 0, 0..40);
@@ -169,7 +174,7 @@ mod tests {
     #[test]
     fn a_socket_alone_has_every_turn() {
         let pool = ReceivePool::new(128, 64);
-        let mut waiting = Waiting::new(128, 8);
+        let mut waiting = FrameQueue::new(128, 8);
         push(&mut waiting, &pool, 1, 0..100);
         assert!((0..100).all(|number| pop(&mut waiting) == Some((1, number))));
         assert_eq!(pop(&mut waiting), None);
@@ -178,7 +183,7 @@ mod tests {
     #[test]
     fn what_is_forgotten_leaves_its_place_and_the_others_theirs() {
         let pool = ReceivePool::new(4, 64);
-        let mut waiting = Waiting::new(4, 8);
+        let mut waiting = FrameQueue::new(4, 8);
         for _ in 0..10 {
             push(&mut waiting, &pool, 1, 0..2);
             push(&mut waiting, &pool, 2, 7..9);

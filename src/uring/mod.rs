@@ -18,5 +18,5 @@ pub(crate) mod tests;
 mod token;
 mod transmit;
 
-pub use event_loop::{EventLoop, Ring, probe};
+pub use event_loop::{Ring, RingLoop, probe};
 pub use ring::{MemoryLimit, RingError};

@@ -51,7 +51,7 @@ impl<'r> Queues<'r> {
         self.submissions.sync();
         let submitted = self.submitter.submit().map(drop);
         self.submissions.sync();
-        or_later(submitted)?;
+        ignore_transient(submitted)?;
         Ok(self.submissions.is_empty())
     }
 
@@ -68,14 +68,14 @@ impl<'r> Queues<'r> {
         };
         self.submissions.sync();
         self.completions.sync();
-        or_later(entered)
+        ignore_transient(entered)
     }
 }
 
 /// What a call ended with, unless it only has to be made again. ETIME: the wait is over. EINTR: a
 /// signal for somebody else. EBUSY and EAGAIN: the kernel wants completions reaped, or memory
 /// freed, before it takes more.
-fn or_later(entered: io::Result<()>) -> io::Result<()> {
+fn ignore_transient(entered: io::Result<()>) -> io::Result<()> {
     match entered {
         Err(error) => match error.raw_os_error() {
             Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),

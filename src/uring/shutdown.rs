@@ -5,12 +5,12 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event_loop::EventLoop;
-use crate::io::{Discard, TICK_INTERVAL, Turns};
+use super::event_loop::RingLoop;
+use crate::io::{Discard, EventLoop, TICK_INTERVAL};
 use crate::io::{Handler, Now};
 use crate::telemetry::{Counter, DropReason};
 
-impl EventLoop<'_> {
+impl RingLoop<'_> {
     pub(super) fn iterate_until_idle(
         &mut self,
         handler: &mut impl Handler,
@@ -42,7 +42,7 @@ impl EventLoop<'_> {
     }
 }
 
-impl Drop for EventLoop<'_> {
+impl Drop for RingLoop<'_> {
     fn drop(&mut self) {
         if self.handling {
             self.plan.counters.dropped(DropReason::Panic);

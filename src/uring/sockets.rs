@@ -7,10 +7,10 @@ use io_uring::squeue::Entry;
 use io_uring::{opcode, types};
 
 use super::buffer_ring::BufferRing;
-use super::frame_queue::Waiting;
+use super::frame_queue::FrameQueue;
 use super::ring::{Queues, push};
 use super::token::Token;
-use crate::io::socket_table::{Lend, Receives, SocketTable};
+use crate::io::socket_table::{LoopSocket, SocketKind, SocketTable};
 use crate::sys::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::telemetry::{Counter, Counters};
 
@@ -30,8 +30,8 @@ enum Receive {
 }
 
 struct Slot {
-    socket: Option<Arc<dyn Lend>>,
-    receives: Receives,
+    socket: Option<Arc<dyn LoopSocket>>,
+    receives: SocketKind,
     receive: Receive,
 }
 
@@ -63,11 +63,11 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    pub(super) fn of(&mut self, receives: Receives) -> Option<&mut BufferRing> {
+    pub(super) fn of(&mut self, receives: SocketKind) -> Option<&mut BufferRing> {
         match receives {
-            Receives::Nothing => None,
-            Receives::Datagrams | Receives::DatagramsWithLocal => Some(&mut self.datagrams),
-            Receives::Frames => self.frames.as_mut(),
+            SocketKind::Nothing => None,
+            SocketKind::Datagrams | SocketKind::DatagramsWithLocal => Some(&mut self.datagrams),
+            SocketKind::Frames => self.frames.as_mut(),
         }
     }
 
@@ -95,7 +95,7 @@ impl Sockets {
     /// Whether packet sockets are wanted, which need buffers of their own.
     pub(super) fn wants_frames(&self) -> bool {
         self.table.with_wanted(|wanted, _| {
-            wanted.iter().flatten().any(|socket| socket.receives() == Receives::Frames)
+            wanted.iter().flatten().any(|socket| socket.kind() == SocketKind::Frames)
         })
     }
 
@@ -104,7 +104,7 @@ impl Sockets {
     pub(super) fn catch_up(
         &mut self,
         queues: &mut Queues<'_>,
-        waiting: &mut Waiting,
+        waiting: &mut FrameQueue,
         counters: &Counters,
     ) -> io::Result<()> {
         let table = Arc::clone(&self.table);
@@ -129,11 +129,11 @@ impl Sockets {
     fn settle(
         &mut self,
         id: usize,
-        wanted: Option<&Arc<dyn Lend>>,
+        wanted: Option<&Arc<dyn LoopSocket>>,
         queues: &mut Queues<'_>,
     ) -> io::Result<bool> {
         if id == self.slots.len() {
-            let (receives, receive) = (Receives::Nothing, Receive::Nothing);
+            let (receives, receive) = (SocketKind::Nothing, Receive::Nothing);
             self.slots.push(Slot { socket: None, receives, receive });
         }
         let slot = &mut self.slots[id];
@@ -144,7 +144,7 @@ impl Sockets {
         };
         if same {
             // Taken back and lent again before its receive had ended.
-            if slot.receive == Receive::Nothing && slot.receives != Receives::Nothing {
+            if slot.receive == Receive::Nothing && slot.receives != SocketKind::Nothing {
                 slot.receive = Receive::Ended;
                 self.ended += 1;
             }
@@ -167,9 +167,9 @@ impl Sockets {
         let descriptor = wanted.map_or(-1, |socket| socket.as_raw_fd());
         queues.submitter.register_files_update(id as u32, &[descriptor])?;
         self.ended -= usize::from(slot.receive == Receive::Ended);
-        slot.receives = wanted.map_or(Receives::Nothing, |socket| socket.receives());
+        slot.receives = wanted.map_or(SocketKind::Nothing, |socket| socket.kind());
         slot.receive = match slot.receives {
-            Receives::Nothing => Receive::Nothing,
+            SocketKind::Nothing => Receive::Nothing,
             _ => Receive::Ended,
         };
         self.ended += usize::from(slot.receive == Receive::Ended);
@@ -178,7 +178,7 @@ impl Sockets {
     }
 
     /// What a slot receives.
-    pub(super) fn receives(&self, id: u16) -> Receives {
+    pub(super) fn receives(&self, id: u16) -> SocketKind {
         self.slots[usize::from(id)].receives
     }
 
@@ -255,7 +255,7 @@ impl Sockets {
             .user_data(Token::Receive(id as u16).encode())
     }
 
-    /// Receives that the kernel has.
+    /// SocketKind that the kernel has.
     pub(super) fn armed(&self) -> usize {
         let with_kernel = |slot: &&Slot| matches!(slot.receive, Receive::Armed | Receive::Closing);
         self.slots.iter().filter(with_kernel).count()

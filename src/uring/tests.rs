@@ -5,21 +5,21 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::frame_queue::IN_A_ROW_MAX;
-use super::{EventLoop, Ring};
+use super::frame_queue::CONSECUTIVE_MAX;
+use super::{Ring, RingLoop};
 use crate::io::clock::Clock;
-use crate::io::socket_table::{Lend, Receives, SocketTable};
+use crate::io::socket_table::{LoopSocket, SocketKind, SocketTable};
 use crate::io::testing::{
     EchoUntil, ForwardTwice, Numbers, PanicInReply, ask_in_turn, assert_accounted, plan,
 };
-use crate::io::{Engine, LoopSizes, RingFeatures, Turns, WorkerPlan};
-use crate::io::{Forward, Frame, Handler, Now, Packet, Part, SocketId, Transmit};
+use crate::io::{BufferSlice, Forward, Frame, Handler, Now, Packet, SocketId, Transmit};
+use crate::io::{Engine, EventLoop, LoopSizes, RingFeatures, WorkerPlan};
 use crate::telemetry::{Counter, Counters, DropReason};
 
 /// Runs a loop to its end. Returns what it left taken: buffers of either kind, slots, operations.
 pub(crate) fn run_to_end(plan: WorkerPlan, handler: &mut impl Handler) -> [usize; 4] {
     let mut ring = Ring::open(&plan).unwrap();
-    let mut event_loop = EventLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
     event_loop.run(handler).unwrap();
     let pools = &event_loop.pools;
     let frames = pools.groups.frames.as_ref().map_or(0, |frames| frames.pool().held());
@@ -34,7 +34,7 @@ fn run_over(sizes: LoopSizes, completion_entries: u32, count: u32) -> (Arc<Count
     let _client = Numbers::send(count, address);
     let mut ring = Ring::open_with(&plan, completion_entries).unwrap();
     let mut handler = EchoUntil { left: count, control: Arc::clone(&plan.control) };
-    let mut event_loop = EventLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
     event_loop.run(&mut handler).unwrap();
     assert_eq!(event_loop.outstanding(), 0);
     let pools = &event_loop.pools;
@@ -73,7 +73,7 @@ fn a_queue_that_overflowed_is_as_good_as_new() {
     let worker = std::thread::spawn(move || {
         let mut ring = Ring::open_with(&plan, 8).unwrap();
         let mut handler = EchoUntil { left: 300, control };
-        EventLoop::new(&mut ring, plan, Clock::start()).unwrap().run(&mut handler).unwrap();
+        RingLoop::new(&mut ring, plan, Clock::start()).unwrap().run(&mut handler).unwrap();
     });
     let began = Instant::now();
     numbers.assert_back(1);
@@ -113,7 +113,7 @@ fn what_is_forwarded_again_keeps_its_buffers() {
     let client = Numbers::send(50, address);
     let mut ring = Ring::open(&plan).unwrap();
     let mut handler = ForwardTwice { left: 100, control: Arc::clone(&plan.control) };
-    let mut event_loop = EventLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
     event_loop.run(&mut handler).unwrap();
     assert_eq!((handler.left, event_loop.pools.slots.in_flight()), (0, 0));
     assert_eq!(event_loop.pools.groups.datagrams.pool().held(), 0);
@@ -126,7 +126,7 @@ fn a_panic_in_a_reply_costs_no_slot() {
     let counters = Arc::clone(&plan.counters);
     UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"tide", address).unwrap();
     let mut ring = Ring::open(&plan).unwrap();
-    let mut event_loop = EventLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let _ = event_loop.run(&mut PanicInReply);
     }));
@@ -143,7 +143,7 @@ fn a_lone_request_takes_one_turn() {
     let worker = std::thread::spawn(move || {
         let mut ring = Ring::open(&plan).unwrap();
         let mut handler = EchoUntil { left: 1000, control: Arc::clone(&plan.control) };
-        EventLoop::new(&mut ring, plan, Clock::start()).unwrap().run(&mut handler).unwrap();
+        RingLoop::new(&mut ring, plan, Clock::start()).unwrap().run(&mut handler).unwrap();
     });
     ask_in_turn(1000, address);
     worker.join().unwrap();
@@ -159,7 +159,7 @@ fn a_probe_finds_a_ring_here() {
 
 /// A UDP socket whose datagrams a loop takes for what it is told.
 #[derive(Debug)]
-struct Taken(UdpSocket, Receives);
+struct Taken(UdpSocket, SocketKind);
 
 impl AsRawFd for Taken {
     fn as_raw_fd(&self) -> RawFd {
@@ -167,20 +167,20 @@ impl AsRawFd for Taken {
     }
 }
 
-impl Lend for Taken {
-    fn receives(&self) -> Receives {
+impl LoopSocket for Taken {
+    fn kind(&self) -> SocketKind {
         self.1
     }
 }
 
-fn taken(receives: Receives) -> (Arc<dyn Lend>, SocketAddr) {
+fn taken(receives: SocketKind) -> (Arc<dyn LoopSocket>, SocketAddr) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     (Arc::new(Taken(socket, receives)), address)
 }
 
 /// Two sockets under the numbers 0 and 1.
-fn two(receives: Receives, sizes: LoopSizes) -> (WorkerPlan, [SocketAddr; 2]) {
+fn two(receives: SocketKind, sizes: LoopSizes) -> (WorkerPlan, [SocketAddr; 2]) {
     let (mut plan, _) = plan(Engine::IoUring, sizes);
     let [first, second] = [taken(receives), taken(receives)];
     plan.table = Arc::new(SocketTable::new([first.0, second.0]));
@@ -205,7 +205,8 @@ impl Handler for Order {
 
     fn on_frame<T: Transmit>(&mut self, _: Now, frame: &Frame<'_>, tx: &mut T) {
         self.0.push((frame.socket, frame.bytes.to_vec()));
-        let part = Part { buffer: frame.buffer.clone(), range: frame.start..frame.start + 1 };
+        let part =
+            BufferSlice { buffer: frame.buffer.clone(), range: frame.start..frame.start + 1 };
         let forward = Forward {
             socket: SocketId(900),
             to: None,
@@ -226,7 +227,7 @@ impl Handler for Order {
     fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
 }
 
-fn turn(event_loop: &mut EventLoop<'_>, handler: &mut Order, times: usize) {
+fn turn(event_loop: &mut RingLoop<'_>, handler: &mut Order, times: usize) {
     for _ in 0..times {
         let soon = event_loop.now().after(Duration::from_millis(100));
         event_loop.iterate(handler, soon).unwrap();
@@ -236,11 +237,11 @@ fn turn(event_loop: &mut EventLoop<'_>, handler: &mut Order, times: usize) {
 #[test]
 fn a_flooded_socket_takes_all_buffers_only_every_other_time() {
     let sizes = LoopSizes { receive_buffers: 2, ..LoopSizes::TRACKER };
-    let (plan, addresses) = two(Receives::Datagrams, sizes);
+    let (plan, addresses) = two(SocketKind::Datagrams, sizes);
     let _flood = Numbers::send(200, addresses[0]);
     let _lone = Numbers::send(1, addresses[1]);
     let mut ring = Ring::open(&plan).unwrap();
-    let mut event_loop = EventLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
     let mut order = Order::default();
     turn(&mut event_loop, &mut order, 6);
     let first = order.first_of(1);
@@ -251,17 +252,17 @@ const FRAMES: LoopSizes = LoopSizes { frame_buffers: 64, forwards: true, ..LoopS
 
 #[test]
 fn frames_of_a_flooded_socket_leave_the_others_their_turn() {
-    let (plan, addresses) = two(Receives::Frames, FRAMES);
+    let (plan, addresses) = two(SocketKind::Frames, FRAMES);
     let counters = Arc::clone(&plan.counters);
     let _flood = Numbers::send(200, addresses[0]);
     let _others = Numbers::send(5, addresses[1]);
     let mut ring = Ring::open(&plan).unwrap();
-    let mut event_loop = EventLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
     let mut order = Order::default();
-    turn(&mut event_loop, &mut order, IN_A_ROW_MAX + 8);
+    turn(&mut event_loop, &mut order, CONSECUTIVE_MAX + 8);
     assert_eq!(order.first_of(0), Some(0));
     let first = order.first_of(1);
-    assert!(first.is_some_and(|first| first <= IN_A_ROW_MAX), "after the flood: {first:?}");
+    assert!(first.is_some_and(|first| first <= CONSECUTIVE_MAX), "after the flood: {first:?}");
     while order.0.len() < 205 {
         turn(&mut event_loop, &mut order, 1);
     }
@@ -277,17 +278,17 @@ fn frames_of_a_flooded_socket_leave_the_others_their_turn() {
 /// socket that is lent under its number next.
 #[test]
 fn frames_of_a_socket_that_was_taken_back_are_counted() {
-    let (plan, addresses) = two(Receives::Frames, FRAMES);
+    let (plan, addresses) = two(SocketKind::Frames, FRAMES);
     let (counters, table) = (Arc::clone(&plan.counters), Arc::clone(&plan.table));
     let _old = Numbers::send(20, addresses[0]);
     let mut ring = Ring::open(&plan).unwrap();
-    let mut event_loop = EventLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
     let mut order = Order::default();
     turn(&mut event_loop, &mut order, 1);
     assert_eq!((order.0.len(), event_loop.gauges().frames_waiting), (1, 19));
-    table.take_back(SocketId(0));
-    let (new, address) = taken(Receives::Frames);
-    assert_eq!(table.lend(new), Some(SocketId(0)));
+    table.deregister(SocketId(0));
+    let (new, address) = taken(SocketKind::Frames);
+    assert_eq!(table.register(new), Some(SocketId(0)));
     while table.applied() < table.version() {
         turn(&mut event_loop, &mut order, 1);
     }
@@ -320,11 +321,11 @@ impl Handler for Tally {
 #[test]
 fn frames_in_line_when_a_loop_stops_are_handled_all_the_same() {
     let sizes = LoopSizes { frame_buffers: 512, ..FRAMES };
-    let (plan, addresses) = two(Receives::Frames, sizes);
+    let (plan, addresses) = two(SocketKind::Frames, sizes);
     let (counters, control) = (Arc::clone(&plan.counters), Arc::clone(&plan.control));
     let _numbers = addresses.map(|address| Numbers::send(200, address));
     let mut ring = Ring::open(&plan).unwrap();
-    let mut event_loop = EventLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
     let mut order = Order::default();
     while counters.get(Counter::FramesReceived) < 400 {
         turn(&mut event_loop, &mut order, 1);

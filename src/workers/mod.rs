@@ -208,7 +208,7 @@ fn work<H: Handler>(
     {
         tracing::warn!(worker = plan.index, core, "the worker cannot be pinned to its core");
     }
-    let started = Announcement { to: started, made: Cell::new(false) };
+    let started = StartNotice { to: started, made: Cell::new(false) };
     let mut failures = 0;
     let mut told = RateLimited::new(RESTARTS_LOGGED_MAX, RESTARTS_INTERVAL);
     loop {
@@ -262,12 +262,12 @@ fn serve<H: Handler>(
     match plan.engine {
         Engine::IoUring => {
             let mut ring = Ring::open(plan)?;
-            let mut event_loop = uring::EventLoop::new(&mut ring, plan.clone(), clock)?;
+            let mut event_loop = uring::RingLoop::new(&mut ring, plan.clone(), clock)?;
             let features = event_loop.features();
             event_loop.run(&mut begin(features)).map_err(StartError::RingBroke)
         }
         Engine::Epoll => {
-            let event_loop = epoll::EventLoop::new(plan.clone(), clock);
+            let event_loop = epoll::EpollLoop::new(plan.clone(), clock);
             let mut event_loop = event_loop.map_err(StartError::Epoll)?;
             event_loop.run(&mut begin(RingFeatures::NONE)).map_err(StartError::EpollBroke)
         }
@@ -275,12 +275,12 @@ fn serve<H: Handler>(
 }
 
 /// The one word a worker says when it has started, or cannot.
-struct Announcement<'a> {
+struct StartNotice<'a> {
     to: &'a mpsc::Sender<Result<RingFeatures, StartError>>,
     made: Cell<bool>,
 }
 
-impl Announcement<'_> {
+impl StartNotice<'_> {
     fn make(&self, result: Result<RingFeatures, StartError>) {
         if !self.made.replace(true) {
             // Nobody listens any more when another worker failed first.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ringtide::io::{self, Forwarded, Handler, Now, Packet, Part, Transmit};
+use ringtide::io::{self, BufferSlice, Handler, Now, Packet, SendCompletion, Transmit};
 
 use ringtide::telemetry::{Counter, Counters};
 
@@ -28,7 +28,7 @@ impl Handler for Forward {
         let whole = packet.buffer.bytes();
         let start = packet.payload.as_ptr() as usize - whole.as_ptr() as usize;
         let range = start..start + packet.payload.len();
-        let part = Part { buffer: packet.buffer.clone(), range };
+        let part = BufferSlice { buffer: packet.buffer.clone(), range };
         let _ = tx.forward(io::Forward {
             socket: packet.path.socket,
             to: Some(packet.path.to),
@@ -41,7 +41,7 @@ impl Handler for Forward {
         });
     }
 
-    fn on_forwarded<T: Transmit>(&mut self, _: Now, forwarded: &Forwarded<'_>, _: &mut T) {
+    fn on_forwarded<T: Transmit>(&mut self, _: Now, forwarded: &SendCompletion<'_>, _: &mut T) {
         assert_eq!(forwarded.result, Ok(forwarded.parts[0].bytes().len()));
         self.0.count(Counter::PacketsSent);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ringtide::io::Handler;
 use ringtide::io::clock::Clock;
-use ringtide::io::socket_table::{Lend, SocketTable};
+use ringtide::io::socket_table::{LoopSocket, SocketTable};
 use ringtide::io::{Engine, LoopSizes, WorkerControl, WorkerPlan};
 use ringtide::sys::socket::{SocketOptions, bind_group};
 use ringtide::sys::steering::SteeringProgram;
@@ -53,7 +53,7 @@ impl Started {
         make: impl Fn(usize, Arc<Counters>) -> H + Send + Sync + 'static,
     ) -> Self {
         let options = SocketOptions { receive_buffer_bytes: 4 << 20, send_buffer_bytes: 4 << 20 };
-        let mut lent: Vec<Vec<Arc<dyn Lend>>> = (0..count).map(|_| Vec::new()).collect();
+        let mut lent: Vec<Vec<Arc<dyn LoopSocket>>> = (0..count).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for address in listen {
             let group = bind_group(address.parse().unwrap(), count, options, steering).unwrap();

@@ -15,7 +15,9 @@ use axum::http::{StatusCode, Uri};
 use ringtide::io::clock::Clock;
 use ringtide::io::{Engine, RingFeatures};
 use ringtide::relay::Rule;
-use ringtide::server::admin::commands::{Errands, Operate, Problem, ReloadOutcome, errands};
+use ringtide::server::admin::commands::{
+    AdminOps, ApiError, CommandQueue, ReloadOutcome, command_channel,
+};
 use ringtide::server::api::{Api, answering};
 use ringtide::server::config::rule_spec::{RuleChanges, RuleSpec, read_rules};
 use ringtide::server::config::{Settings, render};
@@ -62,9 +64,9 @@ pub fn run(data: &[u8]) {
     COMMON.with(|common| {
         let mut input = Input::new(data);
         let choices = input.byte();
-        let (desk, errands) = errands().unwrap();
+        let (sender, commands) = command_channel().unwrap();
         let mut process = Process::new(choices);
-        let api = Api::new(Arc::new(process.view(common, choices)), desk);
+        let api = Api::new(Arc::new(process.view(common, choices)), sender);
         let answer = answering(api);
         for _ in 0..REQUESTS_MAX {
             if input.is_empty() || process.rules.as_ref().is_some_and(|r| r.len() > RULES_MAX) {
@@ -78,7 +80,7 @@ pub fn run(data: &[u8]) {
                     tokio::select! {
                         biased;
                         response = &mut response => break response,
-                        () = tokio::task::yield_now() => process.run_errands(&errands),
+                        () = tokio::task::yield_now() => process.run_commands(&commands),
                     }
                 };
                 let (parts, body) = response.into_parts();
@@ -240,9 +242,9 @@ impl Process {
         }
     }
 
-    fn run_errands(&mut self, errands: &Errands) {
-        while let Some(errand) = errands.next() {
-            errand(self);
+    fn run_commands(&mut self, commands: &CommandQueue) {
+        while let Some(command) = commands.next() {
+            command(self);
         }
     }
 
@@ -281,28 +283,28 @@ fn specs(rules: &[Rule]) -> Vec<RuleSpec> {
     rules.iter().map(RuleSpec::from).collect()
 }
 
-fn absent() -> Problem {
-    Problem::conflict("it is not there", "have one")
+fn absent() -> ApiError {
+    ApiError::conflict("it is not there", "have one")
 }
 
-impl Operate for Process {
-    fn rules(&self) -> Result<Vec<RuleSpec>, Problem> {
+impl AdminOps for Process {
+    fn rules(&self) -> Result<Vec<RuleSpec>, ApiError> {
         self.rules.as_ref().map(|rules| specs(rules)).ok_or_else(absent)
     }
 
-    fn replace_rules(&mut self, rules: &[RuleSpec]) -> Result<Vec<String>, Problem> {
+    fn replace_rules(&mut self, rules: &[RuleSpec]) -> Result<Vec<String>, ApiError> {
         let (rules, warnings) = read_rules(rules)?;
         *self.rules.as_mut().ok_or_else(absent)? = rules;
         Ok(warnings)
     }
 
-    fn change_rules(&mut self, changes: RuleChanges) -> Result<Vec<String>, Problem> {
+    fn change_rules(&mut self, changes: RuleChanges) -> Result<Vec<String>, ApiError> {
         let rules = self.rules.as_ref().ok_or_else(absent)?;
         let list = changes.apply(rules)?;
         self.replace_rules(&list)
     }
 
-    fn change_access(&mut self, add: &[InfoHash], remove: &[InfoHash]) -> Result<usize, Problem> {
+    fn change_access(&mut self, add: &[InfoHash], remove: &[InfoHash]) -> Result<usize, ApiError> {
         if !self.has_list {
             return Err(absent());
         }
@@ -313,7 +315,7 @@ impl Operate for Process {
         Ok(hashes)
     }
 
-    fn reload_access(&mut self) -> Result<usize, Problem> {
+    fn reload_access(&mut self) -> Result<usize, ApiError> {
         if self.has_list { Ok(self.policy.current().access.len()) } else { Err(absent()) }
     }
 
@@ -321,11 +323,11 @@ impl Operate for Process {
         (render(&Settings::default()), None)
     }
 
-    fn reload(&mut self) -> Result<ReloadOutcome, Problem> {
+    fn reload(&mut self) -> Result<ReloadOutcome, ApiError> {
         Ok(ReloadOutcome::default())
     }
 
-    fn save(&mut self) -> Result<Vec<String>, Problem> {
+    fn save(&mut self) -> Result<Vec<String>, ApiError> {
         Err(absent())
     }
 
@@ -333,9 +335,9 @@ impl Operate for Process {
         self.filter.as_str().to_owned()
     }
 
-    fn set_log_level(&mut self, filter: &str) -> Result<(), Problem> {
+    fn set_log_level(&mut self, filter: &str) -> Result<(), ApiError> {
         self.filter =
-            LogFilter::parse(filter).map_err(|error| Problem::invalid(error.to_string(), "no"))?;
+            LogFilter::parse(filter).map_err(|error| ApiError::invalid(error.to_string(), "no"))?;
         Ok(())
     }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringtide::io::{Auxiliary, FORWARD_PARTS_MAX, Frame, Handler, Now, ReceivePool, SocketId};
+use ringtide::io::{FORWARD_SLICES_MAX, Frame, Handler, Now, PacketAuxData, ReceivePool, SocketId};
 use ringtide::relay::Datagram;
 use ringtide::relay::handler::Relay;
 use ringtide::relay::rule::Offload;
@@ -116,9 +116,13 @@ impl World {
         }
         let auxiliary = [
             None,
-            Some(Auxiliary { vlan: true, ..Auxiliary::default() }),
-            Some(Auxiliary { checksum_valid: true, received_ns: 1, ..Auxiliary::default() }),
-            Some(Auxiliary { checksum_pending: true, ..Auxiliary::default() }),
+            Some(PacketAuxData { vlan: true, ..PacketAuxData::default() }),
+            Some(PacketAuxData {
+                checksum_valid: true,
+                received_ns: 1,
+                ..PacketAuxData::default()
+            }),
+            Some(PacketAuxData { checksum_pending: true, ..PacketAuxData::default() }),
         ][usize::from(choices & 3)];
         self.arrive(&bytes, auxiliary, bit(choices, 3), bit(choices, 2));
         if bit(choices, 5) {
@@ -143,7 +147,7 @@ impl World {
     fn arrive(
         &mut self,
         bytes: &[u8],
-        auxiliary: Option<Auxiliary>,
+        auxiliary: Option<PacketAuxData>,
         outgoing: bool,
         truncated: bool,
     ) {
@@ -175,7 +179,7 @@ impl World {
             Ok(datagram) => {
                 assert_eq!(taken + dropped * datagram.count() as u64, datagram.count() as u64);
                 self.whole_drops += dropped;
-                if datagram.count() <= FORWARD_PARTS_MAX {
+                if datagram.count() <= FORWARD_SLICES_MAX {
                     assert_eq!(self.slots.refused, refused, "room was promised to be enough");
                 }
             }

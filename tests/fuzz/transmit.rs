@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use ringtide::io::{
-    FORWARD_PARTS_MAX, Forward, Forwarded, Handler, Now, Part, REPLY_BYTES_MAX, ReplyPath, Sent,
-    Transmit, TransmitFull,
+    BufferSlice, FORWARD_SLICES_MAX, Forward, Handler, Now, REPLY_BYTES_MAX, ReplyPath,
+    SendCompletion, Sent, Transmit, TransmitFull,
 };
 use ringtide::relay::coalesce::BATCH_BYTES_MAX;
 use ringtide::relay::count_datagrams;
@@ -25,7 +25,7 @@ pub struct Slots {
 /// A forward on its way; it holds its receive buffers.
 pub struct Flight {
     pub tag: u32,
-    pub parts: Vec<Part>,
+    pub parts: Vec<BufferSlice>,
     pub segment_bytes: Option<u16>,
     pub ttl: Option<u8>,
     pub tos: Option<u8>,
@@ -44,7 +44,7 @@ impl Slots {
         self.free += 1;
         let bytes = parts.iter().map(|part| part.bytes().len()).sum();
         let result = error.map_or(Ok(bytes), Err);
-        let forwarded = Forwarded { tag, result, parts: &parts, segment_bytes, ttl, tos };
+        let forwarded = SendCompletion { tag, result, parts: &parts, segment_bytes, ttl, tos };
         handler.on_forwarded(now, &forwarded, self);
     }
 
@@ -92,13 +92,13 @@ impl Transmit for Slots {
     fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {
         let Forward { parts, segment_bytes, ttl, tos, tag, .. } = forward;
         let bytes = parts.iter().map(|part| part.bytes().len()).sum();
-        assert!((1..=FORWARD_PARTS_MAX).contains(&parts.len()), "{} parts", parts.len());
+        assert!((1..=FORWARD_SLICES_MAX).contains(&parts.len()), "{} parts", parts.len());
         match segment_bytes {
             None => assert!(bytes <= PAYLOAD_BYTES_MAX, "a datagram of {bytes} bytes"),
             Some(size) => {
                 assert!(size > 0 && bytes <= BATCH_BYTES_MAX, "{bytes} bytes cut at {size}");
                 let datagrams = count_datagrams(bytes, segment_bytes);
-                assert!(datagrams <= FORWARD_PARTS_MAX, "{datagrams} datagrams in a send");
+                assert!(datagrams <= FORWARD_SLICES_MAX, "{datagrams} datagrams in a send");
             }
         }
         self.take_slot()?;

@@ -154,7 +154,7 @@ impl Flood {
 }
 
 const WINDOW: u64 = 100;
-/// Turns between two samples.
+/// EventLoop between two samples.
 const SAMPLES: u64 = 8;
 
 /// Swarms of peers at several addresses: small ones and a large one.

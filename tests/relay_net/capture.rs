@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
 use ringtide::io::clock::Clock;
-use ringtide::io::socket_table::{Lend, SocketTable};
-use ringtide::io::{Auxiliary, Frame, Handler, Now, Packet, SocketId, Transmit};
+use ringtide::io::socket_table::{LoopSocket, SocketTable};
+use ringtide::io::{Frame, Handler, Now, Packet, PacketAuxData, SocketId, Transmit};
 use ringtide::io::{LoopSizes, WorkerControl, WorkerPlan};
 use ringtide::sys::egress::{EgressOptions, EgressSocket};
 use ringtide::sys::filter::{FrameFilter, Wanted, compile};
@@ -26,7 +26,7 @@ pub struct Captured {
     pub header: [u8; 10],
     /// From the Ethernet header on.
     pub frame: Vec<u8>,
-    pub auxiliary: Option<Auxiliary>,
+    pub auxiliary: Option<PacketAuxData>,
     pub outgoing: bool,
     pub truncated: bool,
 }
@@ -157,7 +157,7 @@ impl Drop for Capture {
 
 /// A worker that is lent these sockets, with 64 buffers for frames.
 pub fn plan(sockets: &[Arc<PacketSocket>]) -> WorkerPlan {
-    let lent = sockets.iter().map(|socket| Arc::clone(socket) as Arc<dyn Lend>);
+    let lent = sockets.iter().map(|socket| Arc::clone(socket) as Arc<dyn LoopSocket>);
     WorkerPlan {
         index: 0,
         core: None,

@@ -7,7 +7,7 @@ use ringtide::io::WorkerControl;
 use ringtide::io::socket_table::SocketTable;
 use ringtide::relay::control::{RelayControl, RelayWorker};
 use ringtide::relay::{Dscp, Input, Output, RelaySettings, Rule, Ttl};
-use ringtide::server::broker::Opener;
+use ringtide::server::broker::SocketFactory;
 use ringtide::sys::fd_bundle::Inherited;
 
 use super::common::{Cable, switched_off};
@@ -46,9 +46,13 @@ fn an_output_by_an_interface_that_has_just_gone_is_down_for_that_reason() {
                 rules: vec![rule(&["239.2.2.2:5002@a"])],
                 ..RelaySettings::default()
             };
-            let mut control =
-                RelayControl::new(settings, vec![worker], Opener::default(), Inherited::default())
-                    .unwrap();
+            let mut control = RelayControl::new(
+                settings,
+                vec![worker],
+                SocketFactory::default(),
+                Inherited::default(),
+            )
+            .unwrap();
             let why = |control: &RelayControl, output: usize| {
                 control.view().load().rules[0].outputs[output].down.clone()
             };

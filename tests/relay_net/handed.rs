@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::socket::{getsockopt, sockopt};
-use ringtide::sys::fd_bundle::{Inherited, Parcel, Purpose, Unfit};
+use ringtide::sys::fd_bundle::{FdBundle, Inherited, Purpose, Unfit};
 use ringtide::sys::interface::Interface;
 use ringtide::sys::packet_socket::{adopt_group, adopt_receiving, open_silent};
 
@@ -25,7 +25,7 @@ fn copies(sockets: &[OwnedFd]) -> Vec<OwnedFd> {
 /// As they come from a process that says they are of this interface.
 fn inherited(interface: &Interface, sockets: Vec<OwnedFd>) -> Inherited {
     let (interface, index) = (interface.name.clone(), interface.index);
-    Inherited::new([Parcel { purpose: Purpose::Packets { interface, index }, sockets }])
+    Inherited::new([FdBundle { purpose: Purpose::Packets { interface, index }, sockets }])
 }
 
 #[test]

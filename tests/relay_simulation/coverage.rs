@@ -44,7 +44,7 @@ seen! {
     SecondHop,
     ThirdHop,
     SegmentsRefused,
-    /// Told of an earlier datagram instead of sending, and sent again.
+    /// LogOnChange of an earlier datagram instead of sending, and sent again.
     Refused,
     RefusedTwice,
     /// The rules changed while sends were on their way.

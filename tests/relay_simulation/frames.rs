@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use ringtide::io::Auxiliary;
+use ringtide::io::PacketAuxData;
 use ringtide::relay::stats::RelayDrop;
 
 /// A payload as its sender made it.
@@ -56,7 +56,7 @@ impl Truth {
 pub(crate) struct Made {
     pub(crate) bytes: Vec<u8>,
     pub(crate) truth: Truth,
-    pub(crate) auxiliary: Option<Auxiliary>,
+    pub(crate) auxiliary: Option<PacketAuxData>,
     pub(crate) outgoing: bool,
     pub(crate) truncated: bool,
     /// Where a bit may be turned over so that a checksum tells: ports and payload. Empty where
@@ -168,7 +168,7 @@ pub(crate) fn refused(head: Head, payload: &Payload, reason: RelayDrop, choice: 
     match (reason, choice % 2) {
         (RelayDrop::Looped, _) => made.outgoing = true,
         (RelayDrop::Tagged, 0) => {
-            made.auxiliary = Some(Auxiliary { vlan: true, ..Auxiliary::default() });
+            made.auxiliary = Some(PacketAuxData { vlan: true, ..PacketAuxData::default() });
         }
         (RelayDrop::Tagged, _) => made.bytes[ethertype..][..2].copy_from_slice(&[0x81, 0]),
         (RelayDrop::Malformed, 0) => made.truncated = true,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use ringtide::io::{
-    FORWARD_PARTS_MAX, Forward, Forwarded, Frame, Handler, Now, Part, ReceivePool, ReplyPath,
-    Transmit, TransmitFull,
+    BufferSlice, FORWARD_SLICES_MAX, Forward, Frame, Handler, Now, ReceivePool, ReplyPath,
+    SendCompletion, Transmit, TransmitFull,
 };
 use ringtide::relay::coalesce::BATCH_BYTES_MAX;
 use ringtide::relay::handler::Relay;
@@ -67,7 +67,7 @@ pub(crate) struct Side {
 pub(crate) struct Flight {
     pub(crate) tag: u32,
     retried: bool,
-    parts: Vec<Part>,
+    parts: Vec<BufferSlice>,
     pub(crate) segment_bytes: Option<u16>,
     pub(crate) ttl: Option<u8>,
     pub(crate) tos: Option<u8>,
@@ -167,7 +167,7 @@ impl Node {
         side.model.ended(flight.tag, &flight.dues, segmented, flight.retried, error);
         let was_refusable = std::mem::replace(&mut side.may_be_refused, true);
         let bytes = flight.parts.iter().map(|part| part.range.len()).sum();
-        let forwarded = Forwarded {
+        let forwarded = SendCompletion {
             tag: flight.tag | if flight.retried { !TAG } else { 0 },
             result: error.map_or(Ok(bytes), Err),
             parts: &flight.parts,
@@ -199,7 +199,7 @@ impl Node {
             side.model.seen.note(Seen::NoReceiveBuffer);
             return false;
         };
-        let long = made.truth.count() > FORWARD_PARTS_MAX as u64;
+        let long = made.truth.count() > FORWARD_SLICES_MAX as u64;
         side.model.seen.note_if(long, Seen::LongSuperPacket);
         let first_cut = side.model.is_first_cut(&made.truth);
         side.model.seen.note_if(first_cut, Seen::CutOnArrival);
@@ -301,10 +301,10 @@ impl Side {
         assert_eq!(Some(forward.socket), output.socket, "the output's own socket");
         assert_eq!((forward.to, forward.ipv6), (Some(output.to), output.to.is_ipv6()));
         let bytes: usize = forward.parts.iter().map(|part| part.range.len()).sum();
-        assert!((1..=FORWARD_PARTS_MAX).contains(&forward.parts.len()));
+        assert!((1..=FORWARD_SLICES_MAX).contains(&forward.parts.len()));
         if let Some(size) = forward.segment_bytes {
             let datagrams = count_datagrams(bytes, forward.segment_bytes);
-            assert!((2..=FORWARD_PARTS_MAX).contains(&datagrams) && bytes <= BATCH_BYTES_MAX);
+            assert!((2..=FORWARD_SLICES_MAX).contains(&datagrams) && bytes <= BATCH_BYTES_MAX);
             assert!(usize::from(size) <= output.segment_max, "cut to more than the MTU");
             assert!(!self.model.tally(tag).refuses_segments, "cut where that was refused");
             assert_eq!(offload, Offload::Auto, "cut with offload off");
@@ -327,7 +327,7 @@ impl Side {
 }
 
 /// The datagrams that a kernel makes of a send.
-fn cut(parts: &[Part], segment_bytes: Option<u16>) -> Vec<Vec<u8>> {
+fn cut(parts: &[BufferSlice], segment_bytes: Option<u16>) -> Vec<Vec<u8>> {
     let bytes: Vec<u8> = parts.iter().flat_map(|part| part.bytes().to_vec()).collect();
     match segment_bytes {
         None => vec![bytes],

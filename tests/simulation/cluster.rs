@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use ringtide::io::{
-    Forward, Handler, Local, Now, Packet, ReceivePool, RecordedTransmit, ReplyPath, Sent, SocketId,
-    Transmit, TransmitFull,
+    Forward, Handler, Now, Packet, PacketInfo, ReceivePool, RecordedTransmit, ReplyPath, Sent,
+    SocketId, Transmit, TransmitFull,
 };
 use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
 use ringtide::tracker::core::policy::SharedPolicy;
@@ -269,7 +269,7 @@ fn reply_path(to: SocketAddr) -> ReplyPath {
         Family::Ipv4 => (0, Ipv4Addr::new(192, 0, 2, low).into()),
         Family::Ipv6 => (1, Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(low)).into()),
     };
-    let from = (low > 0).then_some(Local { address, interface: u32::from(low) });
+    let from = (low > 0).then_some(PacketInfo { address, interface: u32::from(low) });
     ReplyPath { socket: SocketId(socket), to, from }
 }
 

@@ -141,7 +141,7 @@ mod tests {
             ("src/relay/rule.rs", "use crate::tracker;", false),
             ("src/handler.rs", "use crate::worker::Workers;", false),
             ("src/engine/plan.rs", "use crate::uring::Ring;", false),
-            ("src/uring/ring.rs", "use crate::epoll::EventLoop;", false),
+            ("src/uring/ring.rs", "use crate::epoll::EpollLoop;", false),
             ("src/net/lent.rs", "use crate::handler::SocketId;", false),
             ("src/telemetry/mod.rs", "use crate::tracker::handler;", false),
             ("src/uring/ring.rs", "use crate::engine::WorkerPlan;", true),

@@ -19,7 +19,7 @@ struct Sent {
     marks: (Option<u8>, Option<u8>),
 }
 
-fn record(bundle: Bundle<'_>) -> Sent {
+fn record(bundle: GsoBatch<'_>) -> Sent {
     let bytes: Vec<u8> = bundle.parts.iter().flat_map(|part| part.bytes().to_vec()).collect();
     assert_eq!(bytes.len(), bundle.bytes);
     Sent {
@@ -42,8 +42,8 @@ fn buffer() -> Buffer {
     ReceivePool::new(1, bytes.len()).fill(&bytes).unwrap()
 }
 
-fn part(buffer: &Buffer, bytes: usize) -> Part {
-    Part { buffer: buffer.clone(), range: 0..bytes }
+fn part(buffer: &Buffer, bytes: usize) -> BufferSlice {
+    BufferSlice { buffer: buffer.clone(), range: 0..bytes }
 }
 
 /// Pushes (bytes, segment) one after the other and lists the shapes of what leaves.
@@ -52,7 +52,7 @@ fn shapes(segment_max: u16, pushes: &[(usize, Option<u16>)]) -> Vec<(usize, Opti
     let mut batch = Batch::new(segment_max);
     let mut sent = Vec::new();
     for (bytes, segment) in pushes {
-        let note = |bundle: Bundle<'_>| sent.push(shape(&record(bundle)));
+        let note = |bundle: GsoBatch<'_>| sent.push(shape(&record(bundle)));
         batch.gather(part(&buffer, *bytes), *segment, None, None, note);
     }
     batch.close(|bundle| sent.push(shape(&record(bundle))));
@@ -141,7 +141,7 @@ fn other_marks_start_anew() {
     let mut batch = Batch::new(1472);
     let mut sent = Vec::new();
     for (ttl, tos) in [(7, 0), (7, 0), (8, 0), (8, 4), (8, 4)] {
-        let note = |bundle: Bundle<'_>| sent.push(record(bundle));
+        let note = |bundle: GsoBatch<'_>| sent.push(record(bundle));
         batch.gather(part(&buffer, 9), None, Some(ttl), Some(tos), note);
     }
     batch.close(|bundle| sent.push(record(bundle)));
@@ -170,7 +170,10 @@ fn closing_lets_go_of_the_buffers() {
     assert_eq!(batch.close(|_| ()), None);
     for _ in 0..2 {
         let buffer = pool.fill(b"tide").unwrap();
-        assert!(matches!(batch.push(Part { buffer, range: 0..4 }, None, None, None), Pushed::Open));
+        assert!(matches!(
+            batch.push(BufferSlice { buffer, range: 0..4 }, None, None, None),
+            Pushed::Open
+        ));
     }
     assert_eq!(pool.held(), 2);
     assert_eq!(batch.close(|bundle| bundle.parts.len()), Some(2));
@@ -181,12 +184,12 @@ fn closing_lets_go_of_the_buffers() {
 #[test]
 fn split_finds_every_datagram() {
     let buffer = buffer();
-    let ranges = |parts: &[Part], segment| -> Vec<_> {
+    let ranges = |parts: &[BufferSlice], segment| -> Vec<_> {
         Split::new(parts, segment).map(|datagram| datagram.range).collect()
     };
-    let super_packet = Part { buffer: buffer.clone(), range: 10..30 };
-    let plain = Part { buffer: buffer.clone(), range: 40..45 };
-    let empty = Part { buffer: buffer.clone(), range: 7..7 };
+    let super_packet = BufferSlice { buffer: buffer.clone(), range: 10..30 };
+    let plain = BufferSlice { buffer: buffer.clone(), range: 40..45 };
+    let empty = BufferSlice { buffer: buffer.clone(), range: 7..7 };
     let parts = [super_packet, plain];
     assert_eq!(ranges(&parts, Some(5)), [10..15, 15..20, 20..25, 25..30, 40..45]);
     assert_eq!(ranges(&parts[..1], Some(8)), [10..18, 18..26, 26..30]);
@@ -247,8 +250,8 @@ fn run(segment_max: u16, pushes: &[Push], flush: usize, buffer: &Buffer) -> Vec<
     for (turn, (bytes, segment, marks)) in pushes.iter().enumerate() {
         let start = turn % 29;
         let end = (start + bytes).min(buffer.bytes().len());
-        let part = Part { buffer: buffer.clone(), range: start..end };
-        let note = |bundle: Bundle<'_>| sent.push(checked(segment_max, bundle));
+        let part = BufferSlice { buffer: buffer.clone(), range: start..end };
+        let note = |bundle: GsoBatch<'_>| sent.push(checked(segment_max, bundle));
         batch.gather(part, *segment, Some(*marks), Some(marks * 4), note);
         if turn % flush == flush - 1 {
             batch.close(|bundle| sent.push(checked(segment_max, bundle)));
@@ -260,7 +263,7 @@ fn run(segment_max: u16, pushes: &[Push], flush: usize, buffer: &Buffer) -> Vec<
 }
 
 /// Records a send and asserts everything that the kernel and the design ask of one.
-fn checked(segment_max: u16, bundle: Bundle<'_>) -> Sent {
+fn checked(segment_max: u16, bundle: GsoBatch<'_>) -> Sent {
     let sent = record(bundle);
     assert!((1..=BATCH_DATAGRAMS_MAX).contains(&sent.datagrams));
     assert!((1..=sent.datagrams).contains(&sent.parts));

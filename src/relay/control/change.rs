@@ -7,7 +7,7 @@ use tracing::info;
 
 use super::inputs::Ready;
 use super::outputs::OutputEntry;
-use super::{Ground, Publish, RelayControl, RelayError, RuleEntry};
+use super::{OpenContext, Publish, RelayControl, RelayError, RuleEntry};
 use crate::error::one_line;
 use crate::relay::{Input, Output, Rule};
 
@@ -73,11 +73,11 @@ impl RelayControl {
             missing.extend(outputs.map(|output| (rule.input.clone(), output.clone())));
         }
         let is_new = |input: &Input| present(input).is_none();
-        let mut ground = Ground {
+        let mut ground = OpenContext {
             watch: &self.watch,
             settings: &self.settings,
             workers: &self.workers,
-            opener: &mut self.opener,
+            factory: &mut self.factory,
             inherited: &mut self.inherited,
         };
         let inputs = self.inputs.prepare(rules, is_new, &mut ground)?;

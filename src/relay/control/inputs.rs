@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::{info, warn};
 
-use super::Ground;
-use super::lending::{Lent, NO_ROOM, lend_to_all};
+use super::OpenContext;
+use super::registration::{NO_ROOM, Registration, register_with_all};
 use crate::io::SocketId;
 use crate::relay::table::InputKey;
 use crate::relay::{Input, Rule};
-use crate::sys::fd_bundle::{Parcel, Purpose};
+use crate::sys::fd_bundle::{FdBundle, Purpose};
 use crate::sys::filter::{FrameFilter, Wanted, compile};
 use crate::sys::interface::{Interface, LinkChange, LinkEvent};
 use crate::sys::membership::{Membership, Memberships};
@@ -20,7 +20,7 @@ use crate::sys::packet_socket::{
     PacketError, PacketGroup, PacketSocket, adopt_receiving, segmentation_advice,
     supports_udp_segmentation,
 };
-use crate::telemetry::log::Told;
+use crate::telemetry::log::LogOnChange;
 
 /// All interfaces that rules take from.
 #[derive(Default)]
@@ -51,7 +51,7 @@ struct InputInterface {
     /// What rules take here, sorted.
     inputs: Vec<Input>,
     /// Per worker; empty while the interface is missing.
-    sockets: Lent<PacketSocket>,
+    sockets: Registration<PacketSocket>,
     /// Sockets per worker that are open and not lent yet.
     ready: Option<Ready>,
     index: u32,
@@ -63,7 +63,7 @@ struct InputInterface {
     /// Why groups could not be joined, as it was told.
     unjoined: Vec<String>,
     /// What was last said about why nothing is received from it, or not all that rules take.
-    told: Told,
+    told: LogOnChange,
 }
 
 /// Packet sockets of an interface, one for each worker, that are open and not lent yet.
@@ -125,7 +125,7 @@ impl Inputs {
         &self,
         rules: &[Rule],
         is_new: impl Fn(&Input) -> bool,
-        ground: &mut Ground<'_>,
+        ground: &mut OpenContext<'_>,
     ) -> Result<BTreeMap<String, Ready>, PacketError> {
         let mut prepared = BTreeMap::new();
         for (name, inputs) in needed(rules.iter()) {
@@ -170,15 +170,16 @@ impl Inputs {
 
     /// What a successor goes on with: packet sockets with what waits in them, and what holds the
     /// memberships.
-    pub(crate) fn parcels(&self) -> impl Iterator<Item = Parcel<BorrowedFd<'_>>> {
+    pub(crate) fn bundles(&self) -> impl Iterator<Item = FdBundle<BorrowedFd<'_>>> {
         self.by_name.iter().flat_map(|(name, input)| {
             let interface = name.clone();
-            let packets = Parcel {
+            let packets = FdBundle {
                 purpose: Purpose::Packets { interface, index: input.index },
                 sockets: input.sockets.iter().map(|(_, socket)| socket.as_fd()).collect(),
             };
             let helpers = input.memberships.iter().flat_map(Memberships::sockets);
-            let memberships = Parcel { purpose: Purpose::Memberships, sockets: helpers.collect() };
+            let memberships =
+                FdBundle { purpose: Purpose::Memberships, sockets: helpers.collect() };
             [packets, memberships]
         })
     }
@@ -193,7 +194,7 @@ impl Inputs {
     pub(crate) fn refresh<'a>(
         &mut self,
         rules: impl Iterator<Item = &'a Rule>,
-        ground: &mut Ground<'_>,
+        ground: &mut OpenContext<'_>,
         retired: &mut Vec<(usize, SocketId)>,
     ) -> Result<(), PacketError> {
         let needed = needed(rules);
@@ -219,7 +220,7 @@ impl InputInterface {
     fn refresh(
         &mut self,
         name: &str,
-        ground: &mut Ground<'_>,
+        ground: &mut OpenContext<'_>,
         drops: &Arc<AtomicU64>,
         retired: &mut Vec<(usize, SocketId)>,
     ) -> Result<(), PacketError> {
@@ -241,7 +242,7 @@ impl InputInterface {
                 Some(ready) if ready.index == interface.index => Ok(ready.sockets),
                 _ => open(interface, &wanted, ground, drops),
             };
-            let lent = opened.map(|sockets| lend_to_all(ground.workers, sockets));
+            let lent = opened.map(|sockets| register_with_all(ground.workers, sockets));
             match self.take_lent(interface, lent, retired.is_empty()) {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
@@ -264,7 +265,7 @@ impl InputInterface {
     fn take_lent(
         &mut self,
         interface: &Interface,
-        lent: Result<Result<Lent<PacketSocket>, Vec<Arc<PacketSocket>>>, PacketError>,
+        lent: Result<Result<Registration<PacketSocket>, Vec<Arc<PacketSocket>>>, PacketError>,
         last: bool,
     ) -> Result<bool, PacketError> {
         let reason = match lent {
@@ -379,14 +380,14 @@ fn wanted(inputs: &[Input]) -> Vec<Wanted> {
 fn open(
     interface: &Interface,
     wanted: &[Wanted],
-    ground: &mut Ground<'_>,
+    ground: &mut OpenContext<'_>,
     drops: &Arc<AtomicU64>,
 ) -> Result<Vec<Arc<PacketSocket>>, PacketError> {
     let bytes = ground.settings.receive_buffer_bytes;
     let (workers, filter) = (ground.workers, compile(wanted));
     let group = match inherited(interface, ground, &filter) {
         Some(group) => group,
-        None => ground.opener.open_group(interface, workers.len(), bytes, &filter)?,
+        None => ground.factory.open_group(interface, workers.len(), bytes, &filter)?,
     };
     if let Some(granted) = group.receive_buffer_short {
         warn!(
@@ -424,7 +425,7 @@ const MISSING: &str = "there is no such interface yet";
 /// use here.
 fn inherited(
     interface: &Interface,
-    ground: &mut Ground<'_>,
+    ground: &mut OpenContext<'_>,
     filter: &FrameFilter,
 ) -> Option<PacketGroup> {
     let bytes = ground.settings.receive_buffer_bytes;

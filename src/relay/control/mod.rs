@@ -9,8 +9,8 @@
 
 mod change;
 mod inputs;
-mod lending;
 mod outputs;
+mod registration;
 mod report;
 mod view;
 
@@ -33,9 +33,9 @@ use super::{Dscp, RelaySettings, Rule, Ttl};
 use crate::io::SocketId;
 use crate::io::WorkerControl;
 use crate::io::socket_table::SocketTable;
-use crate::server::broker::{Broker, Opener};
+use crate::server::broker::{Broker, SocketFactory};
 use crate::sys::egress::EgressError;
-use crate::sys::fd_bundle::{Inherited, Parcel};
+use crate::sys::fd_bundle::{FdBundle, Inherited};
 use crate::sys::link_watch::LinkWatch;
 use crate::sys::packet_socket::PacketError;
 use crate::telemetry::Counters;
@@ -74,7 +74,7 @@ pub struct RelayControl {
     /// Frame buffers in use in each worker.
     frame_buffers: usize,
     watch: LinkWatch,
-    opener: Opener,
+    factory: SocketFactory,
     /// What the process before this one handed over, until the first table is out.
     inherited: Inherited,
     inputs: Inputs,
@@ -89,11 +89,11 @@ pub struct RelayControl {
 }
 
 /// What sockets are opened from.
-struct Ground<'a> {
+struct OpenContext<'a> {
     watch: &'a LinkWatch,
     settings: &'a RelaySettings,
     workers: &'a [RelayWorker],
-    opener: &'a mut Opener,
+    factory: &'a mut SocketFactory,
     inherited: &'a mut Inherited,
 }
 
@@ -113,7 +113,7 @@ struct RuleEntry {
 }
 
 impl RelayControl {
-    /// Opens what the rules need, through `opener`, and publishes the first table, before the
+    /// Opens what the rules need, through `factory`, and publishes the first table, before the
     /// workers run. Packet sockets that are `inherited` are used where they fit; what is left of
     /// those is closed when everything is open and joined.
     ///
@@ -123,7 +123,7 @@ impl RelayControl {
     pub fn new(
         settings: RelaySettings,
         workers: Vec<RelayWorker>,
-        opener: Opener,
+        factory: SocketFactory,
         inherited: Inherited,
     ) -> Result<Self, RelayError> {
         let rules = settings.rules.clone();
@@ -132,7 +132,7 @@ impl RelayControl {
             frame_buffers: 0,
             workers,
             watch: LinkWatch::start().map_err(RelayError::Watch)?,
-            opener,
+            factory,
             inherited,
             inputs: Inputs::default(),
             rules: Vec::new(),
@@ -160,8 +160,8 @@ impl RelayControl {
     }
 
     /// What a successor goes on with, once the workers have stopped.
-    pub fn parcels(&self) -> Vec<Parcel<BorrowedFd<'_>>> {
-        self.inputs.parcels().collect()
+    pub fn bundles(&self) -> Vec<FdBundle<BorrowedFd<'_>>> {
+        self.inputs.bundles().collect()
     }
 
     /// Leaves what was handed over to a successor.
@@ -199,7 +199,7 @@ impl RelayControl {
 
     /// How the socket broker ended, once, if it did.
     pub fn broker_ended(&mut self) -> Option<String> {
-        self.opener.broker_mut().and_then(Broker::ended)
+        self.factory.broker_mut().and_then(Broker::ended)
     }
 
     /// Has as many frame buffers in use as the largest fan-out asks for, and never fewer than
@@ -230,11 +230,11 @@ impl RelayControl {
     fn reconcile(&mut self, publish: Publish) -> Result<(), RelayError> {
         let before = self.sockets();
         let rules = self.rules.iter().map(|entry| &entry.rule);
-        let mut ground = Ground {
+        let mut ground = OpenContext {
             watch: &self.watch,
             settings: &self.settings,
             workers: &self.workers,
-            opener: &mut self.opener,
+            factory: &mut self.factory,
             inherited: &mut self.inherited,
         };
         let opened = self.inputs.refresh(rules, &mut ground, &mut self.retired);
@@ -267,7 +267,7 @@ impl RelayControl {
         let generation = self.generation;
         self.wait("take up the rules", |worker| worker.shared.seen() >= generation);
         for (worker, id) in self.retired.drain(..) {
-            self.workers[worker].sockets.take_back(id);
+            self.workers[worker].sockets.deregister(id);
             self.workers[worker].control.wake();
         }
     }

@@ -6,15 +6,15 @@ use std::sync::atomic::Ordering;
 
 use tracing::{info, warn};
 
-use super::Ground;
-use super::lending::{Lent, NO_ROOM, lend_to_all};
+use super::OpenContext;
+use super::registration::{NO_ROOM, Registration, register_with_all};
 use crate::io::SocketId;
 use crate::relay::stats::{FlowSnapshot, RelayDrop};
 use crate::relay::table::{OutputState, TableOutput};
 use crate::relay::{Dscp, Output, Ttl};
 use crate::sys::egress::{EgressError, EgressOptions, EgressSocket};
 use crate::sys::interface::Interface;
-use crate::telemetry::log::Told;
+use crate::telemetry::log::LogOnChange;
 
 /// An output and what belongs to it.
 pub(crate) struct OutputEntry {
@@ -22,13 +22,13 @@ pub(crate) struct OutputEntry {
     /// Per worker.
     pub(crate) states: Vec<Arc<OutputState>>,
     /// Per worker; empty while the output is down.
-    sockets: Lent<EgressSocket>,
+    sockets: Registration<EgressSocket>,
     /// The interface as it was when the sockets were opened.
     made_for: Option<Interface>,
     /// Sockets per worker that are open and not lent yet, and the interface they were opened for.
     ready: Option<(Interface, Vec<Arc<EgressSocket>>)>,
     /// What was last said about why it is down.
-    told: Told,
+    told: LogOnChange,
     /// What it had sent when its sends were looked at last.
     seen: FlowSnapshot,
     /// Whether it was told that the kernel refuses its sends.
@@ -44,7 +44,7 @@ impl OutputEntry {
             sockets: Vec::new(),
             made_for: None,
             ready: None,
-            told: Told::default(),
+            told: LogOnChange::default(),
             seen: FlowSnapshot::default(),
             refused: false,
         }
@@ -78,7 +78,7 @@ impl OutputEntry {
     /// # Errors
     /// When they cannot be opened, and that is not for the interface or its addresses to mend:
     /// those come and go.
-    pub(crate) fn prepare(&mut self, ground: &mut Ground<'_>) -> Result<(), EgressError> {
+    pub(crate) fn prepare(&mut self, ground: &mut OpenContext<'_>) -> Result<(), EgressError> {
         let name = &self.output.endpoint.interface;
         let Some(interface) = ground.watch.find(name).filter(|interface| interface.up) else {
             return Ok(());
@@ -94,7 +94,7 @@ impl OutputEntry {
     /// Opens, opens anew or closes the sockets, as the interface asks for.
     pub(crate) fn refresh(
         &mut self,
-        ground: &mut Ground<'_>,
+        ground: &mut OpenContext<'_>,
         retired: &mut Vec<(usize, SocketId)>,
     ) {
         let name = self.output.endpoint.interface.clone();
@@ -113,7 +113,7 @@ impl OutputEntry {
             Some((made_for, sockets)) if made_for == *interface => Ok(sockets),
             _ => self.open(interface, ground),
         };
-        match sockets.map(|sockets| lend_to_all(ground.workers, sockets)) {
+        match sockets.map(|sockets| register_with_all(ground.workers, sockets)) {
             Ok(Ok(sockets)) => {
                 self.sockets = sockets;
                 self.made_for = Some(interface.clone());
@@ -137,7 +137,7 @@ impl OutputEntry {
     fn open(
         &self,
         interface: &Interface,
-        ground: &mut Ground<'_>,
+        ground: &mut OpenContext<'_>,
     ) -> Result<Vec<Arc<EgressSocket>>, EgressError> {
         let fixed = |mark: Dscp| if let Dscp::Set(dscp) = mark { dscp } else { 0 };
         let options = EgressOptions {
@@ -147,7 +147,7 @@ impl OutputEntry {
             dscp: fixed(self.output.dscp),
             send_buffer_bytes: ground.settings.send_buffer_bytes,
         };
-        let open = |_| ground.opener.open_output(interface, &options).map(Arc::new);
+        let open = |_| ground.factory.open_output(interface, &options).map(Arc::new);
         ground.workers.iter().map(open).collect()
     }
 

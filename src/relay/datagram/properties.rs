@@ -213,18 +213,15 @@ fn recipes() -> impl Strategy<Value = Recipe> {
     })
 }
 
-fn auxiliaries() -> impl Strategy<Value = Option<Auxiliary>> {
+fn auxiliaries() -> impl Strategy<Value = Option<PacketAuxData>> {
     let rarely = || prop_oneof![7 => Just(false), 1 => Just(true)];
-    prop::option::of((rarely(), rarely(), rarely()).prop_map(|(vlan, pending, valid)| Auxiliary {
-        vlan,
-        checksum_pending: pending,
-        checksum_valid: valid,
-        received_ns: 0,
+    prop::option::of((rarely(), rarely(), rarely()).prop_map(|(vlan, pending, valid)| {
+        PacketAuxData { vlan, checksum_pending: pending, checksum_valid: valid, received_ns: 0 }
     }))
 }
 
 /// The parser again, written from the documents alone: it looks at one byte at a time.
-fn naive(frame: &[u8], auxiliary: Option<Auxiliary>) -> Result<Datagram, RelayDrop> {
+fn naive(frame: &[u8], auxiliary: Option<PacketAuxData>) -> Result<Datagram, RelayDrop> {
     byte(frame, 23)?;
     let auxiliary = auxiliary.unwrap_or_default();
     let ethertype = word(frame, 22)?;

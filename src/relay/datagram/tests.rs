@@ -142,7 +142,7 @@ fn tags() {
         let tagged = [&[0x00, 0x05, 0x08, 0x00], IPV4_PLAIN].concat();
         assert_eq!(parse(&plain(ethertype, &tagged)), Err(RelayDrop::Tagged));
     }
-    let auxiliary = Auxiliary { vlan: true, ..Auxiliary::default() };
+    let auxiliary = PacketAuxData { vlan: true, ..PacketAuxData::default() };
     let frame = plain(IPV4, IPV4_PLAIN);
     let parsed = Datagram::parse(&frame, Some(auxiliary), false, false);
     assert_eq!(parsed, Err(RelayDrop::Tagged), "a tag that was taken off");
@@ -173,8 +173,8 @@ fn wrong_checksums() {
     assert_eq!(parse(&body4), Err(RelayDrop::Corrupt));
     assert_eq!(parse(&body6), Err(RelayDrop::Corrupt));
     for auxiliary in [
-        Auxiliary { checksum_valid: true, ..Auxiliary::default() },
-        Auxiliary { checksum_pending: true, ..Auxiliary::default() },
+        PacketAuxData { checksum_valid: true, ..PacketAuxData::default() },
+        PacketAuxData { checksum_pending: true, ..PacketAuxData::default() },
     ] {
         let vouched = |frame: &[u8]| Datagram::parse(frame, Some(auxiliary), false, false);
         assert_eq!(vouched(&body4), Ok(expected(false, 52..60, None)));
@@ -182,7 +182,7 @@ fn wrong_checksums() {
         let header = altered(&unchecked, IPV4, IPV4_PLAIN, 8, 8);
         assert_eq!(vouched(&header), Err(RelayDrop::Corrupt), "the IP header is verified");
     }
-    let silent = Some(Auxiliary::default());
+    let silent = Some(PacketAuxData::default());
     assert_eq!(Datagram::parse(&body4, silent, false, false), Err(RelayDrop::Corrupt));
     let header = altered(&virtio(2, 0, 0, 0), IPV4, IPV4_PLAIN, 8, 8);
     assert_eq!(parse(&header), Err(RelayDrop::Corrupt));

@@ -2,8 +2,8 @@
 //! nothing.
 
 use super::{DSCP_BITS, Relay, Sender};
-use crate::io::{Frame, Now, Part, SocketId, Transmit};
-use crate::relay::coalesce::Bundle;
+use crate::io::{BufferSlice, Frame, Now, SocketId, Transmit};
+use crate::relay::coalesce::GsoBatch;
 use crate::relay::fragment::{Fragment, udp_in};
 use crate::relay::reassembly::{Reassembly, Whole};
 use crate::relay::stats::RelayDrop;
@@ -62,7 +62,7 @@ impl Relay {
             return Err(reason);
         }
         let range = frame.start + fragment.bytes.start..frame.start + fragment.bytes.end;
-        let part = Part { buffer: frame.buffer.clone(), range };
+        let part = BufferSlice { buffer: frame.buffer.clone(), range };
         let shared = std::sync::Arc::clone(&self.shared);
         fragments.add(now, &fragment, part, &shared.unmatched, |whole| {
             self.relay_whole(now, frame.socket, &whole, tx)
@@ -102,7 +102,7 @@ impl Relay {
         sender.departures.oldest_ns[index] = 0;
         sender.send(
             index,
-            Bundle {
+            GsoBatch {
                 parts: whole.parts,
                 segment_bytes: None,
                 datagrams: 1,

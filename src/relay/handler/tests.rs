@@ -9,7 +9,7 @@ use crate::relay::golden::{
 };
 use crate::relay::stats::FlowSnapshot;
 use crate::relay::table::{LATENCY_BUCKETS, OutputState};
-use crate::sys::address::Auxiliary;
+use crate::sys::address::PacketAuxData;
 use crate::telemetry::SizesSnapshot;
 
 const INPUT: SocketId = SocketId(3);
@@ -67,10 +67,10 @@ impl Bench {
     }
 
     fn arrive_at(&mut self, bytes: &[u8], received_ns: u64) {
-        self.arrive_with(bytes, Some(Auxiliary { received_ns, ..Auxiliary::default() }));
+        self.arrive_with(bytes, Some(PacketAuxData { received_ns, ..PacketAuxData::default() }));
     }
 
-    fn arrive_with(&mut self, bytes: &[u8], auxiliary: Option<Auxiliary>) {
+    fn arrive_with(&mut self, bytes: &[u8], auxiliary: Option<PacketAuxData>) {
         let buffer = self.pool.fill(bytes).unwrap();
         let frame = Frame {
             socket: INPUT,
@@ -92,8 +92,8 @@ impl Bench {
     /// Ends a forward of "ringtide" as often as `datagrams` says.
     fn ended(&mut self, sent: &SentOn, result: Result<usize, i32>) {
         let buffer = self.pool.fill(&sent.bytes).unwrap();
-        let part = Part { buffer, range: 0..sent.bytes.len() };
-        let forwarded = Forwarded {
+        let part = BufferSlice { buffer, range: 0..sent.bytes.len() };
+        let forwarded = SendCompletion {
             tag: sent.tag,
             result,
             parts: &[part],
@@ -403,8 +403,8 @@ fn a_datagram_in_parts_stays_one_when_it_is_sent_again() {
     fragments().iter().for_each(|frame| bench.arrive(frame));
     let sent = bench.flush();
     let buffer = bench.pool.fill(&sent[0].bytes).unwrap();
-    let parts = [0..4, 4..4, 4..18].map(|range| Part { buffer: buffer.clone(), range });
-    let forwarded = Forwarded {
+    let parts = [0..4, 4..4, 4..18].map(|range| BufferSlice { buffer: buffer.clone(), range });
+    let forwarded = SendCompletion {
         tag: sent[0].tag,
         result: Err(libc::ECONNREFUSED),
         parts: &parts,

@@ -26,7 +26,8 @@ impl Bench {
 
     pub(super) fn frame(&mut self, second: u64, frame: &[u8]) -> Result<(), RelayDrop> {
         let fragment = Fragment::parse(SocketId(3), frame)?;
-        let part = Part { buffer: self.pool.fill(frame).unwrap(), range: fragment.bytes.clone() };
+        let part =
+            BufferSlice { buffer: self.pool.fill(frame).unwrap(), range: fragment.bytes.clone() };
         self.reassembly.add(at(second), &fragment, part, &self.counters, |whole| {
             assert!(!whole.parts.is_empty() && whole.parts.len() <= FRAGMENTS_MAX);
             let bytes: Vec<u8> =
@@ -91,7 +92,8 @@ fn a_whole_datagram_tells_where_it_comes_from_and_goes() {
         let bytes = plain(IPV6, packet);
         let fragment = Fragment::parse(SocketId(3), &bytes).unwrap();
         assert_eq!((fragment.ttl, fragment.tos, fragment.more), (7, 0xb8, index < 2));
-        let part = Part { buffer: bench.pool.fill(&bytes).unwrap(), range: fragment.bytes.clone() };
+        let part =
+            BufferSlice { buffer: bench.pool.fill(&bytes).unwrap(), range: fragment.bytes.clone() };
         let taken = bench.reassembly.add(at(0), &fragment, part, &bench.counters, |whole| {
             assert_eq!(whole.source, "[fd00::1]:58793".parse().unwrap());
             assert_eq!(whole.destination, "[ff15::1]:5001".parse().unwrap());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use self::commands::{Operate, Problem, ReloadOutcome};
+use self::commands::{AdminOps, ApiError, ReloadOutcome};
 use super::config::rule_spec::{RuleChanges, RuleSpec, read_rules};
 use super::config::{Settings, render};
 use super::process::Process;
@@ -24,7 +24,7 @@ pub(crate) struct Running {
     /// What runs.
     pub(crate) process: Process,
     log: LogControl,
-    /// Whether the log filter was set by an errand.
+    /// Whether the log filter was set by an command.
     filter_set: bool,
     stop_at: Option<Instant>,
 }
@@ -44,10 +44,10 @@ impl Running {
         self.process.replace_policy(Policy { settings, access });
     }
 
-    fn mode(&self) -> Result<AccessMode, Problem> {
+    fn mode(&self) -> Result<AccessMode, ApiError> {
         let access = self.settings.tracker.as_ref().and_then(|tracker| tracker.access.as_ref());
         access.map(|access| access.mode).ok_or_else(|| {
-            Problem::conflict(
+            ApiError::conflict(
                 "there is no access list",
                 "set access_mode and access_file in [tracker], then reload",
             )
@@ -55,13 +55,13 @@ impl Running {
     }
 }
 
-impl Operate for Running {
-    fn rules(&self) -> Result<Vec<RuleSpec>, Problem> {
+impl AdminOps for Running {
+    fn rules(&self) -> Result<Vec<RuleSpec>, ApiError> {
         let relay = self.settings.relay.as_ref().ok_or_else(reload::no_relay)?;
         Ok(relay.rules.iter().map(RuleSpec::from).collect())
     }
 
-    fn replace_rules(&mut self, rules: &[RuleSpec]) -> Result<Vec<String>, Problem> {
+    fn replace_rules(&mut self, rules: &[RuleSpec]) -> Result<Vec<String>, ApiError> {
         let (rules, mut warnings) = read_rules(rules)?;
         let count = rules.len();
         warnings.extend(reload::put_rules(&mut self.settings, &mut self.process, rules)?);
@@ -69,16 +69,16 @@ impl Operate for Running {
         Ok(warnings)
     }
 
-    fn change_rules(&mut self, changes: RuleChanges) -> Result<Vec<String>, Problem> {
+    fn change_rules(&mut self, changes: RuleChanges) -> Result<Vec<String>, ApiError> {
         let relay = self.settings.relay.as_ref().ok_or_else(reload::no_relay)?;
         let list = changes.apply(&relay.rules)?;
         self.replace_rules(&list)
     }
 
-    fn change_access(&mut self, add: &[InfoHash], remove: &[InfoHash]) -> Result<usize, Problem> {
+    fn change_access(&mut self, add: &[InfoHash], remove: &[InfoHash]) -> Result<usize, ApiError> {
         self.mode()?;
         let access = self.process.policy().access.changed(add, remove).map_err(|error| {
-            Problem::conflict(error.to_string(), "take others off the list first")
+            ApiError::conflict(error.to_string(), "take others off the list first")
         })?;
         let hashes = access.len();
         self.put_list(access);
@@ -86,10 +86,10 @@ impl Operate for Running {
         Ok(hashes)
     }
 
-    fn reload_access(&mut self) -> Result<usize, Problem> {
+    fn reload_access(&mut self) -> Result<usize, ApiError> {
         self.mode()?;
         let hashes = self.process.reload(&self.settings).map_err(|error| {
-            Problem::invalid(error.to_string(), "the list in force stays; correct the file")
+            ApiError::invalid(error.to_string(), "the list in force stays; correct the file")
         })?;
         info!(hashes, "access list reloaded");
         Ok(hashes)
@@ -102,7 +102,7 @@ impl Operate for Running {
         (render(&settings), file)
     }
 
-    fn reload(&mut self) -> Result<ReloadOutcome, Problem> {
+    fn reload(&mut self) -> Result<ReloadOutcome, ApiError> {
         let outcome = reload::reload(&mut self.settings, &mut self.process, &self.log)?;
         if self.log.filter() == self.settings.log.filter {
             self.filter_set = false;
@@ -110,7 +110,7 @@ impl Operate for Running {
         Ok(outcome)
     }
 
-    fn save(&mut self) -> Result<Vec<String>, Problem> {
+    fn save(&mut self) -> Result<Vec<String>, ApiError> {
         save::save(self)
     }
 
@@ -118,13 +118,13 @@ impl Operate for Running {
         self.log.filter().as_str().to_owned()
     }
 
-    fn set_log_level(&mut self, filter: &str) -> Result<(), Problem> {
+    fn set_log_level(&mut self, filter: &str) -> Result<(), ApiError> {
         let filter = LogFilter::parse(filter).map_err(|error| {
-            Problem::invalid(error.to_string(), "such as info or info,ringtide::tracker=debug")
+            ApiError::invalid(error.to_string(), "such as info or info,ringtide::tracker=debug")
         })?;
         self.log
             .set(&filter)
-            .map_err(|error| Problem::failed(error.to_string(), "the level of before stays"))?;
+            .map_err(|error| ApiError::failed(error.to_string(), "the level of before stays"))?;
         self.filter_set = true;
         info!(filter = filter.as_str(), "log level changed");
         Ok(())

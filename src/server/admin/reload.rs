@@ -6,7 +6,7 @@
 
 use tracing::{error, info, warn};
 
-use super::commands::{Problem, ReloadOutcome};
+use super::commands::{ApiError, ReloadOutcome};
 use crate::error::{Remedy, one_line};
 use crate::relay::Rule;
 use crate::server::config::{self, Settings, TrackerConfig};
@@ -25,10 +25,10 @@ pub(crate) fn reload(
     settings: &mut Settings,
     process: &mut Process,
     log: &LogControl,
-) -> Result<ReloadOutcome, Problem> {
+) -> Result<ReloadOutcome, ApiError> {
     let wanted = settings.file.as_deref().map(config::load).transpose().map_err(|error| {
         error!("reload failed, everything in force stays: {error}");
-        Problem::invalid(error.to_string(), error.remedy().unwrap_or_default())
+        ApiError::invalid(error.to_string(), error.remedy().unwrap_or_default())
     })?;
     // Read before anything is put in force, so that a wrong list changes nothing either.
     let list = read_list(settings, wanted.as_ref())?;
@@ -49,7 +49,7 @@ pub(crate) fn reload(
 fn read_list(
     settings: &Settings,
     wanted: Option<&Settings>,
-) -> Result<Option<AccessList>, Problem> {
+) -> Result<Option<AccessList>, ApiError> {
     // Whether there is a tracker at all was settled at the start.
     let Some(now) = &settings.tracker else { return Ok(None) };
     let tracker = wanted.map_or(Some(now), |wanted| wanted.tracker.as_ref());
@@ -60,7 +60,7 @@ fn read_list(
     load_access(access).map(Some).map_err(|error| {
         let stays = if wanted.is_some() { "everything" } else { "the list" };
         error!("reload failed, {stays} in force stays: {error}");
-        Problem::invalid(error.to_string(), "correct the list, then reload again")
+        ApiError::invalid(error.to_string(), "correct the list, then reload again")
     })
 }
 
@@ -71,7 +71,7 @@ fn take_over_rules(
     wanted: &mut Settings,
     process: &mut Process,
     outcome: &mut ReloadOutcome,
-) -> Result<(), Problem> {
+) -> Result<(), ApiError> {
     let Some(relay) = &settings.relay else { return Ok(()) };
     // A file without the section has no rules.
     let rules = wanted.relay.as_mut().map(|relay| std::mem::take(&mut relay.rules));
@@ -99,21 +99,21 @@ pub(crate) fn put_rules(
     settings: &mut Settings,
     process: &mut Process,
     rules: Vec<Rule>,
-) -> Result<Vec<String>, Problem> {
+) -> Result<Vec<String>, ApiError> {
     const STAYS: &str = "the rules of before stay in force";
     let listen = settings.tracker.as_ref().map_or(0, |tracker| tracker.listen.len());
     let (Some(relay), Some(control)) = (&mut settings.relay, process.relay_mut()) else {
         return Err(no_relay());
     };
-    config::check_sockets(listen, &rules).map_err(|error| Problem::invalid(error, STAYS))?;
+    config::check_sockets(listen, &rules).map_err(|error| ApiError::invalid(error, STAYS))?;
     let warnings =
-        control.apply(rules.clone()).map_err(|error| Problem::failed(one_line(&error), STAYS))?;
+        control.apply(rules.clone()).map_err(|error| ApiError::failed(one_line(&error), STAYS))?;
     relay.rules = rules;
     Ok(warnings)
 }
 
-pub(crate) fn no_relay() -> Problem {
-    Problem::conflict(
+pub(crate) fn no_relay() -> ApiError {
+    ApiError::conflict(
         "this process runs no relay",
         "put a [relay] section into its configuration file and start it again",
     )

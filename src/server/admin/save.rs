@@ -13,14 +13,14 @@ use std::path::Path;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
 use super::Running;
-use super::commands::Problem;
+use super::commands::ApiError;
 use crate::server::config::rule_spec::RuleSpec;
 use crate::server::config::{self, Settings, rule_table};
 use crate::server::persist::atomic_file::write_aside;
 use crate::tracker::core::access_list::{AccessList, parse_line};
 
 /// Saves the rules, the log's level and the access list, where they differ from their files.
-pub(crate) fn save(running: &Running) -> Result<Vec<String>, Problem> {
+pub(crate) fn save(running: &Running) -> Result<Vec<String>, ApiError> {
     let mut changes: Vec<(&Path, Vec<u8>)> = Vec::new();
     if let Some(path) = &running.settings.file {
         let text = fs::read_to_string(path).map_err(|error| unsaved(path, &error, &[]))?;
@@ -29,7 +29,7 @@ pub(crate) fn save(running: &Running) -> Result<Vec<String>, Problem> {
             changes.push((path, changed.into_bytes()));
         }
     } else if running.filter_set || running.settings.relay.is_some() {
-        return Err(Problem::conflict(
+        return Err(ApiError::conflict(
             "this process was started without a configuration file",
             "`ringtide ctl config show > ringtide.toml` writes what is in force to a new one",
         ));
@@ -53,9 +53,9 @@ pub(crate) fn save(running: &Running) -> Result<Vec<String>, Problem> {
 
 /// The file's text with the rules and the log's level in force; everything else stays as it is
 /// written.
-fn changed_text(running: &Running, path: &Path, text: &str) -> Result<String, Problem> {
+fn changed_text(running: &Running, path: &Path, text: &str) -> Result<String, ApiError> {
     let wrong = |error: String| {
-        Problem::conflict(error, "correct the file, or reload it, before saving to it")
+        ApiError::conflict(error, "correct the file, or reload it, before saving to it")
     };
     let saved = config::parse(text, path).map_err(|error| wrong(error.to_string()))?;
     let mut document: DocumentMut =
@@ -94,10 +94,10 @@ fn put_rules(
     document: &mut DocumentMut,
     rules: &[RuleSpec],
     saved: &Settings,
-) -> Result<(), Problem> {
+) -> Result<(), ApiError> {
     let relay = document.entry("relay").or_insert(Item::Table(Table::new()));
     let Some(relay) = relay.as_table_like_mut() else {
-        return Err(Problem::conflict("relay is no section in the file", "write [relay]"));
+        return Err(ApiError::conflict("relay is no section in the file", "write [relay]"));
     };
     let saved_rules = saved.relay.iter().flat_map(|relay| &relay.rules).map(RuleSpec::from);
     let tables = match relay.remove("rule") {
@@ -168,7 +168,7 @@ fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// `written` are the files that were saved before.
-fn unsaved(path: &Path, error: &io::Error, written: &[String]) -> Problem {
+fn unsaved(path: &Path, error: &io::Error, written: &[String]) -> ApiError {
     let advice = match error.kind() {
         io::ErrorKind::PermissionDenied => {
             "what is in force stays so until the process ends; give the file and its directory to \
@@ -187,7 +187,7 @@ fn unsaved(path: &Path, error: &io::Error, written: &[String]) -> Problem {
     if !written.is_empty() {
         error.push_str(&format!("; {} is saved", written.join(", ")));
     }
-    Problem::failed(error, advice)
+    ApiError::failed(error, advice)
 }
 
 #[cfg(test)]

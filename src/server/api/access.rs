@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::answer::{Answer, Body, Refusal};
-use crate::server::admin::commands::Problem;
+use crate::server::admin::commands::ApiError;
 use crate::tracker::core::InfoHash;
 
 /// The access list in force.
@@ -33,7 +33,7 @@ pub struct AccessChanges {
 pub(crate) async fn show(State(api): State<Api>) -> Answer<Json<Access>> {
     let Some(tracker) = &api.view.tracker else {
         let advice = "put a [tracker] section into its configuration file and start it again";
-        return Err(Problem::conflict("this process runs no tracker", advice).into());
+        return Err(ApiError::conflict("this process runs no tracker", advice).into());
     };
     let policy = tracker.policy.current();
     let (mode, hashes) = (policy.access.mode().name().to_owned(), policy.access.len() as u64);
@@ -45,12 +45,12 @@ pub(crate) async fn change(
     Body(changes): Body<AccessChanges>,
 ) -> Answer<Json<Access>> {
     let (add, remove) = (parse(&changes.add)?, parse(&changes.remove)?);
-    api.desk.ask(move |process| process.change_access(&add, &remove)).await??;
+    api.commands.ask(move |process| process.change_access(&add, &remove)).await??;
     show(State(api)).await
 }
 
 pub(crate) async fn reload(State(api): State<Api>) -> Answer<Json<Access>> {
-    api.desk.ask(|process| process.reload_access()).await??;
+    api.commands.ask(|process| process.reload_access()).await??;
     show(State(api)).await
 }
 
@@ -58,7 +58,7 @@ fn parse(hashes: &[String]) -> Answer<Vec<InfoHash>> {
     let parse = |text: &String| {
         text.parse().map_err(|error| {
             let advice = "nothing was changed; correct all of it";
-            Refusal::from(Problem::invalid(format!("{text:?}: {error}"), advice))
+            Refusal::from(ApiError::invalid(format!("{text:?}: {error}"), advice))
         })
     };
     hashes.iter().map(parse).collect()

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::server::admin::commands::{Problem, ProblemKind};
+use crate::server::admin::commands::{ApiError, ApiErrorKind};
 
 /// An error as it is answered: a status, and JSON with `error` and `advice`.
 #[derive(Debug)]
@@ -34,13 +34,13 @@ impl IntoResponse for Refusal {
     }
 }
 
-impl From<Problem> for Refusal {
-    fn from(problem: Problem) -> Self {
+impl From<ApiError> for Refusal {
+    fn from(problem: ApiError) -> Self {
         let status = match problem.kind {
-            ProblemKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
-            ProblemKind::Conflict => StatusCode::CONFLICT,
-            ProblemKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
-            ProblemKind::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            ApiErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            ApiErrorKind::Conflict => StatusCode::CONFLICT,
+            ApiErrorKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+            ApiErrorKind::Busy => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self { status, error: problem.error, advice: problem.advice }
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Api;
 use super::answer::{Answer, Body};
 use crate::error::Remedy;
-use crate::server::admin::commands::{Problem, ReloadOutcome};
+use crate::server::admin::commands::{ApiError, ReloadOutcome};
 use crate::server::config::rule_spec::{RuleChanges, RuleSpec};
 use crate::server::config::{self, ConfigError};
 use crate::values::units;
@@ -77,7 +77,7 @@ pub struct Drain {
 }
 
 pub(crate) async fn rules(State(api): State<Api>) -> Answer<Json<Rules>> {
-    let rules = api.desk.ask(|process| process.rules()).await??;
+    let rules = api.commands.ask(|process| process.rules()).await??;
     Ok(Json(Rules { rules, warnings: Vec::new() }))
 }
 
@@ -85,26 +85,26 @@ pub(crate) async fn replace_rules(
     State(api): State<Api>,
     Body(wanted): Body<Rules>,
 ) -> Answer<Json<Rules>> {
-    let change = move |process: &mut dyn crate::server::admin::commands::Operate| {
+    let change = move |process: &mut dyn crate::server::admin::commands::AdminOps| {
         let warnings = process.replace_rules(&wanted.rules)?;
-        Ok::<_, Problem>(Rules { rules: process.rules()?, warnings })
+        Ok::<_, ApiError>(Rules { rules: process.rules()?, warnings })
     };
-    Ok(Json(api.desk.ask(change).await??))
+    Ok(Json(api.commands.ask(change).await??))
 }
 
 pub(crate) async fn change_rules(
     State(api): State<Api>,
     Body(changes): Body<RuleChanges>,
 ) -> Answer<Json<Rules>> {
-    let change = move |process: &mut dyn crate::server::admin::commands::Operate| {
+    let change = move |process: &mut dyn crate::server::admin::commands::AdminOps| {
         let warnings = process.change_rules(changes)?;
-        Ok::<_, Problem>(Rules { rules: process.rules()?, warnings })
+        Ok::<_, ApiError>(Rules { rules: process.rules()?, warnings })
     };
-    Ok(Json(api.desk.ask(change).await??))
+    Ok(Json(api.commands.ask(change).await??))
 }
 
 pub(crate) async fn configuration(State(api): State<Api>) -> Answer<Json<Configuration>> {
-    let (toml, file) = api.desk.ask(|process| process.configuration()).await?;
+    let (toml, file) = api.commands.ask(|process| process.configuration()).await?;
     Ok(Json(Configuration { file, toml }))
 }
 
@@ -112,32 +112,32 @@ pub(crate) async fn check_configuration(
     State(api): State<Api>,
     Body(check): Body<Check>,
 ) -> Answer<Json<Checked>> {
-    let (_, file) = api.desk.ask(|process| process.configuration()).await?;
+    let (_, file) = api.commands.ask(|process| process.configuration()).await?;
     let checked = match (check.toml, file) {
         (Some(text), _) => config::parse(&text, Path::new("configuration")),
         (None, Some(file)) => config::load(Path::new(&file)),
         (None, None) => {
             let error = "this process was started without a configuration file";
-            return Err(Problem::conflict(error, "send the text to check as `toml`").into());
+            return Err(ApiError::conflict(error, "send the text to check as `toml`").into());
         }
     };
     let settings = checked.map_err(|error: ConfigError| {
-        Problem::invalid(error.to_string(), error.remedy().unwrap_or_default())
+        ApiError::invalid(error.to_string(), error.remedy().unwrap_or_default())
     })?;
     Ok(Json(Checked { summary: settings.summary(), warnings: settings.warnings }))
 }
 
 pub(crate) async fn reload(State(api): State<Api>) -> Answer<Json<ReloadOutcome>> {
-    Ok(Json(api.desk.ask(|process| process.reload()).await??))
+    Ok(Json(api.commands.ask(|process| process.reload()).await??))
 }
 
 pub(crate) async fn save(State(api): State<Api>) -> Answer<Json<Saved>> {
-    let written = api.desk.ask(|process| process.save()).await??;
+    let written = api.commands.ask(|process| process.save()).await??;
     Ok(Json(Saved { written }))
 }
 
 pub(crate) async fn log_level(State(api): State<Api>) -> Answer<Json<LogLevel>> {
-    let filter = api.desk.ask(|process| process.log_level()).await?;
+    let filter = api.commands.ask(|process| process.log_level()).await?;
     Ok(Json(LogLevel { filter }))
 }
 
@@ -145,7 +145,7 @@ pub(crate) async fn set_log_level(
     State(api): State<Api>,
     Body(wanted): Body<LogLevel>,
 ) -> Answer<Json<LogLevel>> {
-    api.desk.ask(move |process| process.set_log_level(&wanted.filter)).await??;
+    api.commands.ask(move |process| process.set_log_level(&wanted.filter)).await??;
     log_level(State(api)).await
 }
 
@@ -158,9 +158,9 @@ pub(crate) async fn drain(State(api): State<Api>, Body(drain): Body<Drain>) -> A
                 true => Ok(wait),
                 false => Err("the longest wait is 1h".to_owned()),
             })
-            .map_err(|error| Problem::invalid(error, "write it like 10s; nothing was changed"))?,
+            .map_err(|error| ApiError::invalid(error, "write it like 10s; nothing was changed"))?,
     };
-    api.desk.ask(move |process| process.drain(wait)).await?;
+    api.commands.ask(move |process| process.drain(wait)).await?;
     Ok(Json(drain))
 }
 

@@ -5,10 +5,10 @@ mod access;
 mod answer;
 mod change;
 pub mod client;
+mod connection_limiter;
 mod dashboard;
 mod metrics;
 mod read;
-mod room;
 mod router;
 mod serve;
 mod socket;
@@ -36,7 +36,7 @@ pub use self::read::{Health, Version};
 use self::socket::ControlListener;
 pub use self::socket::SocketError;
 pub use self::torrents::{Swarm, Top, TopTorrent};
-use super::admin::commands::Desk;
+use super::admin::commands::CommandSender;
 use super::config::{ControlSocket, Settings};
 use super::view::View;
 use crate::error::{Remedy, one_line};
@@ -45,15 +45,15 @@ use crate::error::{Remedy, one_line};
 #[derive(Clone)]
 pub struct Api {
     view: Arc<View>,
-    desk: Desk,
+    commands: CommandSender,
     /// The list that everybody may read, as it was made last.
     top: Arc<Mutex<Option<(Instant, Top)>>>,
 }
 
 impl Api {
-    /// Answers from `view`, and hands changes in at `desk`.
-    pub fn new(view: Arc<View>, desk: Desk) -> Self {
-        Self { view, desk, top: Arc::default() }
+    /// Answers from `view`, and hands changes in at `commands`.
+    pub fn new(view: Arc<View>, commands: CommandSender) -> Self {
+        Self { view, commands, top: Arc::default() }
     }
 }
 

@@ -64,7 +64,7 @@ fn bounded(router: Router) -> Router {
         .layer(from_fn(in_time))
 }
 
-/// Turns away what says itself that it is too long, before any of it is sent; what does not say
+/// EventLoop away what says itself that it is too long, before any of it is sent; what does not say
 /// so is cut off while it is read.
 async fn not_too_long(request: Request, next: Next) -> Response {
     let length = request.headers().get(http::header::CONTENT_LENGTH);

@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::room::{Room, Visit};
+use super::connection_limiter::{ConnectionLimiter, Permit};
 use super::{Api, router};
 
 /// Serves both until it is told to stop, and then lets answers under way go out.
@@ -28,7 +28,7 @@ pub(crate) async fn serve(
     http: Option<StdTcpListener>,
     stopped: watch::Receiver<bool>,
 ) {
-    let rooms = [Arc::new(Room::default()), Arc::new(Room::default())];
+    let rooms = [Arc::new(ConnectionLimiter::default()), Arc::new(ConnectionLimiter::default())];
     if let Some(listener) = opened(control.map(UnixListener::from_std)) {
         let accept = async move || listener.accept().await.map(|(stream, _)| stream);
         let router = router::control(api.clone());
@@ -60,7 +60,7 @@ async fn accept_all<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     what: &str,
     mut accept: impl AsyncFnMut() -> io::Result<S>,
     router: Router,
-    room: Arc<Room>,
+    room: Arc<ConnectionLimiter>,
     stopped: watch::Receiver<bool>,
 ) {
     let mut stop = stopped.clone();
@@ -99,7 +99,7 @@ async fn accept_all<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
 async fn attend<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     router: Router,
-    visit: Visit,
+    visit: Permit,
     mut stopped: watch::Receiver<bool>,
 ) {
     let router = TowerToHyperService::new(router);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::answer::{Answer, Refusal};
-use crate::server::admin::commands::Problem;
+use crate::server::admin::commands::ApiError;
 use crate::tracker::core::InfoHash;
 use crate::tracker::store::{ScrapeCounts, Shard, Shards, Walk};
 
@@ -78,7 +78,7 @@ pub(crate) async fn top(
 ) -> Answer<Json<Top>> {
     let Query(Limit { limit }) = query?;
     if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(Problem::invalid("limit must be 1 to 1000", "ask for fewer").into());
+        return Err(ApiError::invalid("limit must be 1 to 1000", "ask for fewer").into());
     }
     Ok(Json(find_top(&api.view.shards, limit).await))
 }
@@ -102,7 +102,7 @@ pub(crate) async fn swarm(
 ) -> Answer<Json<Swarm>> {
     let Path(text) = path?;
     let hash: InfoHash = text.parse().map_err(|error| {
-        Refusal::from(Problem::invalid(format!("{text:?}: {error}"), "correct the info hash"))
+        Refusal::from(ApiError::invalid(format!("{text:?}: {error}"), "correct the info hash"))
     })?;
     let worker = api.view.shards.owner(&hash);
     let shard = api.view.shards.lock(worker);

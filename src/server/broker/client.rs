@@ -37,14 +37,14 @@ pub struct Broker {
     child: Child,
     health: BrokerHealth,
     /// Whether it has not answered what it was asked last.
-    owes: bool,
+    reply_pending: bool,
     /// Whether its end was told to whoever asks with [`Self::ended`].
     told: bool,
 }
 
 /// Opens the relay's sockets: here, or through the broker.
 #[derive(Debug, Default)]
-pub struct Opener(Option<Broker>);
+pub struct SocketFactory(Option<Broker>);
 
 impl Broker {
     /// Starts it: this very program with this very command line behind [`COMMAND`]. To be called
@@ -63,7 +63,8 @@ impl Broker {
             .spawn()
             .map_err(BrokerError::Start)?;
         let health = BrokerHealth::up();
-        let mut broker = Self { channel: Some(ours), child, health, owes: false, told: false };
+        let mut broker =
+            Self { channel: Some(ours), child, health, reply_pending: false, told: false };
         match broker.reply(Instant::now() + READY_WAIT) {
             Ok((Reply::Ready, _)) => Ok(broker),
             _ => Err(BrokerError::NotReady),
@@ -105,14 +106,14 @@ impl Broker {
         let Some(channel) = &self.channel else { return Err(Failure::Gone("it ended".to_owned())) };
         let sent = channel.set_timeout(ANSWER_WAIT).and_then(|()| channel.send(&bytes, &[]));
         sent.map_err(|error| self.failure(&error))?;
-        self.owes = true;
+        self.reply_pending = true;
         self.answer(deadline)
     }
 
     /// Takes what came late of the answer to an earlier request, which nobody waits for any more.
     /// While some of it is missing, an answer to another could not be told from it.
     fn catch_up(&mut self) -> Result<(), Failure> {
-        if !self.owes {
+        if !self.reply_pending {
             return Ok(());
         }
         match &self.channel {
@@ -148,7 +149,7 @@ impl Broker {
     }
 
     fn answered(&mut self) {
-        self.owes = false;
+        self.reply_pending = false;
         if self.health.set(BrokerState::Up) == BrokerState::Silent {
             info!("the socket broker answers again");
         }
@@ -189,7 +190,7 @@ impl Broker {
 
     fn give_up(&mut self) {
         self.channel = None;
-        self.owes = false;
+        self.reply_pending = false;
         self.health.set(BrokerState::Ended);
     }
 }
@@ -205,7 +206,7 @@ impl Drop for Broker {
     }
 }
 
-impl Opener {
+impl SocketFactory {
     /// Opens through `broker`.
     pub fn through(broker: Broker) -> Self {
         Self(Some(broker))

@@ -12,7 +12,9 @@ use super::privileges::read_privileges;
 use super::reader::Known;
 use super::reader::Reader;
 use super::relay::{check_room, read_relay};
-use super::{AccessMode, ConfigError, ExportConfig, Problem, Settings, StateConfig, TrackerConfig};
+use super::{
+    AccessMode, ConfigError, ConfigProblem, ExportConfig, Settings, StateConfig, TrackerConfig,
+};
 use crate::io::{EngineChoice, RingFeature, RingFeatures};
 use crate::telemetry::log::{LogFilter, LogFormat};
 use crate::tracker::core::{SourceLimitSettings, TrackerSettings};
@@ -37,7 +39,7 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
             let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
             let place = format!("{}:{}", path.display(), line + 1);
             let message = "not UTF-8, which TOML has to be".to_owned();
-            Err(invalid(path, vec![Problem { place, message }]))
+            Err(invalid(path, vec![ConfigProblem { place, message }]))
         }
     }
 }
@@ -247,7 +249,7 @@ pub(crate) fn set<T>(target: &mut T, value: Option<T>) {
     }
 }
 
-fn invalid(path: &Path, problems: Vec<Problem>) -> ConfigError {
+fn invalid(path: &Path, problems: Vec<ConfigProblem>) -> ConfigError {
     ConfigError::Invalid { path: path.to_owned(), problems }
 }
 
@@ -268,7 +270,7 @@ mod tests {
         parse(text, Path::new("/etc/ringtide/r.toml")).map_err(|e| e.to_string()).unwrap()
     }
 
-    fn problems(text: &str) -> Vec<Problem> {
+    fn problems(text: &str) -> Vec<ConfigProblem> {
         match parse(text, Path::new("r.toml")) {
             Err(ConfigError::Invalid { problems, .. }) => problems,
             other => panic!("{text}: {other:?}"),

@@ -26,7 +26,7 @@ pub use control::{ControlConfig, ControlSocket, SOCKET_USUAL, SOCKET_VARIABLE};
 pub use default::DEFAULT_TEXT;
 pub(crate) use file::zero_is_never;
 pub use file::{load, parse};
-pub use problem::{ConfigError, Problem};
+pub use problem::{ConfigError, ConfigProblem};
 pub use render::render;
 pub(crate) use render::rule_table;
 pub use workers::{CoreError, WorkerCount, parse_core_list};

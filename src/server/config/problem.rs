@@ -7,14 +7,14 @@ use crate::error::Remedy;
 
 /// One thing wrong, with its place in the file or on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// `FILE:LINE:COLUMN`, `FILE`, or the name of a flag.
     pub place: String,
     /// What is wrong there and what would be right, on one line.
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.message)
     }
@@ -37,7 +37,7 @@ pub enum ConfigError {
         /// The file as it was named.
         path: PathBuf,
         /// Everything found wrong, in the order of the file.
-        problems: Vec<Problem>,
+        problems: Vec<ConfigProblem>,
     },
     /// Flags that are valid one by one do not fit together.
     #[error("{} with the flags{}", count(problems), list(problems))]
@@ -45,7 +45,7 @@ pub enum ConfigError {
         /// The command they were given to.
         command: &'static str,
         /// Everything found wrong.
-        problems: Vec<Problem>,
+        problems: Vec<ConfigProblem>,
     },
 }
 
@@ -67,14 +67,14 @@ impl Remedy for ConfigError {
     }
 }
 
-fn count(problems: &[Problem]) -> String {
+fn count(problems: &[ConfigProblem]) -> String {
     match problems.len() {
         1 => "1 problem".to_owned(),
         count => format!("{count} problems"),
     }
 }
 
-fn list(problems: &[Problem]) -> String {
+fn list(problems: &[ConfigProblem]) -> String {
     let mut text = String::new();
     for problem in problems.iter().take(PROBLEMS_SHOWN_MAX) {
         text.push_str(&format!("\n  {problem}"));
@@ -93,7 +93,8 @@ mod tests {
     use super::*;
 
     fn invalid(count: usize) -> String {
-        let problem = Problem { place: "r.toml:1:2".to_owned(), message: "is wrong".to_owned() };
+        let problem =
+            ConfigProblem { place: "r.toml:1:2".to_owned(), message: "is wrong".to_owned() };
         let problems = vec![problem; count];
         ConfigError::Invalid { path: "r.toml".into(), problems }.to_string()
     }

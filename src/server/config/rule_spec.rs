@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::relay::{parse_dscp, parse_endpoint, parse_source, parse_ttl};
 use crate::relay::validate::{RuleDraft, check_rules};
 use crate::relay::{Dscp, Input, Output, RULES_MAX, Rule, Ttl};
-use crate::server::admin::commands::Problem;
+use crate::server::admin::commands::ApiError;
 
 /// A rule as it is written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -74,12 +74,12 @@ impl RuleChanges {
     /// # Errors
     /// More changes, or more rules after them, than there may be rules; names that are not there,
     /// or that are there already.
-    pub fn apply(self, rules: &[Rule]) -> Result<Vec<RuleSpec>, Problem> {
+    pub fn apply(self, rules: &[Rule]) -> Result<Vec<RuleSpec>, ApiError> {
         for part in [self.remove.len(), self.replace.len(), self.add.len()] {
             check_count(part)?;
         }
         let names =
-            |error| Problem::conflict(error, "`ringtide ctl rules list` shows those there are");
+            |error| ApiError::conflict(error, "`ringtide ctl rules list` shows those there are");
         let mut list: Vec<RuleSpec> = rules.iter().map(RuleSpec::from).collect();
         let place = |list: &[RuleSpec], name: &str| {
             let found = list.iter().position(|rule| rule.name.as_deref() == Some(name));
@@ -116,19 +116,19 @@ impl RuleChanges {
 
 /// Looked at before anything else: what comes in could be many times as long, and be compared with
 /// itself.
-fn check_count(rules: usize) -> Result<(), Problem> {
+fn check_count(rules: usize) -> Result<(), ApiError> {
     if rules <= RULES_MAX {
         return Ok(());
     }
     let error = format!("allowed are up to {RULES_MAX} rules, not {rules}");
-    Err(Problem::invalid(error, NOTHING_CHANGED))
+    Err(ApiError::invalid(error, NOTHING_CHANGED))
 }
 
 /// Reads and checks all rules together. Returns them, and what is allowed but probably not meant.
 ///
 /// # Errors
 /// Everything that is wrong with them.
-pub fn read_rules(specs: &[RuleSpec]) -> Result<(Vec<Rule>, Vec<String>), Problem> {
+pub fn read_rules(specs: &[RuleSpec]) -> Result<(Vec<Rule>, Vec<String>), ApiError> {
     check_count(specs.len())?;
     let mut drafts = Vec::with_capacity(specs.len());
     let mut problems = Vec::new();
@@ -145,7 +145,7 @@ pub fn read_rules(specs: &[RuleSpec]) -> Result<(Vec<Rule>, Vec<String>), Proble
             return Ok((checked.rules, checked.warnings));
         }
     }
-    Err(Problem::invalid(problems.join("\n"), NOTHING_CHANGED))
+    Err(ApiError::invalid(problems.join("\n"), NOTHING_CHANGED))
 }
 
 const NOTHING_CHANGED: &str = "nothing was changed; correct all of it";

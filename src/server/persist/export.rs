@@ -15,22 +15,22 @@ use std::time::Instant;
 use tracing::{error, info};
 
 use super::atomic_file::write_aside;
-use super::slices::{self, Manner, Slices};
-use crate::telemetry::log::Told;
+use super::slices::{self, Slices, WalkOptions};
+use crate::telemetry::log::LogOnChange;
 use crate::tracker::core::InfoHash;
-use crate::tracker::store::{Family, Ipv4, Ipv6, ScrapeCounts, Shards, Torrents, Walk};
+use crate::tracker::store::{Ipv4, Ipv6, PeerFamily, ScrapeCounts, Shards, Torrents, Walk};
 
 /// Writes the list to `path`, aside first. Returns how many lines it has.
 ///
 /// # Errors
 /// What the system says; `Interrupted` when the manner's `stop` was set. The file is then as it
 /// was.
-pub fn export(path: &Path, shards: &Shards, manner: Manner<'_>) -> io::Result<u64> {
+pub fn export(path: &Path, shards: &Shards, manner: WalkOptions<'_>) -> io::Result<u64> {
     write_aside(path, FILE_MODE, |file| write(file, shards, manner))
 }
 
 /// Writes the list that [`export`] puts in place.
-pub fn write(to: &mut impl Write, shards: &Shards, manner: Manner<'_>) -> io::Result<u64> {
+pub fn write(to: &mut impl Write, shards: &Shards, manner: WalkOptions<'_>) -> io::Result<u64> {
     to.write_all(HEADER.as_bytes())?;
     let mut exporting = Exporting { gathered: Vec::new(), lines: 0, to };
     slices::over(shards, manner, &mut exporting)?;
@@ -38,7 +38,12 @@ pub fn write(to: &mut impl Write, shards: &Shards, manner: Manner<'_>) -> io::Re
 }
 
 /// Writes the list, and says in the log how that went; what `told` knows is not said again.
-pub fn export_and_say(path: &Path, shards: &Shards, manner: Manner<'_>, told: &mut Told) {
+pub fn export_and_say(
+    path: &Path,
+    shards: &Shards,
+    manner: WalkOptions<'_>,
+    told: &mut LogOnChange,
+) {
     let began = Instant::now();
     match export(path, shards, manner) {
         Ok(torrents) => {
@@ -59,7 +64,7 @@ struct Exporting<'a, W> {
 }
 
 impl<W> Exporting<'_, W> {
-    fn slice<F: Family>(
+    fn slice<F: PeerFamily>(
         &mut self,
         family: &'static str,
         torrents: &Torrents<F>,
@@ -107,7 +112,7 @@ mod tests {
 
     const LIMITS: Limits = Limits::NONE;
 
-    fn announce<F: Family>(peer: F::Endpoint, event: Event) -> Announce<'static, F> {
+    fn announce<F: PeerFamily>(peer: F::Endpoint, event: Event) -> Announce<'static, F> {
         const HASH: InfoHash =
             InfoHash([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
         let now = Now::from_unix(Duration::from_secs(1_700_000_000));
@@ -129,7 +134,7 @@ mod tests {
             ipv6.announce(&announce::<Ipv6>(peer, Event::None), &LIMITS, rng, &mut []);
         }
         let mut text = Vec::new();
-        assert_eq!(write(&mut text, &shards, Manner::ALONE).unwrap(), 2);
+        assert_eq!(write(&mut text, &shards, WalkOptions::ALONE).unwrap(), 2);
         assert_eq!(
             String::from_utf8(text).unwrap(),
             "family,info_hash,seeders,leechers,completed\n\

@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 
 use super::export::export_and_say;
 use super::sizes::{self, SharedSizes};
-use super::slices::Manner;
+use super::slices::WalkOptions;
 use super::swarms::save_and_say;
 use crate::io::clock::Clock;
-use crate::telemetry::log::Told;
+use crate::telemetry::log::LogOnChange;
 use crate::tracker::store::Shards;
 
 /// What is written, where, and how often.
 #[derive(Clone, Debug, Default)]
-pub struct Keeps {
+pub struct PersistConfig {
     /// Swarms are saved here in the end.
     pub swarms: Option<PathBuf>,
     /// How often swarms are saved before that; `None` is never.
@@ -34,8 +34,8 @@ pub struct Keeps {
 }
 
 /// Saves and exports while workers serve.
-pub struct Keeper {
-    keeps: Keeps,
+pub struct Persister {
+    keeps: PersistConfig,
     shards: Arc<Shards>,
     clock: Clock,
     thread: Option<Running>,
@@ -49,12 +49,12 @@ struct Running {
     thread: JoinHandle<()>,
 }
 
-impl Keeper {
+impl Persister {
     /// Starts the thread if there is anything to do from time to time.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(keeps: Keeps, shards: Arc<Shards>, clock: Clock) -> io::Result<Self> {
+    pub fn start(keeps: PersistConfig, shards: Arc<Shards>, clock: Clock) -> io::Result<Self> {
         let mut chores = Vec::new();
         if let (Some(path), Some(every)) = (&keeps.swarms, keeps.save_interval) {
             chores.push(Chore::new(every, Work::Save(path.clone())));
@@ -81,7 +81,13 @@ impl Keeper {
             let _ = thread.join();
         }
         if let Some(path) = &self.keeps.swarms {
-            save_and_say(path, &self.shards, &self.clock, Manner::ALONE, &mut Told::default());
+            save_and_say(
+                path,
+                &self.shards,
+                &self.clock,
+                WalkOptions::ALONE,
+                &mut LogOnChange::default(),
+            );
         }
     }
 }
@@ -98,7 +104,7 @@ impl Running {
                 if woken.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }
-                let manner = Manner::beside_workers(&stopping);
+                let manner = WalkOptions::beside_workers(&stopping);
                 let told = &mut chore.told;
                 match &chore.work {
                     Work::Save(path) => save_and_say(path, &shards, &clock, manner, told),
@@ -109,7 +115,7 @@ impl Running {
                 chore.due = Instant::now() + chore.every;
             }
         };
-        let thread = std::thread::Builder::new().name("keeper".into()).spawn(keep)?;
+        let thread = std::thread::Builder::new().name("persister".into()).spawn(keep)?;
         Ok(Self { stop, wake, thread })
     }
 }
@@ -120,7 +126,7 @@ struct Chore {
     every: Duration,
     due: Instant,
     work: Work,
-    told: Told,
+    told: LogOnChange,
 }
 
 #[derive(Debug)]
@@ -132,6 +138,6 @@ enum Work {
 
 impl Chore {
     fn new(every: Duration, work: Work) -> Self {
-        Self { every, due: Instant::now() + every, work, told: Told::default() }
+        Self { every, due: Instant::now() + every, work, told: LogOnChange::default() }
     }
 }

@@ -7,9 +7,9 @@ use std::time::Instant;
 use arc_swap::ArcSwapOption;
 use tracing::debug;
 
-use super::slices::{self, Manner, Slices};
+use super::slices::{self, Slices, WalkOptions};
 use crate::telemetry::SizesSnapshot;
-use crate::tracker::store::{Family, Ipv4, Ipv6, Shards, Torrents, Walk};
+use crate::tracker::store::{Ipv4, Ipv6, PeerFamily, Shards, Torrents, Walk};
 
 /// The last count; `None` before the first. Reading never waits.
 pub type SharedSizes = Arc<ArcSwapOption<TorrentSizes>>;
@@ -32,7 +32,7 @@ pub type Sizes = SizesSnapshot<TORRENT_BUCKETS>;
 ///
 /// # Errors
 /// `Interrupted` when the manner's `stop` was set; `to` is then as it was.
-pub fn count(shards: &Shards, manner: Manner<'_>, to: &SharedSizes) -> io::Result<()> {
+pub fn count(shards: &Shards, manner: WalkOptions<'_>, to: &SharedSizes) -> io::Result<()> {
     let began = Instant::now();
     let mut counting = Counting::default();
     slices::over(shards, manner, &mut counting)?;
@@ -48,7 +48,7 @@ struct Counting {
     ipv6: Sizes,
 }
 
-fn slice<F: Family>(
+fn slice<F: PeerFamily>(
     sizes: &mut Sizes,
     torrents: &Torrents<F>,
     walk: &mut Walk,

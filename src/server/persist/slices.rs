@@ -8,19 +8,19 @@ use crate::tracker::store::{Ipv4, Ipv6, Shard, Shards, Torrents, WALK_VISITS, Wa
 
 /// How a walk treats those who wait for the locks, and what ends it early.
 #[derive(Clone, Copy, Debug)]
-pub struct Manner<'a> {
+pub struct WalkOptions<'a> {
     /// Between two slices of a shard, without its lock.
     pub pause: Duration,
     /// Set to give up.
     pub stop: Option<&'a AtomicBool>,
 }
 
-impl Manner<'static> {
+impl WalkOptions<'static> {
     /// For when no worker runs.
-    pub const ALONE: Self = Manner { pause: Duration::ZERO, stop: None };
+    pub const ALONE: Self = WalkOptions { pause: Duration::ZERO, stop: None };
 }
 
-impl<'a> Manner<'a> {
+impl<'a> WalkOptions<'a> {
     /// Beside workers, until `stop` is set.
     pub fn beside_workers(stop: &'a AtomicBool) -> Self {
         Self { pause: SLICE_PAUSE, stop: Some(stop) }
@@ -38,7 +38,11 @@ pub(crate) trait Slices {
 }
 
 /// Goes over all torrents of all shards, IPv4 before IPv6 in each.
-pub(crate) fn over(shards: &Shards, manner: Manner<'_>, to: &mut impl Slices) -> io::Result<()> {
+pub(crate) fn over(
+    shards: &Shards,
+    manner: WalkOptions<'_>,
+    to: &mut impl Slices,
+) -> io::Result<()> {
     for index in 0..shards.len() {
         each(shards, index, manner, to, |to, shard, walk| to.ipv4(&shard.ipv4, walk, WALK_VISITS))?;
         each(shards, index, manner, to, |to, shard, walk| to.ipv6(&shard.ipv6, walk, WALK_VISITS))?;
@@ -49,7 +53,7 @@ pub(crate) fn over(shards: &Shards, manner: Manner<'_>, to: &mut impl Slices) ->
 fn each<S: Slices>(
     shards: &Shards,
     index: usize,
-    manner: Manner<'_>,
+    manner: WalkOptions<'_>,
     to: &mut S,
     slice: impl Fn(&mut S, &Shard, &mut Walk) -> bool,
 ) -> io::Result<()> {

@@ -10,14 +10,14 @@ use tracing::{error, info, warn};
 
 use super::atomic_file::write_aside;
 use super::directory::{PRIVATE_MODE, StateError, open_private};
-use super::slices::{self, Manner, Slices};
+use super::slices::{self, Slices, WalkOptions};
 use super::swarm_file::{
     Block, FormatError, Header, SavedFamily, SwarmWriter, TorrentEntries, header, scan,
 };
 use crate::error::one_line;
 use crate::io::Now;
 use crate::io::clock::Clock;
-use crate::telemetry::log::Told;
+use crate::telemetry::log::LogOnChange;
 use crate::tracker::core::TrackerSettings;
 use crate::tracker::store::{Gauges, Ipv4, Ipv6, Limits, Restored, Shard, Shards, Torrents, Walk};
 
@@ -39,7 +39,7 @@ pub fn save(
     path: &Path,
     shards: &Shards,
     clock: &Clock,
-    manner: Manner<'_>,
+    manner: WalkOptions<'_>,
 ) -> io::Result<SavedSwarms> {
     write_aside(path, PRIVATE_MODE, |file| write(file, shards, clock, manner))
 }
@@ -49,7 +49,7 @@ pub fn write(
     to: &mut impl Write,
     shards: &Shards,
     clock: &Clock,
-    manner: Manner<'_>,
+    manner: WalkOptions<'_>,
 ) -> io::Result<SavedSwarms> {
     // The time that the next process will know. Ages are by this one's clock, which may have gone
     // apart from it since the start.
@@ -253,8 +253,8 @@ pub fn save_and_say(
     path: &Path,
     shards: &Shards,
     clock: &Clock,
-    manner: Manner<'_>,
-    told: &mut Told,
+    manner: WalkOptions<'_>,
+    told: &mut LogOnChange,
 ) {
     let began = Instant::now();
     match save(path, shards, clock, manner) {

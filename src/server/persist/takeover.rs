@@ -35,8 +35,8 @@ use tracing::{info, warn};
 use self::bundles::{give, receive};
 use super::directory::PRIVATE_MODE;
 use crate::sys::descriptors::peer_user;
-use crate::sys::fd_bundle::{Inherited, Parcel};
-use crate::telemetry::log::Told;
+use crate::sys::fd_bundle::{FdBundle, Inherited};
+use crate::telemetry::log::LogOnChange;
 
 /// Waits for a successor.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Offer {
         let (listening, found) = (Arc::clone(&listener), Arc::clone(&successor));
         let told = serves.clone();
         let wait = move || {
-            let mut refused = Told::default();
+            let mut refused = LogOnChange::default();
             loop {
                 let stream = match listening.accept() {
                     Ok((stream, _)) => stream,
@@ -114,17 +114,17 @@ impl Offer {
         }
     }
 
-    /// Gives the sockets in `parcels` to the successor, if there is one, and waits until it has
+    /// Gives the sockets in `bundles` to the successor, if there is one, and waits until it has
     /// them. The workers must not run any more, and everything else that it needs must be in place
     /// by now.
     ///
     /// # Errors
     /// When it does not take them.
-    pub fn hand_over<S: AsFd>(&self, parcels: &[Parcel<S>]) -> io::Result<()> {
+    pub fn hand_over<S: AsFd>(&self, bundles: &[FdBundle<S>]) -> io::Result<()> {
         let successor = self.successor.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(stream) = successor.as_ref() else { return Ok(()) };
-        deliver(stream, parcels)?;
-        let sockets: usize = parcels.iter().map(|parcel| parcel.sockets.len()).sum();
+        deliver(stream, bundles)?;
+        let sockets: usize = bundles.iter().map(|bundle| bundle.sockets.len()).sum();
         info!(sockets, "handed over");
         Ok(())
     }
@@ -185,14 +185,14 @@ pub fn take_over(path: &Path, serves: &str) -> io::Result<Option<Inherited>> {
     check_answer(answer)?;
     info!("taking over from the process that runs");
     stream.set_read_timeout(Some(STOP_TIMEOUT))?;
-    let parcels = match receive(&stream) {
+    let bundles = match receive(&stream) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         received => received?,
     };
     stream.write_all(&[TAKEN])?;
     // The end of the stream is the end of the process, or at least of what it has locked.
     match stream.read(&mut [0]) {
-        Ok(0) => Ok(Some(Inherited::new(parcels))),
+        Ok(0) => Ok(Some(Inherited::new(bundles))),
         Ok(_) => Err(io::ErrorKind::InvalidData.into()),
         Err(error) => Err(error),
     }
@@ -213,8 +213,8 @@ fn check_answer([answer]: [u8; 1]) -> io::Result<()> {
 }
 
 /// Gives the sockets, and waits for the word that they arrived.
-fn deliver<S: AsFd>(mut stream: &UnixStream, parcels: &[Parcel<S>]) -> io::Result<()> {
-    give(stream, parcels)?;
+fn deliver<S: AsFd>(mut stream: &UnixStream, bundles: &[FdBundle<S>]) -> io::Result<()> {
+    give(stream, bundles)?;
     let mut word = [REFUSED];
     stream.read_exact(&mut word)?;
     if word == [TAKEN] { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
@@ -327,12 +327,12 @@ mod tests {
     #[test]
     fn sockets_count_as_handed_over_when_the_other_one_says_so() {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let parcels = [Parcel { purpose: Purpose::Listening, sockets: vec![socket] }];
+        let bundles = [FdBundle { purpose: Purpose::Listening, sockets: vec![socket] }];
         for (word, delivered) in [(&[TAKEN][..], true), (&[REFUSED], false), (&[], false)] {
             let (old, mut new) = UnixStream::pair().unwrap();
             new.write_all(word).unwrap();
             new.shutdown(std::net::Shutdown::Write).unwrap();
-            assert_eq!(deliver(&old, &parcels).is_ok(), delivered, "{word:?}");
+            assert_eq!(deliver(&old, &bundles).is_ok(), delivered, "{word:?}");
             assert_eq!(receive(&new).unwrap().len(), 1);
         }
     }

@@ -9,10 +9,10 @@ use tracing::{error, warn};
 use super::Process;
 use crate::io::clock::Clock;
 use crate::io::{EngineChoice, WorkerPlan};
-use crate::server::persist::persister::Keeper;
+use crate::server::persist::persister::Persister;
 use crate::server::persist::takeover::{Offer, Presence};
-use crate::server::services::Jobs;
-use crate::sys::fd_bundle::{Parcel, Purpose};
+use crate::server::services::Services;
+use crate::sys::fd_bundle::{FdBundle, Purpose};
 use crate::workers::{StartError, Workers};
 
 impl Process {
@@ -37,18 +37,18 @@ impl Process {
 
     /// Gives all sockets that receive to the successor, if there is one.
     pub(crate) fn give_sockets(&self, offer: &Offer) -> io::Result<()> {
-        offer.hand_over(&self.parcels())?;
+        offer.hand_over(&self.bundles())?;
         if let (Some(relay), Some(_)) = (&self.relay, offer.successor()) {
             relay.leave_to_successor();
         }
         Ok(())
     }
 
-    fn parcels(&self) -> Vec<Parcel<BorrowedFd<'_>>> {
+    fn bundles(&self) -> Vec<FdBundle<BorrowedFd<'_>>> {
         let tracker = self.view.tracker.iter();
         let sockets = tracker.flat_map(|tracker| &tracker.sockets).map(|socket| socket.as_fd());
-        let listening = Parcel { purpose: Purpose::Listening, sockets: sockets.collect() };
-        let relay = self.relay.iter().flat_map(|relay| relay.parcels());
+        let listening = FdBundle { purpose: Purpose::Listening, sockets: sockets.collect() };
+        let relay = self.relay.iter().flat_map(|relay| relay.bundles());
         std::iter::once(listening).chain(relay).collect()
     }
 
@@ -63,10 +63,10 @@ impl Process {
             return true;
         }
         self.view.workers.iter().for_each(|worker| worker.control.start_over());
-        let keeper =
-            Keeper::start(self.keeps.clone(), Arc::clone(&self.view.shards), self.view.clock);
-        match keeper {
-            Ok(keeper) => self.keeper = Some(keeper),
+        let persister =
+            Persister::start(self.keeps.clone(), Arc::clone(&self.view.shards), self.view.clock);
+        match persister {
+            Ok(persister) => self.persister = Some(persister),
             Err(error) => error!("swarms are not saved and torrents not exported: {error}"),
         }
         match (self.start)() {
@@ -85,7 +85,7 @@ pub(crate) fn start_workers(
     choice: EngineChoice,
     plans: Vec<WorkerPlan>,
     clock: Clock,
-    make_jobs: impl Fn(usize) -> Jobs + Send + Sync + 'static,
+    make_jobs: impl Fn(usize) -> Services + Send + Sync + 'static,
 ) -> StartWorkers {
     let make_jobs = Arc::new(make_jobs);
     Box::new(move || {

@@ -3,8 +3,8 @@
 /// A fault that is said once, however often it is met, and again when it comes back.
 ///
 /// ```
-/// # use ringtide::logging::Told;
-/// let mut told = Told::default();
+/// # use ringtide::logging::LogOnChange;
+/// let mut told = LogOnChange::default();
 /// assert!(told.is_news("no space left"));
 /// assert!(!told.is_news("no space left"));
 /// assert!(told.is_news("not permitted"), "another reason");
@@ -13,9 +13,9 @@
 /// assert!(told.is_news("not permitted"));
 /// ```
 #[derive(Debug, Default)]
-pub struct Told(Option<String>);
+pub struct LogOnChange(Option<String>);
 
-impl Told {
+impl LogOnChange {
     /// Whether this reason is another one than the last, or the first.
     pub fn is_news(&mut self, reason: &str) -> bool {
         let is_news = self.0.as_deref() != Some(reason);

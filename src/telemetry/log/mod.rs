@@ -13,7 +13,7 @@ use crate::values::suggest::did_you_mean;
 mod log_on_change;
 mod rate_limited;
 
-pub use log_on_change::Told;
+pub use log_on_change::LogOnChange;
 pub use rate_limited::{Admitted, RateLimited};
 
 /// The environment variable that sets the filter, between flag and file in precedence.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::{ERRNOS, count, eventually, everything, run_under, seeds};
 use crate::io::SocketId;
 use crate::io::fault_injection::{FaultPlan, Operation};
-use crate::io::socket_table::{Lend, Receives, SocketTable};
+use crate::io::socket_table::{LoopSocket, SocketKind, SocketTable};
 use crate::io::testing::plan;
 use crate::io::{Engine, LoopSizes, WorkerControl, WorkerPlan};
 use crate::relay::Offload;
@@ -28,9 +28,9 @@ impl AsRawFd for Frames {
     }
 }
 
-impl Lend for Frames {
-    fn receives(&self) -> Receives {
-        Receives::Frames
+impl LoopSocket for Frames {
+    fn kind(&self) -> SocketKind {
+        SocketKind::Frames
     }
 }
 
@@ -43,9 +43,9 @@ impl AsRawFd for Way {
     }
 }
 
-impl Lend for Way {
-    fn receives(&self) -> Receives {
-        Receives::Nothing
+impl LoopSocket for Way {
+    fn kind(&self) -> SocketKind {
+        SocketKind::Nothing
     }
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn new(engine: Engine) -> (Self, WorkerPlan) {
         let (source, end) = UnixDatagram::pair().unwrap();
-        let mut lent: Vec<Arc<dyn Lend>> = vec![Arc::new(Frames(end))];
+        let mut lent: Vec<Arc<dyn LoopSocket>> = vec![Arc::new(Frames(end))];
         let (mut sinks, mut outputs, mut in_table) = (Vec::new(), Vec::new(), Vec::new());
         for tag in 1..=2 {
             let sink = UdpSocket::bind("127.0.0.1:0").unwrap();

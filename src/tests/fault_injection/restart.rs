@@ -10,7 +10,7 @@ use crate::io::clock::Clock;
 use crate::io::fault_injection::{FaultPlan, Operation};
 use crate::io::testing::{EchoUntil, ask_in_turn, assert_accounted, plan};
 use crate::io::{Engine, EngineChoice, LoopSizes};
-use crate::io::{Forwarded, Frame, Handler, Now, Packet, Transmit};
+use crate::io::{Frame, Handler, Now, Packet, SendCompletion, Transmit};
 use crate::relay::handler::Relay;
 use crate::telemetry::Counter;
 use crate::workers::Workers;
@@ -92,7 +92,7 @@ impl Handler for Fragile {
         self.0.sends_per_frame_max()
     }
 
-    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &Forwarded<'_>, tx: &mut T) {
+    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
         self.0.on_forwarded(now, forwarded, tx);
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{ERRNOS, eventually, run_under};
 use crate::io::SocketId;
 use crate::io::fault_injection::{FaultPlan, Operation};
-use crate::io::socket_table::Lend;
+use crate::io::socket_table::LoopSocket;
 use crate::io::testing::{EchoUntil, ask_in_turn, plan};
 use crate::io::{Engine, LoopSizes};
 use crate::sys::socket::{SocketOptions, bind_group};
@@ -21,7 +21,7 @@ fn a_cancellation_that_fails_is_made_again() {
         let make = || EchoUntil { left: u32::MAX, control: Arc::clone(&control) };
         let (refused, ()) = run_under(&faults, plan, make, || {
             ask_in_turn(10, address);
-            table.take_back(SocketId(0));
+            table.deregister(SocketId(0));
             let settled = || table.applied() >= table.version();
             let took = eventually("the socket to be let go", &control, settled);
             println!("a cancellation ends with {name}: the socket was let go after {took:?}");
@@ -31,7 +31,7 @@ fn a_cancellation_that_fails_is_made_again() {
             let options = SocketOptions { receive_buffer_bytes: bytes, send_buffer_bytes: bytes };
             let group = bind_group(address, 1, options, None).unwrap();
             let socket = group.sockets.into_iter().next().unwrap();
-            assert_eq!(table.lend(Arc::new(socket) as Arc<dyn Lend>), Some(SocketId(0)));
+            assert_eq!(table.register(Arc::new(socket) as Arc<dyn LoopSocket>), Some(SocketId(0)));
             control.wake();
             ask_in_turn(10, address);
             control.stop();

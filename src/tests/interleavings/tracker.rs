@@ -13,7 +13,7 @@ use crate::telemetry::Counters;
 use crate::tracker::core::TrackerSettings;
 use crate::tracker::core::access_list::AccessList;
 use crate::tracker::core::policy::{Policy, SharedPolicy};
-use crate::tracker::core::source_limits::{RateLimit, SourceLimitSettings, SourceLimits, Verdict};
+use crate::tracker::core::source_limits::{Decision, RateLimit, SourceLimitSettings, SourceLimits};
 use crate::tracker::store::{Secrets, Shards};
 use crate::tracker::udp::connection_id::ConnectionIds;
 use crate::tracker::udp::handler::{Tracker, TrackerParts};
@@ -119,9 +119,11 @@ fn requests_at_once_never_pass_a_limit() {
         let source: IpAddr = "192.0.2.1".parse().unwrap();
         let elsewhere = {
             let limits = limits.clone();
-            thread::spawn(move || [0; 2].map(|_| limits.announce(NOW, source) == Verdict::Accepted))
+            thread::spawn(move || {
+                [0; 2].map(|_| limits.announce(NOW, source) == Decision::Accepted)
+            })
         };
-        let here = limits.announce(NOW, source) == Verdict::Accepted;
+        let here = limits.announce(NOW, source) == Decision::Accepted;
         let [one, two] = elsewhere.join().unwrap();
         let accepted = [here, one, two].into_iter().filter(|accepted| *accepted).count();
         assert_eq!(accepted, 2, "as many as the burst allows");

@@ -7,7 +7,7 @@ use loom::thread;
 
 use super::explore;
 use crate::io::WorkerControl;
-use crate::io::socket_table::{Nowhere, Receives, SocketTable};
+use crate::io::socket_table::{Nowhere, SocketKind, SocketTable};
 use crate::telemetry::{Counter, Counters, DropReason};
 
 #[test]
@@ -63,9 +63,9 @@ fn what_was_applied_is_what_was_wanted() {
         let control = {
             let table = Arc::clone(&table);
             thread::spawn(move || {
-                let first = table.lend(Arc::new(Nowhere(Receives::Frames))).unwrap();
+                let first = table.register(Arc::new(Nowhere(SocketKind::Frames))).unwrap();
                 table.set_frame_buffers(512);
-                table.take_back(first);
+                table.deregister(first);
             })
         };
         let (mut seen, mut lent, mut buffers) = (0, 0, 0);

@@ -14,7 +14,7 @@ use super::summary::{Summary, Surroundings};
 use super::target::{probe, resolve, source};
 use super::usage::{Sample, memory};
 use crate::io::clock::Clock;
-use crate::io::socket_table::{Lend, SocketTable};
+use crate::io::socket_table::{LoopSocket, SocketTable};
 use crate::io::{LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
 use crate::sys::files::raise_file_limit;
 use crate::sys::signals::{Event, Signals};
@@ -102,7 +102,7 @@ impl Fleet {
                 index,
                 core: None,
                 table: Arc::new(SocketTable::new(
-                    mine.iter().map(|socket| Arc::clone(socket) as Arc<dyn Lend>),
+                    mine.iter().map(|socket| Arc::clone(socket) as Arc<dyn LoopSocket>),
                 )),
                 counters: Arc::clone(counters),
                 control: Arc::new(control),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::error::Remedy;
 use crate::sys::egress::EgressError;
-use crate::sys::udp_receiver::FeedError;
+use crate::sys::udp_receiver::ReceiverError;
 
 /// Why test traffic cannot be sent or received.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +72,7 @@ pub enum TrafficError {
     Egress(#[from] EgressError),
     /// The receiving socket cannot be had.
     #[error(transparent)]
-    Feed(#[from] FeedError),
+    Feed(#[from] ReceiverError),
     /// The kernel does not take super-packets for this interface.
     #[error("the kernel refuses to send super-packets to {to} by {interface}")]
     SegmentRefused {

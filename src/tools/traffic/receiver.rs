@@ -16,13 +16,13 @@ use super::summary::{Ended, ReceiveSummary};
 use super::warn;
 use super::watch::Shared;
 use crate::sys::interface::Interface;
-use crate::sys::udp_receiver::FeedSocket;
+use crate::sys::udp_receiver::UdpReceiver;
 
 /// A receiver that has joined.
 #[derive(Debug)]
 pub(super) struct Receiver {
     args: ReceiveArgs,
-    socket: FeedSocket,
+    socket: UdpReceiver,
     buffers: Vec<u8>,
     flows: Flows,
 }
@@ -33,7 +33,7 @@ impl Receiver {
     /// # Errors
     /// What stands in the way.
     pub(super) fn open(args: &ReceiveArgs, interface: &Interface) -> Result<Self, TrafficError> {
-        let socket = FeedSocket::open(interface, args.group, args.source, RECEIVE_BUFFER_BYTES)?;
+        let socket = UdpReceiver::open(interface, args.group, args.source, RECEIVE_BUFFER_BYTES)?;
         if let Some(granted) = socket.receive_buffer_short() {
             warn(&format!(
                 "the receive buffer has {granted} bytes instead of {RECEIVE_BUFFER_BYTES}, bursts \
@@ -48,7 +48,7 @@ impl Receiver {
         })
     }
 
-    /// Receives until there is a reason to stop.
+    /// SocketKind until there is a reason to stop.
     ///
     /// # Errors
     /// A receive that fails for good.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::index::Named;
-use super::peer::Family;
+use super::peer::PeerFamily;
 use super::swarm::Position;
 use super::torrents::Torrents;
 use crate::io::Now;
@@ -38,7 +38,7 @@ impl std::ops::AddAssign for Expired {
     }
 }
 
-impl<F: Family> Torrents<F> {
+impl<F: PeerFamily> Torrents<F> {
     /// How much a whole sweep visits: places of torrents and peers.
     pub fn sweep_visits(&self) -> usize {
         self.slab.numbers() as usize + self.peers

@@ -5,7 +5,7 @@
 //! twice while it is moved, which [`SHARE_RESERVED_BYTES`] leaves room for.
 
 use super::index::NUMBER_BYTES_MAX;
-use super::peer::{Family, Record};
+use super::peer::{PeerFamily, Record};
 use super::slab::{CHUNK_ENTRIES, Slab};
 use super::swarm::Swarm;
 use super::torrents::{Torrent, Torrents};
@@ -60,7 +60,7 @@ pub fn share_bytes(memory_bytes: usize, shards: usize) -> usize {
     (memory_bytes / shards.max(1)).max(SHARE_BYTES_MIN).saturating_sub(SHARE_RESERVED_BYTES)
 }
 
-impl<F: Family> Torrents<F> {
+impl<F: PeerFamily> Torrents<F> {
     /// What is allocated now.
     #[inline]
     pub fn usage(&self) -> Usage {
@@ -107,9 +107,9 @@ impl<F: Family> Torrents<F> {
         }
         let (rank, number) = best?;
         if rank.is_first_choice() {
-            self.hand.barren_calls = 0;
-        } else if self.hand.barren_calls < BARREN_CALLS_MAX {
-            self.hand.barren_calls += 1;
+            self.hand.fruitless_scans = 0;
+        } else if self.hand.fruitless_scans < BARREN_CALLS_MAX {
+            self.hand.fruitless_scans += 1;
             return None;
         }
         let torrent = self.slab.get(number)?;
@@ -128,11 +128,11 @@ impl<F: Family> Torrents<F> {
 
 /// The search for torrents to give up.
 #[derive(Debug, Default)]
-pub(super) struct Hand {
+pub(super) struct EvictionCursor {
     /// The number to look at next.
     number: u32,
     /// Calls in a row that found no first choice.
-    barren_calls: u32,
+    fruitless_scans: u32,
 }
 
 /// How readily a torrent is given up: the greatest first.

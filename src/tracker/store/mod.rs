@@ -22,10 +22,10 @@ mod walk;
 
 pub use expiry::{BACKLOG_INTERVAL, EXPIRY_VISITS_MAX, Expired, Pace};
 pub use memory::{EVICTION_VISITS_MAX, MemoryShare, SHARE_BYTES_MIN, Usage, share_bytes};
-pub use peer::{Family, Ipv4, Ipv4Record, Ipv6, Ipv6Record, Record, State};
+pub use peer::{Ipv4, Ipv4Record, Ipv6, Ipv6Record, PeerFamily, Record, State};
 pub use shard::{Gauges, Secrets, Shard, ShardGuard, Shards};
 pub use torrents::{Announce, Announced, Limits, Outcome, ScrapeCounts, Torrents};
-pub use walk::{Piece, Restored, WALK_VISITS, Walk};
+pub use walk::{PeerChunk, Restored, WALK_VISITS, Walk};
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::net::{SocketAddrV4, SocketAddrV6};
 use crate::io::Now;
 
 /// An address family: the tracker keeps IPv4 and IPv6 swarms apart (BEP 7).
-pub trait Family: 'static {
+pub trait PeerFamily: 'static {
     /// Address and port of a peer.
     type Endpoint: Copy + Eq + Debug;
     /// What is stored of a peer.
@@ -17,7 +17,7 @@ pub trait Family: 'static {
 #[derive(Clone, Copy, Debug)]
 pub enum Ipv4 {}
 
-impl Family for Ipv4 {
+impl PeerFamily for Ipv4 {
     type Endpoint = SocketAddrV4;
     type Record = Ipv4Record;
 }
@@ -27,7 +27,7 @@ impl Family for Ipv4 {
 #[derive(Clone, Copy, Debug)]
 pub enum Ipv6 {}
 
-impl Family for Ipv6 {
+impl PeerFamily for Ipv6 {
     type Endpoint = SocketAddrV6;
     type Record = Ipv6Record;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::segments::Segments;
+use super::segments::PartitionedTable;
 use super::{Announce, Ipv4, Ipv4Record, Ipv6Record, Limits, Record, State, Torrents};
 use crate::io::Now;
 use crate::tracker::core::InfoHash;
@@ -90,7 +90,7 @@ fn chosen_info_hashes_are_found_as_fast_as_random_ones() {
 /// Slots passed in the tables of a swarm of these peers, as it grows by one at a time.
 fn tables_of<R: Record>(peers: impl Iterator<Item = R>) -> (Lengths, usize) {
     let mut rng = Rng::with_seed(3);
-    let mut segments = Segments::from_peers(Vec::new(), &mut rng);
+    let mut segments = PartitionedTable::from_peers(Vec::new(), &mut rng);
     peers.for_each(|peer| segments.insert(peer, &mut rng));
     assert_eq!(segments.len(), PEERS as usize);
     let largest = segments.probes().map(|(len, _)| len).max().unwrap_or(0);

@@ -14,7 +14,7 @@ use super::table::PeerTable;
 
 /// Tables that together hold a set of peers.
 #[derive(Debug)]
-pub(super) struct Segments<R> {
+pub(super) struct PartitionedTable<R> {
     /// At least one.
     tables: SmallVec<[PeerTable<R>; 1]>,
     len: usize,
@@ -35,7 +35,7 @@ pub(super) struct Position {
     regions: u32,
 }
 
-impl<R: Record> Segments<R> {
+impl<R: Record> PartitionedTable<R> {
     /// A set of `peers`, in any order. Empty records and repeated endpoints are left out.
     pub(super) fn from_peers(peers: Vec<R>, rng: &mut Rng) -> Self {
         let table = PeerTable::from_peers(peers, rng);
@@ -266,7 +266,7 @@ mod tests {
     }
 
     /// Every peer lies in its table, and no table is larger than it may be.
-    fn check(segments: &Segments<Ipv4Record>) {
+    fn check(segments: &PartitionedTable<Ipv4Record>) {
         for (number, table) in segments.tables.iter().enumerate() {
             assert!(table.peers().all(|peer| segments.table_of(peer) == number));
             assert!(table.len() < SEGMENT_PEERS * 5 / 2, "{} peers", table.len());
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn tables_split_and_join_as_peers_come_and_go() {
         let mut rng = Rng::with_seed(1);
-        let mut segments = Segments::from_peers(Vec::new(), &mut rng);
+        let mut segments = PartitionedTable::from_peers(Vec::new(), &mut rng);
         for number in 0..100_000 {
             segments.insert(peer(number, 0), &mut rng);
             if number % 5000 == 0 {
@@ -298,7 +298,8 @@ mod tests {
 
     #[test]
     fn buddies_are_as_linear_hashing_has_them() {
-        let mut segments = Segments::<Ipv4Record>::from_peers(Vec::new(), &mut Rng::with_seed(2));
+        let mut segments =
+            PartitionedTable::<Ipv4Record>::from_peers(Vec::new(), &mut Rng::with_seed(2));
         let buddies: Vec<usize> = (1..=8)
             .map(|_| {
                 segments.tables.push(PeerTable::empty());
@@ -315,7 +316,7 @@ mod tests {
             for fresh_in_8 in [0, 3, 8] {
                 let age = |number: u32| if number % 8 < fresh_in_8 { 900 } else { 10 };
                 let records = (0..peers).map(|number| peer(number, age(number))).collect();
-                let mut segments = Segments::from_peers(records, &mut rng);
+                let mut segments = PartitionedTable::from_peers(records, &mut rng);
                 check(&segments);
                 let (mut position, mut removed) = (None, 0);
                 loop {
@@ -340,7 +341,7 @@ mod tests {
     fn every_table_gives_its_share() {
         let mut rng = Rng::with_seed(4);
         let records = (0..60_000).map(|number| peer(number, 0)).collect();
-        let segments = Segments::from_peers(records, &mut rng);
+        let segments = PartitionedTable::from_peers(records, &mut rng);
         let mut shares: BTreeMap<usize, f64> = BTreeMap::new();
         let mut out = [0; 1472];
         let (rounds, want) = (20_000, 53);

@@ -172,14 +172,14 @@ impl Secrets {
 
 /// All shards.
 pub struct Shards {
-    cells: Box<[Cell]>,
+    cells: Box<[ShardCell]>,
     steering: Steering,
     memory_bytes_max: usize,
 }
 
 /// A shard with its lock and gauges, on cache lines of its own.
 #[repr(align(128))]
-struct Cell {
+struct ShardCell {
     shard: Mutex<Shard>,
     gauges: Gauges,
 }
@@ -194,11 +194,11 @@ impl Shards {
     pub fn with_memory(count: usize, secrets: &Secrets, memory_bytes: usize) -> Self {
         let share_bytes = share_bytes(memory_bytes, count);
         let mut seeds = Rng::with_seed(secrets.rng_seed);
-        let cell = |_| Cell {
+        let cell = |_| ShardCell {
             shard: Mutex::new(Shard::new(secrets.index_key, seeds.u64(..), share_bytes)),
             gauges: Gauges::default(),
         };
-        let cells: Box<[Cell]> = (0..count.max(1)).map(cell).collect();
+        let cells: Box<[ShardCell]> = (0..count.max(1)).map(cell).collect();
         let memory_bytes_max = share_bytes.saturating_mul(cells.len());
         Self { cells, steering: secrets.steering, memory_bytes_max }
     }
@@ -230,7 +230,7 @@ impl Shards {
     /// # Panics
     /// If `index` is not below [`Shards::len`].
     pub fn lock(&self, index: usize) -> ShardGuard<'_> {
-        let Cell { shard, gauges } = &self.cells[index];
+        let ShardCell { shard, gauges } = &self.cells[index];
         let shard = shard.lock().unwrap_or_else(|poisoned| {
             let mut shard = poisoned.into_inner();
             shard.recover();

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::memory::allocated_bytes;
 use super::peer::{Record, State};
 use super::sample::{Reply, sample_flat};
-use super::segments::{self, Segments};
+use super::segments::{self, PartitionedTable};
 
 /// The peers of one torrent.
 #[derive(Debug)]
@@ -21,8 +21,8 @@ pub(super) enum Swarm<R: Record> {
 /// Peers by kind, so that a seeder's reply is chosen from leechers alone and counting is free.
 #[derive(Debug)]
 pub(super) struct LargeSwarm<R> {
-    seeders: Segments<R>,
-    leechers: Segments<R>,
+    seeders: PartitionedTable<R>,
+    leechers: PartitionedTable<R>,
 }
 
 /// Seeders and leechers.
@@ -224,13 +224,13 @@ impl<R: Record> Swarm<R> {
     /// Rebuilds the swarm from whatever records it holds, after a change to it was cut short.
     pub(super) fn repair(&mut self, rng: &mut Rng) {
         // A peer that was being moved may be in both tables: it is kept once.
-        let unique = Segments::from_peers(self.to_vec(), rng);
+        let unique = PartitionedTable::from_peers(self.to_vec(), rng);
         let large = LargeSwarm::from_peers(unique.peers().copied(), rng);
         *self = Self::Large(Box::new(large));
         self.flatten();
     }
 
-    /// Turns a large swarm that has become small into a flat one.
+    /// EventLoop a large swarm that has become small into a flat one.
     fn flatten(&mut self) {
         if let Self::Large(large) = self
             && large.seeders.len() + large.leechers.len() < LARGE_MIN
@@ -244,8 +244,8 @@ impl<R: Record> LargeSwarm<R> {
     fn from_peers(peers: impl Iterator<Item = R>, rng: &mut Rng) -> Self {
         let (seeders, leechers) = peers.partition(|peer| peer.state().seeder());
         Self {
-            seeders: Segments::from_peers(seeders, rng),
-            leechers: Segments::from_peers(leechers, rng),
+            seeders: PartitionedTable::from_peers(seeders, rng),
+            leechers: PartitionedTable::from_peers(leechers, rng),
         }
     }
 

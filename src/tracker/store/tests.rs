@@ -14,7 +14,7 @@ use crate::tracker::core::{InfoHash, TrackerSettings};
 use crate::tracker::udp::request::Event;
 
 /// What the tests need of a family beside what the storage needs.
-trait Tested: Family<Endpoint: Ord> + Debug + Clone {
+trait Tested: PeerFamily<Endpoint: Ord> + Debug + Clone {
     fn endpoint(number: u16, port: u16) -> Self::Endpoint;
     fn from_wire(wire: &[u8]) -> Self::Endpoint;
     fn of(record: &Self::Record) -> Self::Endpoint {

@@ -4,8 +4,8 @@ use fastrand::Rng;
 
 use super::expiry::Cursor;
 use super::index::{Digest, Index, Named};
-use super::memory::{Hand, MemoryShare};
-use super::peer::{Family, Record, State};
+use super::memory::{EvictionCursor, MemoryShare};
+use super::peer::{PeerFamily, Record, State};
 use super::sample::Reply;
 use super::slab::Slab;
 use super::swarm::{Counts, Placed, Swarm};
@@ -18,13 +18,13 @@ use crate::tracker::udp::request::Event;
 ///
 /// A torrent exists while it has peers: the announce of its first peer creates it, and with the
 /// last one that stops or expires it goes, its completed count included.
-pub struct Torrents<F: Family> {
+pub struct Torrents<F: PeerFamily> {
     pub(super) slab: Slab<Torrent<F::Record>>,
     pub(super) index: Index,
     pub(super) peers: usize,
     /// Bytes allocated by swarms.
     pub(super) peers_bytes: usize,
-    pub(super) hand: Hand,
+    pub(super) hand: EvictionCursor,
     pub(super) sweep: Cursor,
 }
 
@@ -86,7 +86,7 @@ impl<R: Record> Named for Torrent<R> {
 
 /// An announce that passed every check.
 #[derive(Clone, Copy, Debug)]
-pub struct Announce<'a, F: Family> {
+pub struct Announce<'a, F: PeerFamily> {
     /// When it came.
     pub now: Now,
     /// The torrent.
@@ -179,7 +179,7 @@ pub struct ScrapeCounts {
     pub leechers: u32,
 }
 
-impl<F: Family> Torrents<F> {
+impl<F: PeerFamily> Torrents<F> {
     /// No torrents yet. `key` is secret: it keeps info hashes from being chosen to collide.
     pub fn new(key: [u64; 2]) -> Self {
         Self {
@@ -187,7 +187,7 @@ impl<F: Family> Torrents<F> {
             index: Index::new(key),
             peers: 0,
             peers_bytes: 0,
-            hand: Hand::default(),
+            hand: EvictionCursor::default(),
             sweep: Cursor::default(),
         }
     }

@@ -3,7 +3,7 @@
 use fastrand::Rng;
 
 use super::index::Named;
-use super::peer::{Family, Record};
+use super::peer::{PeerFamily, Record};
 use super::swarm::{Counts, Place};
 use super::torrents::{Limits, ScrapeCounts, Stored, Torrents};
 use crate::tracker::core::InfoHash;
@@ -21,7 +21,7 @@ pub struct Walk {
 
 /// Some peers of one torrent: all of a small swarm, a part of a large one.
 #[derive(Clone, Copy, Debug)]
-pub struct Piece<'a, R> {
+pub struct PeerChunk<'a, R> {
     /// The torrent.
     pub info_hash: &'a InfoHash,
     /// Its completed count.
@@ -32,7 +32,7 @@ pub struct Piece<'a, R> {
     pub slots: &'a [R],
 }
 
-impl<R: Record> Piece<'_, R> {
+impl<R: Record> PeerChunk<'_, R> {
     /// The peers of this piece.
     pub fn peers(&self) -> impl Iterator<Item = &R> {
         self.slots.iter().filter(|record| !record.is_empty())
@@ -50,14 +50,14 @@ pub struct Restored {
     pub evicted: usize,
 }
 
-impl<F: Family> Torrents<F> {
+impl<F: PeerFamily> Torrents<F> {
     /// Goes on with a walk: visits about `budget` places, at the most one table of a large swarm
     /// more. Returns whether it came to the end; the next slice then begins from the start.
     pub fn walk(
         &self,
         walk: &mut Walk,
         budget: usize,
-        mut visit: impl FnMut(&Piece<'_, F::Record>),
+        mut visit: impl FnMut(&PeerChunk<'_, F::Record>),
     ) -> bool {
         let mut visits = 0;
         while visits < budget {
@@ -72,7 +72,7 @@ impl<F: Family> Torrents<F> {
                 .map(|(_, place)| place);
             let (slots, next) = torrent.swarm.part(place);
             visits += slots.len();
-            visit(&Piece {
+            visit(&PeerChunk {
                 info_hash: torrent.info_hash(),
                 completed: torrent.completed(),
                 continues: place.is_some(),

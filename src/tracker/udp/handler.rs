@@ -14,7 +14,7 @@ use crate::io::{Handler, Now, Packet, ReplyPath, Transmit};
 use crate::telemetry::{Counter, Counters, DropReason};
 use crate::tracker::core::info_hash::InfoHash;
 use crate::tracker::core::policy::{Policy, PolicyView, SharedPolicy};
-use crate::tracker::core::source_limits::Verdict;
+use crate::tracker::core::source_limits::Decision;
 use crate::tracker::store::{
     self, Announced, BACKLOG_INTERVAL, Ipv4, Ipv6, Limits, Outcome, Shard, Shards,
 };
@@ -174,13 +174,13 @@ impl Tracker {
     }
 
     /// Whether the source may have its answer. If not, the request is counted as dropped.
-    fn is_within_limit(&self, verdict: Verdict, over: DropReason) -> bool {
+    fn is_within_limit(&self, verdict: Decision, over: DropReason) -> bool {
         match verdict {
-            Verdict::Accepted => return true,
-            Verdict::AcceptedInPlaceOfAnother => self.counters.count(Counter::SourcesForgotten),
-            Verdict::Refused => self.counters.dropped(over),
+            Decision::Accepted => return true,
+            Decision::AcceptedWithEviction => self.counters.count(Counter::SourcesForgotten),
+            Decision::Refused => self.counters.dropped(over),
         }
-        verdict != Verdict::Refused
+        verdict != Decision::Refused
     }
 
     fn error<T: Transmit>(
@@ -321,7 +321,11 @@ struct Question<'a> {
 }
 
 impl Question<'_> {
-    fn about<F: store::Family>(&self, peer: F::Endpoint, family: Family) -> store::Announce<'_, F> {
+    fn about<F: store::PeerFamily>(
+        &self,
+        peer: F::Endpoint,
+        family: Family,
+    ) -> store::Announce<'_, F> {
         let settings = &self.policy.settings;
         let wanted =
             self.request.peers_wanted(settings.numwant_default.into(), settings.numwant_max.into());

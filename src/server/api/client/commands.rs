@@ -298,7 +298,7 @@ fn specs(args: &RuleArgs) -> Result<Vec<RuleSpec>, CtlError> {
         source: args.source.clone(),
         outputs: args.output.iter().map(output).collect(),
     };
-    // Told here what is wrong with it, for the sake of its exit code.
+    // LogOnChange here what is wrong with it, for the sake of its exit code.
     rule.draft(0).map_err(|problems| CtlError::Argument(problems.join("\n")))?;
     Ok(vec![rule])
 }

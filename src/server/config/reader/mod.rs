@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 pub(crate) use self::names::Known;
 use self::names::Names;
 use self::text::{LineCounter, printable};
-use super::Problem;
+use super::ConfigProblem;
 use crate::values::limit::{Limit, Quantity};
 use crate::values::suggest::did_you_mean;
 
@@ -52,7 +52,7 @@ pub(crate) struct Tables {
 
 impl<'a> Reader<'a> {
     /// Parses the document; on failure returns every syntax error.
-    pub(crate) fn new(text: &'a str, path: &'a Path) -> Result<Self, Vec<Problem>> {
+    pub(crate) fn new(text: &'a str, path: &'a Path) -> Result<Self, Vec<ConfigProblem>> {
         let (root, errors) = DeTable::parse_recoverable(text);
         let names = Names::default();
         let mut reader = Self { text, path, root, names, scopes: Vec::new(), problems: Vec::new() };
@@ -266,7 +266,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Refuses the keys that nobody asked for, and returns all problems in the order of the file.
-    pub(crate) fn finish(mut self) -> Vec<Problem> {
+    pub(crate) fn finish(mut self) -> Vec<ConfigProblem> {
         self.names.note_unknown(self.root.get_ref(), "", &mut self.problems);
         self.into_problems()
     }
@@ -367,7 +367,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn into_problems(mut self) -> Vec<Problem> {
+    fn into_problems(mut self) -> Vec<ConfigProblem> {
         self.problems.sort_by_key(|(offset, _)| *offset);
         let path = self.path.display();
         let mut lines = LineCounter::new(self.text);
@@ -375,7 +375,7 @@ impl<'a> Reader<'a> {
             .into_iter()
             .map(|(offset, message)| {
                 let (line, column) = lines.advance(offset);
-                Problem { place: format!("{path}:{line}:{column}"), message }
+                ConfigProblem { place: format!("{path}:{line}:{column}"), message }
             })
             .collect()
     }

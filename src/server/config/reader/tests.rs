@@ -6,7 +6,7 @@ fn reader(text: &str) -> Reader<'_> {
     Reader::new(text, Path::new("r.toml")).map_err(|p| format!("{p:?}")).unwrap()
 }
 
-fn lines(problems: Vec<Problem>) -> Vec<String> {
+fn lines(problems: Vec<ConfigProblem>) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
 }
 

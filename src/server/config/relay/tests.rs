@@ -71,7 +71,7 @@ fn values_arrive_where_they_belong() {
 #[test]
 fn a_section_that_is_there_is_a_job_that_runs() {
     const RULE: &str = "[[relay.rule]]\ninput = \"239.1.1.1:1@a\"\n";
-    for (text, jobs) in [
+    for (text, services) in [
         ("", (true, false)),
         ("workers = 2", (true, false)),
         ("[tracker]", (true, false)),
@@ -80,14 +80,14 @@ fn a_section_that_is_there_is_a_job_that_runs() {
         (&format!("[tracker]\n{RULE}"), (true, true)),
     ] {
         let settings = parsed(text);
-        assert_eq!((settings.tracker.is_some(), settings.relay.is_some()), jobs, "{text}");
+        assert_eq!((settings.tracker.is_some(), settings.relay.is_some()), services, "{text}");
     }
     let idle = parsed("[relay]");
     assert_eq!(idle.relay, Some(RelaySettings::default()));
     assert_eq!(idle.warnings, ["the relay has no rule and forwards nothing"]);
     let doubtful = "[tracker]\npeer_timeout = \"1m\"\n[[relay.rule]]\ninput = \"[ff15::1]:1@a\"\n\
                     outputs = [{ to = \"239.1.1.1:1@a\" }]";
-    assert_eq!(parsed(doubtful).warnings.len(), 2, "those of both jobs");
+    assert_eq!(parsed(doubtful).warnings.len(), 2, "those of both services");
 }
 
 #[test]

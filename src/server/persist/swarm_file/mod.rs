@@ -37,12 +37,12 @@ mod write;
 pub use read::{Block, FormatError, Header, Saved, TorrentEntries, TorrentEntry, scan};
 pub use write::{SwarmWriter, header};
 
-use crate::tracker::store::{Family, Ipv4, Ipv6};
+use crate::tracker::store::{Ipv4, Ipv6, PeerFamily};
 
 use read::Totals;
 
 /// A family as the file tells it.
-pub trait SavedFamily: Family {
+pub trait SavedFamily: PeerFamily {
     /// The second word of a block of its torrents.
     const KIND: u32;
 }

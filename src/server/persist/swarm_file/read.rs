@@ -227,7 +227,7 @@ impl<'a, F: SavedFamily> TorrentEntry<'a, F> {
     }
 }
 
-const fn peer_bytes<F: Family>() -> usize {
+const fn peer_bytes<F: PeerFamily>() -> usize {
     F::Record::WIRE_BYTES + STATE_BYTES
 }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::io::Now;
 use crate::tracker::core::InfoHash;
-use crate::tracker::store::{Ipv4Record, Ipv6Record, Piece, Record, State};
+use crate::tracker::store::{Ipv4Record, Ipv6Record, PeerChunk, Record, State};
 
 /// 0x0000_0001_0203_0405, late enough for every age.
 const SAVED_AT_S: u64 = 0x1_0203_0405;
@@ -27,8 +27,8 @@ fn ipv4(address: [u8; 4], port: u16, age_s: u16, seeder: bool, completed: bool) 
     Ipv4Record::new(endpoint, State::aged(at(SAVED_AT_S), age_s, seeder, completed))
 }
 
-fn piece<'a, R>(info_hash: &'a InfoHash, completed: u32, slots: &'a [R]) -> Piece<'a, R> {
-    Piece { info_hash, completed, continues: false, slots }
+fn piece<'a, R>(info_hash: &'a InfoHash, completed: u32, slots: &'a [R]) -> PeerChunk<'a, R> {
+    PeerChunk { info_hash, completed, continues: false, slots }
 }
 
 /// With a checksum of what is there so far behind it.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::io::Now;
-use crate::tracker::store::{Piece, Record};
+use crate::tracker::store::{PeerChunk, Record};
 
 /// The header of a file saved `now`, by the wall clock.
 pub fn header(now: Now) -> [u8; HEADER_BYTES] {
@@ -45,7 +45,7 @@ impl SwarmWriter {
     }
 
     /// Adds the peers of a piece.
-    pub fn push<F: SavedFamily>(&mut self, piece: &Piece<'_, F::Record>) {
+    pub fn push<F: SavedFamily>(&mut self, piece: &PeerChunk<'_, F::Record>) {
         let since_s = self.now.seconds().saturating_sub(self.saved_at.seconds());
         let mut peers = piece.peers().peekable();
         self.torrents += u64::from(!piece.continues && peers.peek().is_some());

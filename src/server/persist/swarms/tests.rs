@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::tracker::core::InfoHash;
-use crate::tracker::store::{Announce, Family, ScrapeCounts, Secrets};
+use crate::tracker::store::{Announce, PeerFamily, ScrapeCounts, Secrets};
 use crate::tracker::udp::request::Event;
 
 fn shards(count: usize, seed: u8) -> Shards {
@@ -20,7 +20,7 @@ fn hash(number: u32) -> InfoHash {
     hash
 }
 
-fn announce<F: Family>(
+fn announce<F: PeerFamily>(
     shards: &Shards,
     now: Now,
     torrent: u32,
@@ -76,7 +76,7 @@ fn swarms_come_back_whole_in_shards_of_another_number() {
     let path = folder.path().join("swarms");
     let (before, clock) = (shards(3, 7), Clock::start());
     fill(&before, clock.now());
-    let saved = save(&path, &before, &clock, Manner::ALONE).unwrap();
+    let saved = save(&path, &before, &clock, WalkOptions::ALONE).unwrap();
     let peers = before.gauges().map(Gauges::peers).sum::<usize>() as u64;
     assert_eq!((saved.torrents, saved.peers), (57, peers));
     for count in [1, 2, 5] {
@@ -104,7 +104,7 @@ fn caps_and_timeouts_hold() {
     (1..=10).for_each(|port| leecher(first, 1, port));
     (11..=20).for_each(|port| leecher(clock.now(), 1, port));
     (1..=10).for_each(|torrent| leecher(clock.now(), 1 + torrent, 1));
-    save(&path, &before, &clock, Manner::ALONE).unwrap();
+    save(&path, &before, &clock, WalkOptions::ALONE).unwrap();
     let loaded = |settings: TrackerSettings, age_s| {
         let back = shards(1, 9);
         let loaded = load(&path, &back, &settings, after(clock.now(), age_s)).unwrap().unwrap();
@@ -133,7 +133,7 @@ fn what_cannot_be_used_is_set_aside() {
     let path = folder.path().join("swarms");
     let (before, clock) = (shards(1, 7), Clock::start());
     fill(&before, clock.now());
-    save(&path, &before, &clock, Manner::ALONE).unwrap();
+    save(&path, &before, &clock, WalkOptions::ALONE).unwrap();
     let good = fs::read(&path).unwrap();
     let back = shards(1, 8);
     let settings = TrackerSettings::default();
@@ -176,7 +176,7 @@ fn a_save_that_is_called_off_leaves_the_last_one() {
     let path = folder.path().join("swarms");
     fs::write(&path, "the last one").unwrap();
     let stop = std::sync::atomic::AtomicBool::new(true);
-    let error = save(&path, &shards(1, 7), &Clock::start(), Manner::beside_workers(&stop));
+    let error = save(&path, &shards(1, 7), &Clock::start(), WalkOptions::beside_workers(&stop));
     assert_eq!(error.unwrap_err().kind(), io::ErrorKind::Interrupted);
     assert_eq!(fs::read_to_string(&path).unwrap(), "the last one");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);

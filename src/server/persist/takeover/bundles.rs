@@ -14,14 +14,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use crate::sys::descriptors::{DESCRIPTORS_MAX, receive_descriptors, send_descriptors};
-use crate::sys::fd_bundle::{Parcel, Purpose};
+use crate::sys::fd_bundle::{FdBundle, Purpose};
 
 /// Sends all sockets, and that they are all.
 ///
 /// # Errors
 /// What the system says; `InvalidInput` when an interface has a name that none can have.
-pub(crate) fn give<S: AsFd>(stream: &UnixStream, parcels: &[Parcel<S>]) -> io::Result<()> {
-    for Parcel { purpose, sockets } in parcels {
+pub(crate) fn give<S: AsFd>(stream: &UnixStream, bundles: &[FdBundle<S>]) -> io::Result<()> {
+    for FdBundle { purpose, sockets } in bundles {
         for batch in sockets.chunks(DESCRIPTORS_MAX) {
             let descriptors: Vec<BorrowedFd<'_>> = batch.iter().map(AsFd::as_fd).collect();
             send_descriptors(stream, &head(Some(purpose), batch.len())?, &descriptors)?;
@@ -30,13 +30,13 @@ pub(crate) fn give<S: AsFd>(stream: &UnixStream, parcels: &[Parcel<S>]) -> io::R
     send_descriptors(stream, &head(None, 0)?, &[])
 }
 
-/// Receives what [`give`] sends.
+/// SocketKind what [`give`] sends.
 ///
 /// # Errors
 /// What the system says; `UnexpectedEof` when the stream ends before, `InvalidData` when it says
 /// something else.
-pub(crate) fn receive(stream: &UnixStream) -> io::Result<Vec<Parcel<OwnedFd>>> {
-    let mut parcels = Vec::new();
+pub(crate) fn receive(stream: &UnixStream) -> io::Result<Vec<FdBundle<OwnedFd>>> {
+    let mut bundles = Vec::new();
     for _ in 0..MESSAGES_MAX {
         let mut head = [0; HEAD_BYTES];
         let (length, sockets) = receive_descriptors(stream, &mut head)?;
@@ -48,8 +48,8 @@ pub(crate) fn receive(stream: &UnixStream) -> io::Result<Vec<Parcel<OwnedFd>>> {
             return Err(io::ErrorKind::InvalidData.into());
         }
         match purpose {
-            Some(purpose) => parcels.push(Parcel { purpose, sockets }),
-            None => return Ok(parcels),
+            Some(purpose) => bundles.push(FdBundle { purpose, sockets }),
+            None => return Ok(bundles),
         }
     }
     Err(io::ErrorKind::InvalidData.into())
@@ -168,15 +168,15 @@ mod tests {
     #[test]
     fn many_sockets_arrive_each_with_its_purpose() {
         let given = [
-            Parcel { purpose: Purpose::Listening, sockets: sockets(600) },
-            Parcel { purpose: packets("a", 3), sockets: sockets(2) },
-            Parcel { purpose: packets("b", 4), sockets: Vec::new() },
-            Parcel { purpose: Purpose::Memberships, sockets: sockets(1) },
+            FdBundle { purpose: Purpose::Listening, sockets: sockets(600) },
+            FdBundle { purpose: packets("a", 3), sockets: sockets(2) },
+            FdBundle { purpose: packets("b", 4), sockets: Vec::new() },
+            FdBundle { purpose: Purpose::Memberships, sockets: sockets(1) },
         ];
         let (old, new) = UnixStream::pair().unwrap();
         give(&old, &given).unwrap();
         let received = receive(&new).unwrap();
-        let purposes: Vec<_> = received.iter().map(|parcel| parcel.purpose.clone()).collect();
+        let purposes: Vec<_> = received.iter().map(|bundle| bundle.purpose.clone()).collect();
         let listening = Purpose::Listening;
         assert_eq!(
             purposes,
@@ -184,9 +184,9 @@ mod tests {
                 .map(Clone::clone)
         );
         let address = |socket: UdpSocket| socket.local_addr().unwrap();
-        let arrived = received.into_iter().flat_map(|parcel| parcel.sockets);
+        let arrived = received.into_iter().flat_map(|bundle| bundle.sockets);
         let arrived = arrived.map(|socket| address(socket.into()));
-        assert!(arrived.eq(given.into_iter().flat_map(|parcel| parcel.sockets).map(address)));
+        assert!(arrived.eq(given.into_iter().flat_map(|bundle| bundle.sockets).map(address)));
     }
 
     #[test]

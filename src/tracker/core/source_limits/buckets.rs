@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use siphasher::sip::SipHasher13;
 
-use super::{RateLimit, Verdict};
+use super::{Decision, RateLimit};
 use crate::io::Now;
 use crate::sync::{AtomicU64, AtomicUsize};
 use crate::tracker::core::source::Source;
@@ -68,7 +68,7 @@ impl Buckets {
     /// Where all eight places are of others, the bucket that is nearest to full makes room: what
     /// is forgotten with it is the least there is. So nobody is refused for want of a place, and
     /// whoever is at its limit is forgotten last.
-    pub(crate) fn take(&self, now: Now, source: Source) -> Verdict {
+    pub(crate) fn take(&self, now: Now, source: Source) -> Decision {
         let hash = self.hasher.hash(&source.bytes());
         let set = &self.sets[hash as usize & (self.sets.len() - 1)];
         let tag = (hash >> TIME_BITS).max(1);
@@ -76,19 +76,19 @@ impl Buckets {
         for _ in 0..ATTEMPTS_MAX {
             let place = set.place_of(tag, now);
             if place.ahead > self.ahead_max {
-                return Verdict::Refused;
+                return Decision::Refused;
             }
             let full_at = (now + place.ahead + self.interval) & TIME_MASK;
             let filled = tag << TIME_BITS | full_at;
             if exchange(place.word, place.found, filled) {
                 return match place.of_another {
-                    false => Verdict::Accepted,
-                    true => Verdict::AcceptedInPlaceOfAnother,
+                    false => Decision::Accepted,
+                    true => Decision::AcceptedWithEviction,
                 };
             }
         }
         // Other workers took tokens each time, most likely of this source.
-        Verdict::Refused
+        Decision::Refused
     }
 
     /// Frees the places of full buckets in some sets, long before their times can be taken for

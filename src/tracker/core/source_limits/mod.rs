@@ -62,11 +62,11 @@ impl Default for SourceLimitSettings {
 
 /// What a limit says to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Decision {
     /// It is within the limit.
     Accepted,
     /// It is within the limit, and the account of another source was given up to keep this one's.
-    AcceptedInPlaceOfAnother,
+    AcceptedWithEviction,
     /// It is over the limit.
     Refused,
 }
@@ -102,14 +102,14 @@ impl SourceLimits {
 
     /// Whether a connect request from `address`, which may be forged, is within the limit.
     #[inline]
-    pub fn connect(&self, now: Now, address: IpAddr) -> Verdict {
+    pub fn connect(&self, now: Now, address: IpAddr) -> Decision {
         take(self.connects.as_deref(), now, address)
     }
 
     /// Whether an announce or a scrape from `address`, which proved to be its sender's, is within
     /// the limit.
     #[inline]
-    pub fn announce(&self, now: Now, address: IpAddr) -> Verdict {
+    pub fn announce(&self, now: Now, address: IpAddr) -> Decision {
         take(self.announces.as_deref(), now, address)
     }
 
@@ -123,6 +123,6 @@ impl SourceLimits {
 }
 
 #[inline]
-fn take(buckets: Option<&Buckets>, now: Now, address: IpAddr) -> Verdict {
-    buckets.map_or(Verdict::Accepted, |buckets| buckets.take(now, Source::of(address)))
+fn take(buckets: Option<&Buckets>, now: Now, address: IpAddr) -> Decision {
+    buckets.map_or(Decision::Accepted, |buckets| buckets.take(now, Source::of(address)))
 }

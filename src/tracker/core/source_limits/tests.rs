@@ -26,7 +26,7 @@ fn buckets(per_s: u32, burst: u32, sources: u32) -> Buckets {
 
 /// How many of `attempts` at once are accepted.
 fn accepted(buckets: &Buckets, now: Now, source: Source, attempts: u32) -> u32 {
-    (0..attempts).map(|_| u32::from(buckets.take(now, source) != Verdict::Refused)).sum()
+    (0..attempts).map(|_| u32::from(buckets.take(now, source) != Decision::Refused)).sum()
 }
 
 #[test]
@@ -62,12 +62,12 @@ fn addresses_of_a_prefix_and_mapped_ones_share_a_bucket() {
         ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"),
         ("2001:db8::1", "2001:db8::ffff:0:0:1", "2001:db8:0:1::1"),
     ] {
-        assert_eq!(limits.connect(at(0), ip(first)), Verdict::Accepted);
-        assert_eq!(limits.connect(at(0), ip(same)), Verdict::Refused);
-        assert_eq!(limits.connect(at(0), ip(other)), Verdict::Accepted);
+        assert_eq!(limits.connect(at(0), ip(first)), Decision::Accepted);
+        assert_eq!(limits.connect(at(0), ip(same)), Decision::Refused);
+        assert_eq!(limits.connect(at(0), ip(other)), Decision::Accepted);
         // Connects leave announces what they have.
-        assert_eq!(limits.announce(at(0), ip(same)), Verdict::Accepted);
-        assert_eq!(limits.announce(at(0), ip(first)), Verdict::Refused);
+        assert_eq!(limits.announce(at(0), ip(same)), Decision::Accepted);
+        assert_eq!(limits.announce(at(0), ip(first)), Decision::Refused);
     }
 }
 
@@ -76,7 +76,7 @@ fn without_a_limit_there_is_no_table() {
     let limits = SourceLimits::new(SourceLimitSettings::default(), KEY);
     assert!(limits.connects.is_none() && limits.announces.is_none());
     for _ in 0..10_000 {
-        assert_eq!(limits.announce(at(0), ip("192.0.2.1")), Verdict::Accepted);
+        assert_eq!(limits.announce(at(0), ip("192.0.2.1")), Decision::Accepted);
     }
 }
 
@@ -89,9 +89,9 @@ fn what_was_used_counts_on_only_under_the_same_settings() {
     let first = SourceLimits::new(settings.clone(), KEY);
     first.announce(at(0), ip("192.0.2.1"));
     let same = first.adapted(&settings);
-    assert_eq!(same.announce(at(0), ip("192.0.2.1")), Verdict::Refused);
+    assert_eq!(same.announce(at(0), ip("192.0.2.1")), Decision::Refused);
     let wider = SourceLimitSettings { announces: RateLimit { per_s: 1, burst: 2 }, ..settings };
-    assert_eq!(same.adapted(&wider).announce(at(0), ip("192.0.2.1")), Verdict::Accepted);
+    assert_eq!(same.adapted(&wider).announce(at(0), ip("192.0.2.1")), Decision::Accepted);
 }
 
 #[test]
@@ -103,9 +103,9 @@ fn strangers_neither_are_locked_out_nor_make_a_source_forgotten_that_is_at_its_l
     let mut forgotten = 0;
     for stranger in 1..10_000 {
         let verdict = limited.take(at(0), source(stranger));
-        assert_ne!(verdict, Verdict::Refused, "stranger {stranger}");
-        forgotten += usize::from(verdict == Verdict::AcceptedInPlaceOfAnother);
-        assert_eq!(limited.take(at(0), source(0)), Verdict::Refused, "after {stranger}");
+        assert_ne!(verdict, Decision::Refused, "stranger {stranger}");
+        forgotten += usize::from(verdict == Decision::AcceptedWithEviction);
+        assert_eq!(limited.take(at(0), source(0)), Decision::Refused, "after {stranger}");
     }
     assert_eq!(forgotten, 9999 - 7);
 }
@@ -117,7 +117,7 @@ fn a_crowd_at_its_limit_still_leaves_room_for_strangers() {
         assert_eq!(accepted(&limited, at(0), source(number), 4), 3);
     }
     for stranger in 8..100 {
-        assert_ne!(limited.take(at(0), source(stranger)), Verdict::Refused);
+        assert_ne!(limited.take(at(0), source(stranger)), Decision::Refused);
     }
 }
 
@@ -222,7 +222,7 @@ proptest! {
             let has_one = reference.credit >= interval;
             reference.credit -= if has_one { interval } else { 0 };
             let verdict = limited.take(at(now), source(number));
-            prop_assert_eq!(verdict != Verdict::Refused, has_one, "{} at {}", number, now);
+            prop_assert_eq!(verdict != Decision::Refused, has_one, "{} at {}", number, now);
         }
     }
 
@@ -235,7 +235,7 @@ proptest! {
         let mut known = std::collections::BTreeSet::new();
         for number in sources {
             let verdict = limited.take(at(0), source(number));
-            prop_assert!(!known.insert(number) || verdict != Verdict::Refused);
+            prop_assert!(!known.insert(number) || verdict != Decision::Refused);
         }
     }
 }

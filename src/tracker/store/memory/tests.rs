@@ -29,7 +29,7 @@ fn hash(number: u32, kind: u8) -> InfoHash {
     hash
 }
 
-fn request<F: Family>(hash: &InfoHash, peer: F::Endpoint, at_s: u64) -> Announce<'_, F> {
+fn request<F: PeerFamily>(hash: &InfoHash, peer: F::Endpoint, at_s: u64) -> Announce<'_, F> {
     let now = Now::from_unix(Duration::from_secs(at_s));
     Announce { now, info_hash: hash, peer, seeder: false, event: Event::None, numwant: 10 }
 }
@@ -54,7 +54,7 @@ fn used(shard: &Shard) -> usize {
 
 /// What is accounted is what the parts say, and within the share.
 fn check(shard: &Shard) {
-    fn check<F: Family>(torrents: &Torrents<F>) {
+    fn check<F: PeerFamily>(torrents: &Torrents<F>) {
         let numbers = 0..torrents.slab.numbers();
         let swarms = numbers.filter_map(|number| Some(&torrents.slab.get(number)?.swarm));
         let (peers, bytes) = swarms.fold((0, 0), |(peers, bytes), swarm| {

@@ -12,13 +12,13 @@ use tokio::time::Instant;
 
 /// The connections of one listener.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct ConnectionLimiter {
     places: Arc<Semaphore>,
-    guests: Mutex<Vec<Guest>>,
+    guests: Mutex<Vec<Connection>>,
 }
 
 #[derive(Debug)]
-struct Guest {
+struct Connection {
     state: Arc<Mutex<State>>,
     task: AbortHandle,
 }
@@ -32,36 +32,36 @@ struct State {
 }
 
 /// A connection as long as it is served.
-pub(crate) struct Visit {
+pub(crate) struct Permit {
     state: Arc<Mutex<State>>,
     _place: OwnedSemaphorePermit,
 }
 
-impl Default for Room {
+impl Default for ConnectionLimiter {
     fn default() -> Self {
         Self { places: Arc::new(Semaphore::new(CONNECTIONS_MAX)), guests: Mutex::default() }
     }
 }
 
-impl Room {
+impl ConnectionLimiter {
     /// Serves another connection, by the task that `attend` makes. When there is no place left, the
     /// one that has had no request for the longest time is closed; when all have one, the first
     /// whose request takes longer than [`BUSY_MAX`].
-    pub(crate) async fn admit<F>(&self, attend: impl FnOnce(Visit) -> F)
+    pub(crate) async fn admit<F>(&self, attend: impl FnOnce(Permit) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        while self.places.available_permits() == 0 && !self.turn_out() {
+        while self.places.available_permits() == 0 && !self.evict_idle() {
             tokio::time::sleep(TURN_OUT_REST).await;
         }
         // It fails only when the semaphore is closed, which nobody does.
         let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
         let state = Arc::new(Mutex::new(State { busy: false, since: Instant::now() }));
-        let visit = Visit { state: Arc::clone(&state), _place: place };
+        let visit = Permit { state: Arc::clone(&state), _place: place };
         let task = tokio::spawn(attend(visit)).abort_handle();
         let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
         guests.retain(|guest| !guest.task.is_finished());
-        guests.push(Guest { state, task });
+        guests.push(Connection { state, task });
     }
 
     /// Waits until nobody is served any more.
@@ -70,7 +70,7 @@ impl Room {
     }
 
     /// Closes one connection, if there is one to close. Its place is free a moment later.
-    fn turn_out(&self) -> bool {
+    fn evict_idle(&self) -> bool {
         let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
         guests.retain(|guest| !guest.task.is_finished());
         let states = guests.iter().map(|guest| *lock(&guest.state)).enumerate();
@@ -83,7 +83,7 @@ impl Room {
     }
 }
 
-impl Visit {
+impl Permit {
     /// Answers a request.
     pub(crate) fn request<T, F: Future<Output = T>>(
         &self,

@@ -4,27 +4,27 @@ use std::sync::Arc;
 
 use super::RelayWorker;
 use crate::io::SocketId;
-use crate::io::socket_table::Lend;
+use crate::io::socket_table::LoopSocket;
 
 /// Sockets of one input interface or output, by worker, with what each loop calls its own.
-pub(crate) type Lent<S> = Vec<(SocketId, Arc<S>)>;
+pub(crate) type Registration<S> = Vec<(SocketId, Arc<S>)>;
 
 /// Lends one socket to each worker, or none to any: a place in the list is always the worker's.
 ///
 /// # Errors
 /// The sockets, when some worker's loop has no room. Where others are about to be taken back,
 /// there is room afterwards.
-pub(crate) fn lend_to_all<S: Lend + 'static>(
+pub(crate) fn register_with_all<S: LoopSocket + 'static>(
     workers: &[RelayWorker],
     sockets: Vec<Arc<S>>,
-) -> Result<Lent<S>, Vec<Arc<S>>> {
+) -> Result<Registration<S>, Vec<Arc<S>>> {
     let mut lent = Vec::with_capacity(sockets.len());
     for (worker, socket) in workers.iter().zip(&sockets) {
-        match worker.sockets.lend(Arc::clone(socket) as _) {
+        match worker.sockets.register(Arc::clone(socket) as _) {
             Some(id) => lent.push(id),
             None => {
                 let ids = lent.into_iter().zip(workers);
-                ids.for_each(|(id, worker)| worker.sockets.take_back(id));
+                ids.for_each(|(id, worker)| worker.sockets.deregister(id));
                 return Err(sockets);
             }
         }
@@ -40,7 +40,7 @@ pub(crate) const NO_ROOM: &str =
 mod tests {
     use super::*;
     use crate::io::WorkerControl;
-    use crate::io::socket_table::{Nowhere, Receives, SOCKETS_MAX, SocketTable};
+    use crate::io::socket_table::{Nowhere, SOCKETS_MAX, SocketKind, SocketTable};
 
     fn worker() -> RelayWorker {
         RelayWorker {
@@ -52,7 +52,7 @@ mod tests {
     }
 
     fn two() -> Vec<Arc<Nowhere>> {
-        vec![Arc::new(Nowhere(Receives::Nothing)), Arc::new(Nowhere(Receives::Nothing))]
+        vec![Arc::new(Nowhere(SocketKind::Nothing)), Arc::new(Nowhere(SocketKind::Nothing))]
     }
 
     /// What only the second worker would get must not pass for the first one's.
@@ -60,19 +60,19 @@ mod tests {
     fn all_workers_get_theirs_or_none_does() {
         let workers = [worker(), worker()];
         let fill = |worker: &RelayWorker| {
-            let socket = || Arc::new(Nowhere(Receives::Nothing)) as _;
-            std::iter::from_fn(|| worker.sockets.lend(socket())).last().unwrap()
+            let socket = || Arc::new(Nowhere(SocketKind::Nothing)) as _;
+            std::iter::from_fn(|| worker.sockets.register(socket())).last().unwrap()
         };
         let last = fill(&workers[0]);
         assert_eq!(usize::from(last.0), SOCKETS_MAX - 1);
-        assert_eq!(lend_to_all(&workers, two()).unwrap_err().len(), 2);
-        workers[0].sockets.take_back(last);
-        let lent = lend_to_all(&workers, two()).unwrap();
+        assert_eq!(register_with_all(&workers, two()).unwrap_err().len(), 2);
+        workers[0].sockets.deregister(last);
+        let lent = register_with_all(&workers, two()).unwrap();
         let ids: Vec<_> = lent.iter().map(|(id, _)| *id).collect();
         assert_eq!(ids, [last, SocketId(0)], "nothing was left at the second one before");
         fill(&workers[1]);
-        workers[0].sockets.take_back(last);
-        assert_eq!(lend_to_all(&workers, two()).unwrap_err().len(), 2);
+        workers[0].sockets.deregister(last);
+        assert_eq!(register_with_all(&workers, two()).unwrap_err().len(), 2);
         assert_eq!(fill(&workers[0]), last, "it was taken back from the first one");
     }
 }
