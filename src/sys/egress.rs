@@ -11,7 +11,6 @@ use super::address::with_scope;
 use super::filter::FrameFilter;
 use super::interface::Interface;
 use super::options::{ask_send_buffer, fragment_freely, send_buffer_short, set_option};
-use crate::io::socket_table::{LoopSocket, SocketKind};
 
 /// Where an output sends and how.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -354,12 +353,6 @@ impl AsRawFd for EgressSocket {
 impl AsFd for EgressSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-impl LoopSocket for EgressSocket {
-    fn kind(&self) -> SocketKind {
-        SocketKind::Nothing
     }
 }
 

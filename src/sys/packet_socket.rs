@@ -13,7 +13,6 @@ use super::interface::Interface;
 use super::options::{
     ask_receive_buffer, get_option, least, receive_buffer_short, resize_receive_buffer, set_option,
 };
-use crate::io::socket_table::{LoopSocket, SocketKind};
 
 /// One packet socket, bound to an interface and a member of that interface's fanout group.
 #[derive(Debug)]
@@ -362,12 +361,6 @@ impl AsRawFd for PacketSocket {
 impl AsFd for PacketSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-impl LoopSocket for PacketSocket {
-    fn kind(&self) -> SocketKind {
-        SocketKind::Frames
     }
 }
 

@@ -9,7 +9,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::options::{ask_receive_buffer, ask_send_buffer, fragment_freely, kernel_drops, least};
 use super::steering::SteeringProgram;
-use crate::io::socket_table::{LoopSocket, SocketKind};
 
 /// How the sockets of a group are set up.
 #[derive(Clone, Copy, Debug)]
@@ -261,12 +260,6 @@ fn ask_for_buffers(
     group.receive_buffer_short = least(group.receive_buffer_short, receive_short);
     group.send_buffer_short = least(group.send_buffer_short, send_short);
     Ok(())
-}
-
-impl LoopSocket for BoundSocket {
-    fn kind(&self) -> SocketKind {
-        if self.is_wildcard() { SocketKind::DatagramsWithLocal } else { SocketKind::Datagrams }
-    }
 }
 
 impl std::os::fd::AsFd for BoundSocket {

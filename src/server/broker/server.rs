@@ -17,6 +17,7 @@ use crate::sys::egress::{EgressStep, open_ready};
 use crate::sys::fd_passing::Channel;
 use crate::sys::interface::Interface;
 use crate::sys::packet_socket::{PacketStep, open_silent};
+use crate::values::paths::directory_of;
 
 /// Why the broker ended.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +52,7 @@ pub fn serve(settings: &Settings) -> Result<(), ServeError> {
     let _ = nix::sys::prctl::set_name(NAME);
     let input = io::stdin().as_fd().try_clone_to_owned().map_err(ServeError::NoChannel)?;
     let channel = Channel::adopt(input).map_err(ServeError::NoChannel)?;
-    let directory = settings.file.as_deref().map(crate::server::config::directory_of);
+    let directory = settings.file.as_deref().map(directory_of);
     let file = RuleFile::new(settings.file.as_deref());
     let files = Files { readable: directory.into_iter().collect(), writable: Vec::new() };
     let confinement = confine(&settings.privileges, Role::Broker, &files)?;
