@@ -3,7 +3,6 @@
 
 pub mod address;
 pub mod bpf;
-pub mod descriptors;
 pub mod egress;
 pub mod fd_bundle;
 pub mod fd_passing;

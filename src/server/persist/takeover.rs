@@ -34,8 +34,8 @@ use tracing::{info, warn};
 
 use self::bundles::{give, receive};
 use super::directory::PRIVATE_MODE;
-use crate::sys::descriptors::peer_user;
 use crate::sys::fd_bundle::{FdBundle, Inherited};
+use crate::sys::fd_passing::peer_user;
 use crate::telemetry::log::LogOnChange;
 
 /// Waits for a successor.

@@ -13,8 +13,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use crate::sys::descriptors::{DESCRIPTORS_MAX, receive_descriptors, send_descriptors};
 use crate::sys::fd_bundle::{FdBundle, Purpose};
+use crate::sys::fd_passing::{DESCRIPTORS_MAX, receive_descriptors, send_descriptors};
 
 /// Sends all sockets, and that they are all.
 ///
@@ -30,7 +30,7 @@ pub(crate) fn give<S: AsFd>(stream: &UnixStream, bundles: &[FdBundle<S>]) -> io:
     send_descriptors(stream, &head(None, 0)?, &[])
 }
 
-/// SocketKind what [`give`] sends.
+/// Receives what [`give`] sends.
 ///
 /// # Errors
 /// What the system says; `UnexpectedEof` when the stream ends before, `InvalidData` when it says
