@@ -1,4 +1,5 @@
-//! Sockets that one process hands over to another, and whether they are what they are said to be.
+//! Sockets that one process hands over to another, and checks that they are what they are meant to
+//! be (socket(7), packet(7)).
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -112,7 +112,6 @@ const CIRCLES_TODAY: &[&str] = &[
     "src/server/api/client/mod.rs",
     "src/server/process.rs",
     "src/server/persist/swarm_file/mod.rs",
-    "src/server/sandbox/mod.rs",
     "src/telemetry/counters.rs",
     "src/tools/traffic/mod.rs",
     "src/tracker/core/source_limits/mod.rs",

@@ -14,6 +14,7 @@ use crate::error::Remedy;
 use crate::server::config::Settings;
 use crate::server::sandbox::{Files, PrivilegeError, Role, confine};
 use crate::sys::egress::{EgressStep, open_ready};
+use crate::sys::errno;
 use crate::sys::fd_passing::Channel;
 use crate::sys::interface::Interface;
 use crate::sys::packet_socket::{PacketStep, open_silent};
@@ -107,7 +108,7 @@ impl Server {
         self.check(|policy| policy.objection_to_packets(request))?;
         let failed = |(step, error): (PacketStep, io::Error)| Reply::Packets {
             step,
-            errno: errno_of(&error),
+            errno: errno::number(&error),
         };
         let interface = interface(&request.interface, request.index)?;
         open_silent(&interface, request.count, request.receive_buffer_bytes).map_err(failed)
@@ -117,7 +118,7 @@ impl Server {
         self.check(|policy| policy.objection_to_output(request))?;
         let failed = |(step, error): (EgressStep, io::Error)| Reply::Output {
             step,
-            errno: errno_of(&error),
+            errno: errno::number(&error),
         };
         let interface = interface(&request.interface, request.index)?;
         open_ready(&interface, &request.options).map_err(failed)
@@ -176,10 +177,6 @@ fn answer(channel: &Channel, reply: &Reply, descriptors: &[BorrowedFd<'_>]) -> i
 /// One that finds no room at the other end is closed by the kernel; of several, those that found
 /// some would stay open unknown.
 const SOCKETS_AT_ONCE: usize = 1;
-
-fn errno_of(error: &io::Error) -> i32 {
-    error.raw_os_error().unwrap_or(nix::libc::EIO)
-}
 
 /// What ps(1) calls the process.
 const NAME: &std::ffi::CStr = c"ringtide-broker";
