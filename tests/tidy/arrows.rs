@@ -86,13 +86,9 @@ const TODAY: &[(&str, &str)] = &[
     // What the API shows and the administration changes is put together above them.
     ("server/admin", "server"),
     ("server/api", "server"),
-    ("server/config", "server/admin"),
     // Sockets say themselves how an event loop serves them.
     ("sys", "io"),
-    ("telemetry", "server/config"),
     ("telemetry", "io"),
-    ("values", "tracker/core"),
-    ("values", "server/config"),
     // BEP 15 is not among the formats yet.
     ("tools", "tracker/udp"),
     ("tools", "tracker/core"),

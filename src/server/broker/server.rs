@@ -51,7 +51,7 @@ pub fn serve(settings: &Settings) -> Result<(), ServeError> {
     let _ = nix::sys::prctl::set_name(NAME);
     let input = io::stdin().as_fd().try_clone_to_owned().map_err(ServeError::NoChannel)?;
     let channel = Channel::adopt(input).map_err(ServeError::NoChannel)?;
-    let directory = settings.file.as_deref().map(crate::server::config::directory_of);
+    let directory = settings.file.as_deref().map(crate::values::path::directory_of);
     let file = RuleFile::new(settings.file.as_deref());
     let files = Files { readable: directory.into_iter().collect(), writable: Vec::new() };
     let confinement = confine(&settings.privileges, Role::Broker, &files)?;

@@ -7,6 +7,8 @@ use std::io::{self, BufWriter};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::values::path::directory_of;
+
 /// Writes `path` with the permissions `mode`: `fill` writes into a new file beside it, which is
 /// brought to the disk and then takes the name. What a crash left of an earlier attempt is
 /// replaced.
@@ -63,13 +65,6 @@ fn aside_of(path: &Path) -> io::Result<PathBuf> {
     aside.push(name);
     aside.push(".new");
     Ok(path.with_file_name(aside))
-}
-
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
 }
 
 const BUFFER_BYTES: usize = 64 << 10;
