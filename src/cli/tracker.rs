@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{FlagProblems, ProcessArgs, choice, in_limit};
+use super::shared_args::{FlagProblems, ProcessArgs, choice, in_limit};
 use crate::server::config::{
     self, AccessConfig, AccessError, AccessMode, ConfigError, Settings, TrackerConfig, limits,
 };
