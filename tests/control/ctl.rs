@@ -33,7 +33,7 @@ fn it_shows_what_runs() {
     let stats = process.ctl_json("stats");
     assert_eq!(stats["tracker"]["counters"]["announces_ipv4"], 1);
     assert_eq!(stats["tracker"]["holdings"]["peers_ipv4"], 1);
-    assert_eq!(stats["workers"][0]["turn_packets"]["sum"], 2);
+    assert_eq!(stats["workers"][0]["iteration_packets"]["sum"], 2);
     assert_eq!(stats["process"]["pid"], process.binary.pid());
     let privileges = &stats["process"]["privileges"];
     assert_eq!((&privileges["seccomp"], &privileges["capabilities"]), (&true.into(), &json!([])));

@@ -64,7 +64,7 @@ struct Seat {
     ready: bool,
     /// When it was put on the list of those that wait for more answers; 0 when it is on none.
     lingers_since_ns: u64,
-    /// EventLoop of the schedule that came, and those that were taken.
+    /// Slots of the schedule that came due, and those that were used.
     turns_due: u64,
     turns_taken: u64,
 }
@@ -481,7 +481,7 @@ const GATHER_PACKETS_MAX: usize = 64;
 /// From when on a scheduled request counts as sent late.
 const LATE_NS: u64 = 1_000_000;
 
-/// EventLoop of the schedule that one flush takes up.
+/// Schedule slots that one flush uses at most.
 const TURNS_PER_FLUSH_MAX: usize = 4096;
 
 #[cfg(test)]

@@ -53,7 +53,17 @@ fn process_line(stats: &Stats, before: Before<'_>) -> String {
 fn workers(workers: &[WorkerStats], before: Before<'_>) -> String {
     let mut table = Table::new(
         2,
-        &["worker", "state", "core", "received", "sent", "frames", "drops", "turns", "torrents"],
+        &[
+            "worker",
+            "state",
+            "core",
+            "received",
+            "sent",
+            "frames",
+            "drops",
+            "iterations",
+            "torrents",
+        ],
     );
     let count = |worker: &WorkerStats, name: &str| {
         let earlier = before.and_then(|(stats, elapsed)| {

@@ -34,7 +34,7 @@ fn worker_stats(
     shard: Holdings,
 ) -> WorkerStats {
     let counted = worker.counters.snapshot();
-    let turns = worker.counters.loop_figures().snapshot();
+    let iterations = worker.counters.loop_stats().snapshot();
     WorkerStats {
         index,
         core: worker.core,
@@ -44,13 +44,13 @@ fn worker_stats(
         drops: drops(&counted),
         shard,
         pools: Pools {
-            receive_buffers_free: turns.gauges.receive_buffers_free,
-            frame_buffers_free: turns.gauges.frame_buffers_free,
-            send_slots_free: turns.gauges.send_slots_free,
-            frames_waiting: turns.gauges.frames_waiting,
+            receive_buffers_free: iterations.gauges.receive_buffers_free,
+            frame_buffers_free: iterations.gauges.frame_buffers_free,
+            send_slots_free: iterations.gauges.send_slots_free,
+            frames_waiting: iterations.gauges.frames_waiting,
         },
-        turn_packets: (&turns.packets).into(),
-        turn_us: (&turns.busy_us).into(),
+        iteration_packets: (&iterations.packets).into(),
+        iteration_us: (&iterations.busy_us).into(),
     }
 }
 

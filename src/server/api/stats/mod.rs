@@ -45,10 +45,10 @@ pub struct WorkerStats {
     pub shard: Holdings,
     /// What its loop has at hand.
     pub pools: Pools,
-    /// Packets and frames taken in one turn of its loop.
-    pub turn_packets: Histogram,
-    /// Microseconds from the end of a wait to the submission of what came of it.
-    pub turn_us: Histogram,
+    /// Packets and frames per iteration of its loop.
+    pub iteration_packets: Histogram,
+    /// Microseconds from the end of the wait until all packets are handled and submitted.
+    pub iteration_us: Histogram,
 }
 
 /// Torrents and peers.
