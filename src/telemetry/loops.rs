@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::counters::bump;
+use super::bump::bump;
 use crate::sync::AtomicU64;
 
 /// Statistics of one loop's iterations.
