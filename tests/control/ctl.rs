@@ -170,7 +170,7 @@ fn draining_tells_first_and_then_ends() {
     });
     // It returns when the process has ended, which the one that started it need not have noticed.
     let text = process.ctl_text("drain");
-    assert!(text.starts_with("ringtide stops\n") && text.contains("gone after"), "{text}");
+    assert!(text.starts_with("ringtide stops\n") && text.contains("stopped after"), "{text}");
     let status = std::fs::read_to_string(format!("/proc/{}/stat", process.binary.pid()));
     assert!(status.as_ref().map_or(true, |status| status.contains(") Z ")), "{status:?}");
     assert_eq!(process.binary.exit().code(), Some(0));

@@ -169,7 +169,7 @@ impl Client {
         Some(Outgoing { transaction, asks, connection, retry: retries > 0, fresh })
     }
 
-    /// EventLoop the wheel: announces of one peer after the other, and scrapes between.
+    /// Chooses the next request: announces of one peer after another, with scrapes in between.
     fn decide(&mut self, plan: &Plan) -> Asks {
         self.announces += 1;
         if plan.scrape_every.is_some_and(|every| self.announces > every) {

@@ -1,4 +1,4 @@
-//! Reads the view into figures.
+//! Collects the figures from the view.
 
 use super::{
     ClientStats, Counts, FlowStats, Histogram, Holdings, OutputStats, Pools, ProcessStats,
@@ -153,7 +153,7 @@ fn drops(counted: &Snapshot) -> Counts {
         .collect()
 }
 
-/// The reasons that occurred: with a thousand rules, the others would be most of the text.
+/// Only reasons with a drop: with a thousand rules, the others would be most of the text.
 fn relay_drops(flow: &FlowSnapshot) -> Counts {
     let count = |reason: &RelayDrop| (reason.name().to_owned(), flow.dropped(*reason));
     RelayDrop::ALL.iter().map(count).filter(|(_, count)| *count > 0).collect()
