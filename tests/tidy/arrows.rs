@@ -88,7 +88,6 @@ const TODAY: &[(&str, &str)] = &[
     ("server/api", "server"),
     ("server/config", "server/admin"),
     ("telemetry", "server/config"),
-    ("telemetry", "io"),
     ("values", "tracker/core"),
     ("values", "server/config"),
     // BEP 15 is not among the formats yet.
