@@ -33,7 +33,7 @@ fn taken(plan: &WorkerPlan) -> u64 {
     plan.counters.get(Counter::PacketsReceived) + plan.counters.get(Counter::FramesReceived)
 }
 
-/// EventLoop a loop until its control asks to stop, then ends what is in flight.
+/// Runs a loop until its control asks to stop, then shuts it down.
 pub(crate) fn run(turns: &mut impl EventLoop, handler: &mut impl Handler) -> io::Result<()> {
     let mut next_tick = turns.now().after(TICK_INTERVAL);
     turns.plan().control.beat(next_tick);
@@ -44,9 +44,9 @@ pub(crate) fn run(turns: &mut impl EventLoop, handler: &mut impl Handler) -> io:
         let packets = taken(turns.plan()) - before;
         if packets > 0 {
             let busy = turns.now().since_epoch().saturating_sub(now.since_epoch());
-            let figures = turns.plan().counters.loop_figures();
-            figures.turned(packets, busy);
-            figures.left(turns.gauges());
+            let stats = turns.plan().counters.loop_stats();
+            stats.iteration(packets, busy);
+            stats.set_gauges(turns.gauges());
         }
         if now >= next_tick {
             turns.plan().control.beat(now);

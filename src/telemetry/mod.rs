@@ -8,4 +8,4 @@ mod loops;
 
 pub use clients::{ClientCounters, ClientSnapshot};
 pub use counters::{Counter, Counters, DropReason, Snapshot};
-pub use loops::{LoopFigures, LoopGauges, LoopSnapshot, SIZE_BUCKETS, Sizes, SizesSnapshot};
+pub use loops::{LoopGauges, LoopSnapshot, LoopStats, SIZE_BUCKETS, Sizes, SizesSnapshot};

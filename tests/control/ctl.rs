@@ -33,7 +33,7 @@ fn it_shows_what_runs() {
     let stats = process.ctl_json("stats");
     assert_eq!(stats["tracker"]["counters"]["announces_ipv4"], 1);
     assert_eq!(stats["tracker"]["holdings"]["peers_ipv4"], 1);
-    assert_eq!(stats["workers"][0]["turn_packets"]["sum"], 2);
+    assert_eq!(stats["workers"][0]["iteration_packets"]["sum"], 2);
     assert_eq!(stats["process"]["pid"], process.binary.pid());
     let privileges = &stats["process"]["privileges"];
     assert_eq!((&privileges["seccomp"], &privileges["capabilities"]), (&true.into(), &json!([])));
@@ -170,7 +170,7 @@ fn draining_tells_first_and_then_ends() {
     });
     // It returns when the process has ended, which the one that started it need not have noticed.
     let text = process.ctl_text("drain");
-    assert!(text.starts_with("ringtide stops\n") && text.contains("gone after"), "{text}");
+    assert!(text.starts_with("ringtide stops\n") && text.contains("stopped after"), "{text}");
     let status = std::fs::read_to_string(format!("/proc/{}/stat", process.binary.pid()));
     assert!(status.as_ref().map_or(true, |status| status.contains(") Z ")), "{status:?}");
     assert_eq!(process.binary.exit().code(), Some(0));

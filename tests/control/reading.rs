@@ -23,7 +23,7 @@ fn metrics_are_what_was_counted() {
         "ringtide_torrents{family=\"ipv4\"} 1",
         "ringtide_peers{family=\"ipv6\"} 0",
         "ringtide_worker_healthy{worker=\"0\"} 1",
-        "ringtide_turn_packets_bucket{le=\"+Inf\",worker=\"0\"} 2",
+        "ringtide_iteration_packets_bucket{le=\"+Inf\",worker=\"0\"} 2",
         "ringtide_kernel_drops_total 0",
         "ringtide_relay_packets_total{rule=\"rule-1\",direction=\"in\",\
          endpoint=\"239.9.1.1:1@absent\"} 0",

@@ -50,7 +50,7 @@ fn the_socket_of_a_live_process_is_not() {
     let mut command = Command::new(RINGTIDE);
     command.args(["run", "-c"]).arg(process.path("r.toml"));
     let refusal = Binary::spawn(command).failure();
-    for part in ["belongs to a ringtide that runs", "remedy: stop that one"] {
+    for part in ["is in use by another running ringtide", "remedy: stop that process"] {
         assert!(refusal.contains(part), "{part}: {refusal}");
     }
     assert_eq!(process.ctl_text("health"), "healthy\n");
@@ -74,7 +74,7 @@ fn without_the_usual_socket_it_runs_and_says_why() {
 #[test]
 fn what_is_asked_for_by_name_must_be_had() {
     for (section, part) in [
-        ("[control]\nsocket = \"/proc/none/control.sock\"", "cannot make the control socket"),
+        ("[control]\nsocket = \"/proc/none/control.sock\"", "cannot create the control socket"),
         ("[control]\nsocket = \"r.toml\"", "is no socket"),
         ("[control]\nsocket = \"c\"\ngroup = \"no such group\"", "groupadd"),
         ("[control]\nsocket = \"off\"\n[http]\nlisten = \"192.0.2.1:1\"", "cannot serve metrics"),

@@ -97,16 +97,16 @@ fn clients_of_the_control_socket_wait_for_descriptors() {
     eventually("the control socket", || ctl(&socket, &["health"]).then_some(()));
     allow_no_more_files(binary.pid());
     let _waiting = [(); 5].map(|()| UnixStream::connect(&socket).unwrap());
-    let told = binary.event("the control socket takes no connections");
+    let told = binary.event("the control socket cannot accept connections");
     assert!(told["message"].as_str().unwrap().contains("ulimit -n"), "{told}");
     // The tracker needs no more than it has.
     assert_eq!(client.announce(&Ask::leecher(hash(1), 1001)).counts(), (0, 1));
     allow_files(binary.pid(), 4096);
     let began = Instant::now();
-    binary.event("the control socket takes connections again");
+    binary.event("the control socket accepts connections again");
     assert!(ctl(&socket, &["health"]));
     println!("too few descriptors: the control socket answers {:?} later", began.elapsed());
-    assert_eq!(binary.events_of("the control socket takes no connections").len(), 1);
+    assert_eq!(binary.events_of("the control socket cannot accept connections").len(), 1);
 }
 
 #[test]

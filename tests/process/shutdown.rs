@@ -47,7 +47,7 @@ fn load(server: SocketAddr, seen: &Seen, number: usize) {
         // None comes after the end.
         let answered = (0..WINDOW).take_while(|_| socket.recv(&mut reply).is_ok()).count();
         replies += answered as u64;
-        // LogOnChange as it goes on, so that the test sees that there is load.
+        // Published while it runs, so that the test sees that there is load.
         seen.requests[number].store(requests, Ordering::Relaxed);
     }
     socket.set_nonblocking(true).unwrap();

@@ -16,7 +16,7 @@ use super::transaction::WINDOW_MAX;
 use super::verify::Stray;
 use crate::io::{Handler, Now, Packet, ReplyPath, SocketId, Transmit};
 
-/// What a worker tells while it runs, and leaves behind.
+/// What a worker publishes while it runs, and its result.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) succeeded: AtomicU64,
@@ -64,7 +64,7 @@ struct Seat {
     ready: bool,
     /// When it was put on the list of those that wait for more answers; 0 when it is on none.
     lingers_since_ns: u64,
-    /// EventLoop of the schedule that came, and those that were taken.
+    /// Slots of the schedule that came due, and those that were used.
     turns_due: u64,
     turns_taken: u64,
 }
@@ -195,7 +195,7 @@ impl Load {
         }
     }
 
-    /// Takes up what the schedule wants by then; what is more than a turn can do stays due.
+    /// Starts the requests that the schedule has due; those beyond one iteration's share stay due.
     fn follow_schedule(&mut self, until_ns: u64) {
         for _ in 0..TURNS_PER_FLUSH_MAX {
             let Some(schedule) = &mut self.schedule else { return };
@@ -334,7 +334,7 @@ impl Load {
         self.progress.sent_all.store(true, Ordering::Release);
     }
 
-    /// What is still under way has had its time.
+    /// Requests still in flight have timed out.
     fn finish(&mut self) {
         self.phase = Phase::Done;
         for seat in &mut self.seats {
@@ -346,7 +346,7 @@ impl Load {
         *result = Some(Finished { stats, sending });
     }
 
-    fn tell(&self) {
+    fn report(&self) {
         let total = |of: fn(&crate::tools::load_test::stats::OperationStats) -> u64| {
             Operation::ALL.iter().map(|operation| of(self.stats.of(*operation))).sum()
         };
@@ -384,7 +384,7 @@ impl Handler for Load {
         }
         self.housekeeping();
         if self.phase != Phase::Done {
-            self.tell();
+            self.report();
         }
     }
 
@@ -422,7 +422,7 @@ impl Handler for Load {
         Some(Now::from_unix(Duration::from_nanos(due)))
     }
 
-    /// In a closed loop under load one answer is not worth a turn of its own.
+    /// In a closed loop under load one answer is not worth an iteration of its own.
     fn packets_wanted(&self) -> usize {
         match self.schedule {
             None if self.phase == Phase::Sending => {
@@ -445,7 +445,7 @@ impl Batch {
         Self { path, requests: [None; WINDOW_MAX], count: 0 }
     }
 
-    /// A client has no more under way than fit.
+    /// The window bounds a client's requests in flight.
     fn push(&mut self, outgoing: Outgoing) {
         self.requests[self.count] = Some(outgoing);
         self.count += 1;
@@ -473,7 +473,7 @@ pub(super) fn interval(duration: Duration) -> Duration {
 /// A client in a closed loop sends when half of its window is free, or after this time.
 const LINGER_NS: u64 = 200_000;
 
-/// How long a closed loop waits for a batch of answers: a quarter of what is under way.
+/// How long a closed loop waits for a batch of answers: a quarter of the requests in flight.
 const GATHER_NS: u64 = 100_000;
 const GATHER_DIVISOR: usize = 4;
 const GATHER_PACKETS_MAX: usize = 64;
@@ -481,7 +481,7 @@ const GATHER_PACKETS_MAX: usize = 64;
 /// From when on a scheduled request counts as sent late.
 const LATE_NS: u64 = 1_000_000;
 
-/// EventLoop of the schedule that one flush takes up.
+/// Schedule slots that one flush uses at most.
 const TURNS_PER_FLUSH_MAX: usize = 4096;
 
 #[cfg(test)]

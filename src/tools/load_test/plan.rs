@@ -71,7 +71,7 @@ impl Plan {
         self.peers / self.clients + usize::from(client < self.peers % self.clients)
     }
 
-    /// How many peers a client has in a torrent at the most.
+    /// The maximum number of peers that a client has in one torrent.
     pub(super) fn peers_per_hash(&self) -> usize {
         self.peers.div_ceil(self.clients).div_ceil(self.hashes)
     }

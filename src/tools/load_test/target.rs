@@ -90,8 +90,8 @@ pub(super) fn resolve(target: &str) -> Result<Vec<SocketAddr>, LoadError> {
     }
 }
 
-/// Asks the tracker for a connection ID before the load begins, so that a wrong address is told
-/// at once. What was sent and received counts like everything else.
+/// Asks the tracker for a connection ID before the load begins, so that a wrong address is reported
+/// at once. These datagrams are counted like all others.
 ///
 /// # Errors
 /// Why there is no answer, as far as the network says.
@@ -103,7 +103,7 @@ pub(super) fn probe(
 ) -> Result<(), LoadError> {
     let fail = |source: io::Error| LoadError::from_io(target, source);
     let socket = UdpSocket::bind((source, 0)).map_err(fail)?;
-    // Connected, so that the kernel tells of ICMP errors.
+    // Connected, so that the kernel reports ICMP errors.
     socket.connect(target).map_err(fail)?;
     for attempt in 0..PROBES_MAX {
         let wait = timeout * (1 << attempt);
@@ -115,7 +115,7 @@ pub(super) fn probe(
     Err(LoadError::NoAnswer { target, probes: PROBES_MAX, waited })
 }
 
-/// Sends one connect request. True when the right answer came.
+/// Sends one connect request. True when it was answered correctly.
 fn probe_once(
     socket: &UdpSocket,
     target: SocketAddr,

@@ -1,4 +1,4 @@
-//! What makes an answer right, and the reasons for which one is wrong.
+//! Checks of answers, and the reasons for which one is wrong.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -65,18 +65,18 @@ reasons! {
     }
 }
 
-/// What a request wants for an answer.
+/// The answer that a request expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
     /// A connection ID.
     Connect,
-    /// Counts and at most so many peers; `None` where the tracker chooses.
+    /// Counts and at most this many peers; `None` where the tracker chooses.
     Announce { peers_max: Option<usize> },
-    /// So many entries.
+    /// This many entries.
     Scrape { entries: usize },
 }
 
-/// What a right answer brings.
+/// The content of a correct answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Brings {
     Connection(ConnectionId),

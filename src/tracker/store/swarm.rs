@@ -230,7 +230,7 @@ impl<R: Record> Swarm<R> {
         self.flatten();
     }
 
-    /// EventLoop a large swarm that has become small into a flat one.
+    /// Turns a large swarm that has become small into a flat one.
     fn flatten(&mut self) {
         if let Self::Large(large) = self
             && large.seeders.len() + large.leechers.len() < LARGE_MIN
