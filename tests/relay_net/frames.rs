@@ -178,7 +178,7 @@ fn own_frames_do_not_arrive() {
     Sender::new(&cable.far, "b", GROUP).send(b"other");
     let frames = capture.until(b"other");
     assert_eq!(frames.len(), 1, "{frames:?}");
-    assert!(!frames[0].outgoing);
+    assert!(!frames[0].meta.outgoing);
 }
 
 #[test]
