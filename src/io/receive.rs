@@ -44,15 +44,10 @@ impl Arrival<'_> {
 
     /// The frame in `buffer`.
     pub(crate) fn frame<'b>(&self, buffer: &'b Buffer) -> Frame<'b> {
-        Frame {
-            socket: self.socket,
-            bytes: &buffer.bytes()[self.payload.clone()],
-            start: self.payload.start,
-            buffer,
-            auxiliary: read_auxiliary(self.control),
-            outgoing: is_outgoing(self.name),
-            truncated: self.truncated,
-        }
+        let auxiliary = read_auxiliary(self.control);
+        let outgoing = is_outgoing(self.name);
+        let range = self.payload.clone();
+        Frame::received(self.socket, buffer, range, auxiliary, outgoing, self.truncated)
     }
 }
 

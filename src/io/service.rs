@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use super::buffers::{Buffer, BufferSlice, ReceivePool};
+pub use super::frame::{Frame, FrameMeta, Segmentation};
 pub use super::send_slots::{FORWARD_SLICES_MAX, REPLY_BYTES_MAX, SEGMENTS_BYTES_MAX};
 pub use super::socket_table::SocketId;
 pub use crate::sys::address::{PacketAuxData, PacketInfo};
@@ -62,25 +63,6 @@ pub struct Packet<'a> {
     /// The buffer behind `payload`. A handler that forwards the bytes without a copy clones it;
     /// the buffer returns to the kernel when its last clone is dropped.
     pub buffer: &'a Buffer,
-}
-
-/// One link-layer frame from a packet socket, borrowed from the receive buffer that holds it.
-#[derive(Debug)]
-pub struct Frame<'a> {
-    /// The packet socket it came in on.
-    pub socket: SocketId,
-    /// A `virtio_net_hdr`, then the frame from its Ethernet header on: a part of `buffer`.
-    pub bytes: &'a [u8],
-    /// Where `bytes` starts in `buffer`.
-    pub start: usize,
-    /// The buffer behind `bytes`.
-    pub buffer: &'a Buffer,
-    /// What the packet socket says beside the frame; `None` when it says nothing.
-    pub auxiliary: Option<PacketAuxData>,
-    /// Whether this host sent the frame itself.
-    pub outgoing: bool,
-    /// Whether the frame was longer than a receive buffer.
-    pub truncated: bool,
 }
 
 /// A send straight from receive buffers.

@@ -28,7 +28,7 @@ pub enum SocketKind {
     Datagrams,
     /// Datagrams for any local address, with the one that was asked.
     DatagramsWithLocal,
-    /// Link-layer frames behind a `virtio_net_hdr`, with auxiliary data.
+    /// Link-layer frames, from a packet socket with `PACKET_VNET_HDR` and `PACKET_AUXDATA`.
     Frames,
 }
 

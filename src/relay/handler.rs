@@ -91,8 +91,7 @@ impl Relay {
         frame: &Frame<'_>,
         tx: &mut T,
     ) -> Result<(), RelayDrop> {
-        let parsed =
-            Datagram::parse(frame.bytes, frame.auxiliary, frame.outgoing, frame.truncated)?;
+        let parsed = Datagram::parse(frame.bytes, &frame.meta)?;
         let key = InputKey::new(frame.socket, parsed.destination);
         let index = self.matching(key, parsed.source.ip())?;
         let rule = &self.table.rules[index];
@@ -112,7 +111,7 @@ impl Relay {
             self.is_cut[index] = true;
             self.frame_sends_max = sends_of_frame(&self.table, &self.is_cut);
         }
-        let received_ns = frame.auxiliary.map_or(0, |auxiliary| auxiliary.received_ns);
+        let received_ns = frame.meta.received_ns;
         if batch.is_empty() {
             self.departures.oldest_ns[index] = received_ns;
         }

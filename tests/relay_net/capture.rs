@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
 use ringtide::io::clock::Clock;
 use ringtide::io::socket_table::{LoopSocket, SocketTable};
-use ringtide::io::{Frame, Handler, Now, Packet, PacketAuxData, SocketId, Transmit};
+use ringtide::io::{Frame, FrameMeta, Handler, Now, Packet, SocketId, Transmit};
 use ringtide::io::{LoopSizes, WorkerControl, WorkerPlan};
 use ringtide::sys::egress::{EgressOptions, EgressSocket};
 use ringtide::sys::filter::{FrameFilter, Wanted, compile};
@@ -22,26 +22,14 @@ use super::common::{DEADLINE, Namespace, engine, features};
 #[derive(Clone)]
 pub struct Captured {
     pub socket: SocketId,
-    /// `virtio_net_hdr`.
-    pub header: [u8; 10],
     /// From the Ethernet header on.
     pub frame: Vec<u8>,
-    pub auxiliary: Option<PacketAuxData>,
-    pub outgoing: bool,
-    pub truncated: bool,
+    pub meta: FrameMeta,
 }
 
 impl Captured {
     pub fn is_ipv6(&self) -> bool {
         self.frame[12..14] == [0x86, 0xdd]
-    }
-
-    pub fn gso_type(&self) -> u8 {
-        self.header[1]
-    }
-
-    pub fn gso_size(&self) -> u16 {
-        u16::from_le_bytes([self.header[4], self.header[5]])
     }
 
     pub fn ttl(&self) -> u8 {
@@ -82,10 +70,9 @@ impl Captured {
 
 impl std::fmt::Debug for Captured {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { socket, header, frame, auxiliary, outgoing, truncated } = self;
+        let Self { socket, frame, meta } = self;
         let start = &frame[..frame.len().min(64)];
-        write!(f, "socket {} header {header:?} {auxiliary:?} ", socket.0)?;
-        write!(f, "outgoing {outgoing} truncated {truncated} {} bytes {start:02x?}", frame.len())
+        write!(f, "socket {} {meta:?} {} bytes {start:02x?}", socket.0, frame.len())
     }
 }
 
@@ -95,15 +82,11 @@ impl Handler for Collector {
     fn on_packet<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {}
 
     fn on_frame<T: Transmit>(&mut self, _: Now, frame: &Frame<'_>, _: &mut T) {
-        let (header, bytes) = frame.bytes.split_first_chunk().unwrap();
         // The test may have ended already.
         let _ = self.0.send(Captured {
             socket: frame.socket,
-            header: *header,
-            frame: bytes.to_vec(),
-            auxiliary: frame.auxiliary,
-            outgoing: frame.outgoing,
-            truncated: frame.truncated,
+            frame: frame.bytes.to_vec(),
+            meta: frame.meta,
         });
     }
 

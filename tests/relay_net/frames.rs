@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nix::sys::socket::{MsgFlags, recv};
+use ringtide::io::Segmentation;
 use ringtide::sys::packet_socket::{PacketError, open_group, supports_udp_segmentation};
 use std::os::fd::AsRawFd;
 
@@ -29,12 +30,13 @@ fn a_frame_arrives_with_header_and_auxiliary_data() {
         if !frame.is_ipv6() {
             assert_eq!(frame.source().ip().to_string(), from);
         }
-        assert_eq!(frame.gso_type(), 0);
-        let auxiliary = frame.auxiliary.expect("PACKET_AUXDATA");
-        assert!(!auxiliary.vlan && !frame.outgoing && !frame.truncated);
+        let meta = frame.meta;
+        assert_eq!(meta.segmentation, Segmentation::Whole);
+        assert!(!meta.vlan && !meta.outgoing && !meta.truncated);
         // Made on this host: the checksum is not filled in, and both places say so.
-        assert_eq!(frame.header[0] & 1, 1, "VIRTIO_NET_HDR_F_NEEDS_CSUM");
-        assert!(auxiliary.checksum_pending);
+        let transport = if frame.is_ipv6() { 54 } else { 34 };
+        assert_eq!(meta.checksum_start, Some(transport), "VIRTIO_NET_HDR_F_NEEDS_CSUM");
+        assert!(meta.checksum_trusted, "TP_STATUS_CSUMNOTREADY");
     }
 }
 
@@ -51,9 +53,9 @@ fn a_super_packet_arrives_whole() {
         let payload: Vec<u8> = (0..40 * 1400 + 77).map(|at| (at / 256) as u8).collect();
         assert_eq!(sender.send_segmented(&payload, 1400), Ok(payload.len()));
         let frame = capture.next();
-        assert_eq!((frame.gso_type(), frame.gso_size()), (VIRTIO_NET_HDR_GSO_UDP_L4, 1400));
+        assert_eq!(frame.meta.segmentation, Segmentation::Datagrams(1400));
         assert!(frame.payload() == payload, "{frame:?}");
-        assert!(!frame.truncated);
+        assert!(!frame.meta.truncated);
     }
 }
 
@@ -69,7 +71,7 @@ fn the_largest_super_packet_fits_a_receive_buffer() {
     assert_eq!(sender.send_segmented(&payload, 1472), Ok(payload.len()));
     let frame = capture.next();
     assert!(frame.payload() == payload, "{frame:?}");
-    assert!(!frame.truncated);
+    assert!(!frame.meta.truncated);
 }
 
 #[test]
@@ -134,7 +136,7 @@ fn a_long_ipv4_datagram_arrives_reassembled() {
             sender.send(&payload);
             let frame = capture.next();
             assert!(frame.payload() == payload, "{frame:?}");
-            assert_eq!(frame.gso_type(), 0);
+            assert_eq!(frame.meta.segmentation, Segmentation::Whole);
             assert_eq!(frame.frame[20..22], [0, 0], "no fragment any more");
             let total = u16::from_be_bytes([frame.frame[16], frame.frame[17]]);
             assert_eq!(usize::from(total), frame.frame.len() - 14);
@@ -176,7 +178,7 @@ fn own_frames_do_not_arrive() {
     Sender::new(&cable.far, "b", GROUP).send(b"other");
     let frames = capture.until(b"other");
     assert_eq!(frames.len(), 1, "{frames:?}");
-    assert!(!frames[0].outgoing);
+    assert!(!frames[0].meta.outgoing);
 }
 
 #[test]
@@ -250,5 +252,3 @@ fn an_interface_that_is_gone_or_has_no_frames_is_named() {
     let opened = cable.far.run(|| open_group(&tunnel, 1, 1 << 20, &filter(&[GROUP])));
     assert!(matches!(opened, Err(PacketError::NotEthernet { .. })), "{opened:?}");
 }
-
-const VIRTIO_NET_HDR_GSO_UDP_L4: u8 = 5;

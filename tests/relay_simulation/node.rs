@@ -211,15 +211,9 @@ impl Node {
             side.model.seen.note(if all.len() > 1 { Seen::SuperPacket } else { Seen::Single });
         }
         side.model.arrive(now, &made.truth);
-        let frame = Frame {
-            socket: INPUT,
-            bytes: buffer.bytes(),
-            start: 0,
-            buffer: &buffer,
-            auxiliary: made.auxiliary,
-            outgoing: made.outgoing,
-            truncated: made.truncated,
-        };
+        let Made { auxiliary, outgoing, truncated, .. } = made;
+        let range = 0..made.bytes.len();
+        let frame = Frame::received(INPUT, &buffer, range, auxiliary, outgoing, truncated);
         relay.on_frame(now, &frame, side);
         true
     }
