@@ -26,7 +26,7 @@ pub fn send_descriptors(
     if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
-/// SocketKind what one call of [`send_descriptors`] sent, or a part of its bytes. Returns how many
+/// Receives what one call of [`send_descriptors`] sent, or a part of its bytes. Returns how many
 /// bytes it wrote to `into`, 0 at the end, and the descriptors, which are closed on exec.
 ///
 /// # Errors

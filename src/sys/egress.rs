@@ -359,7 +359,7 @@ impl AsFd for EgressSocket {
 
 impl LoopSocket for EgressSocket {
     fn kind(&self) -> SocketKind {
-        SocketKind::Nothing
+        SocketKind::SendOnly
     }
 }
 

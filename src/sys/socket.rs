@@ -265,7 +265,7 @@ fn ask_for_buffers(
 
 impl LoopSocket for BoundSocket {
     fn kind(&self) -> SocketKind {
-        if self.is_wildcard() { SocketKind::DatagramsWithLocal } else { SocketKind::Datagrams }
+        if self.is_wildcard() { SocketKind::DatagramsWithPacketInfo } else { SocketKind::Datagrams }
     }
 }
 

@@ -49,9 +49,9 @@ counted! {
             "Frames received, but not handled before the worker stopped or let go of the socket.";
         Iterations = "iterations", "EventLoop of the event loop.";
         ReceiveRearms = "receive_rearms",
-            "SocketKind started: multishot ones of io_uring, or single batches of epoll.";
+            "Receives started: multishot ones of io_uring, or single batches of epoll.";
         ReceiveErrors = "receive_errors",
-            "SocketKind that ended with an error; they start again at the next tick.";
+            "Receives that ended with an error; they start again at the next tick.";
         CompletionQueueOverflows = "completion_queue_overflows",
             "Times the kernel held completions back because the queue was full.";
         WorkerRestarts = "worker_restarts",

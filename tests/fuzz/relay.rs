@@ -7,7 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringtide::io::{FORWARD_SLICES_MAX, Frame, Handler, Now, PacketAuxData, ReceivePool, SocketId};
+use ringtide::io::{
+    FORWARD_SLICES_MAX, Frame, FrameService, Now, PacketAuxData, ReceivePool, SocketId,
+};
 use ringtide::relay::Datagram;
 use ringtide::relay::handler::Relay;
 use ringtide::relay::rule::Offload;

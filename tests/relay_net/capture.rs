@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
 use ringtide::io::clock::Clock;
 use ringtide::io::socket_table::{LoopSocket, SocketTable};
-use ringtide::io::{Frame, Handler, Now, Packet, PacketAuxData, SocketId, Transmit};
+use ringtide::io::{Dispatch, Frame, Now, PacketAuxData, ServiceId, SocketId, Transmit};
 use ringtide::io::{LoopSizes, WorkerControl, WorkerPlan};
 use ringtide::sys::egress::{EgressOptions, EgressSocket};
 use ringtide::sys::filter::{FrameFilter, Wanted, compile};
@@ -91,10 +91,8 @@ impl std::fmt::Debug for Captured {
 
 struct Collector(mpsc::Sender<Captured>);
 
-impl Handler for Collector {
-    fn on_packet<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {}
-
-    fn on_frame<T: Transmit>(&mut self, _: Now, frame: &Frame<'_>, _: &mut T) {
+impl Dispatch for Collector {
+    fn on_frame<T: Transmit>(&mut self, _: ServiceId, _: Now, frame: &Frame<'_>, _: &mut T) {
         let (header, bytes) = frame.bytes.split_first_chunk().unwrap();
         // The test may have ended already.
         let _ = self.0.send(Captured {
@@ -106,8 +104,6 @@ impl Handler for Collector {
             truncated: frame.truncated,
         });
     }
-
-    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
 }
 
 /// A worker that serves packet sockets.
@@ -161,7 +157,7 @@ pub fn plan(sockets: &[Arc<PacketSocket>]) -> WorkerPlan {
     WorkerPlan {
         index: 0,
         core: None,
-        table: Arc::new(SocketTable::new(lent)),
+        table: Arc::new(SocketTable::new(ServiceId::Relay, lent)),
         counters: Arc::new(Counters::default()),
         control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
         engine: engine(),

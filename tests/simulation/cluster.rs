@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use ringtide::io::{
-    Forward, Handler, Now, Packet, PacketInfo, ReceivePool, RecordedTransmit, ReplyPath, Sent,
-    SocketId, Transmit, TransmitFull,
+    DatagramService, Forward, Now, Packet, PacketInfo, ReceivePool, RecordedTransmit, ReplyPath,
+    Sent, SocketId, Transmit, TransmitFull,
 };
 use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
 use ringtide::tracker::core::policy::SharedPolicy;
@@ -87,7 +87,7 @@ impl Cluster {
         let path = reply_path(arrival.from);
         let packet = Packet { path, payload: buffer.bytes(), buffer: &buffer };
         let now = at(arrival.now_ms);
-        self.trackers[arrival.worker].on_packet(now, &packet, &mut tx);
+        self.trackers[arrival.worker].on_datagram(now, &packet, &mut tx);
         self.trackers[arrival.worker].on_flush(now, &mut tx);
         drop(buffer);
         let sent = tx.recorded.sent;

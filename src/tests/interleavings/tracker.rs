@@ -7,7 +7,7 @@ use std::time::Duration;
 use loom::thread;
 
 use super::explore;
-use crate::io::{Handler, Sent};
+use crate::io::{DatagramService, Sent};
 use crate::io::{Now, Packet, ReceivePool, RecordedTransmit, ReplyPath, SocketId};
 use crate::telemetry::Counters;
 use crate::tracker::core::TrackerSettings;
@@ -62,7 +62,11 @@ impl Process {
         let buffer = pool.fill(&request).unwrap();
         let path = ReplyPath { socket: SocketId(0), to: from, from: None };
         let mut tx = RecordedTransmit::default();
-        tracker.on_packet(NOW, &Packet { path, payload: buffer.bytes(), buffer: &buffer }, &mut tx);
+        tracker.on_datagram(
+            NOW,
+            &Packet { path, payload: buffer.bytes(), buffer: &buffer },
+            &mut tx,
+        );
         assert_eq!(tx.sent.len(), 1);
         tx.sent.remove(0)
     }

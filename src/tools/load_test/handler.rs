@@ -14,7 +14,7 @@ use super::schedule::Schedule;
 use super::stats::{Operation, Stats};
 use super::transaction::WINDOW_MAX;
 use super::verify::Stray;
-use crate::io::{Handler, Now, Packet, ReplyPath, SocketId, Transmit};
+use crate::io::{DatagramService, Now, Packet, ReplyPath, SocketId, Transmit, Wakeup};
 
 /// What a worker tells while it runs, and leaves behind.
 #[derive(Debug, Default)]
@@ -357,8 +357,8 @@ impl Load {
     }
 }
 
-impl Handler for Load {
-    fn on_packet<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, _: &mut T) {
+impl DatagramService for Load {
+    fn on_datagram<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, _: &mut T) {
         self.advance(now);
         if self.phase == Phase::Done {
             return;
@@ -408,6 +408,13 @@ impl Handler for Load {
         }
     }
 
+    fn wakeup(&self) -> Wakeup {
+        Wakeup { at: self.next_deadline(), packets: self.packets_wanted() }
+    }
+}
+
+impl Load {
+    /// When it has something to send, or gives up gathering answers.
     fn next_deadline(&self) -> Option<Now> {
         if self.phase != Phase::Sending {
             return None;
@@ -422,7 +429,7 @@ impl Handler for Load {
         Some(Now::from_unix(Duration::from_nanos(due)))
     }
 
-    /// In a closed loop under load one answer is not worth a turn of its own.
+    /// In a closed loop under load one answer is not worth an iteration of its own.
     fn packets_wanted(&self) -> usize {
         match self.schedule {
             None if self.phase == Phase::Sending => {

@@ -48,7 +48,7 @@ impl Receiver {
         })
     }
 
-    /// SocketKind until there is a reason to stop.
+    /// Receives until there is a reason to stop.
     ///
     /// # Errors
     /// A receive that fails for good.

@@ -30,7 +30,7 @@ pub(crate) fn give<S: AsFd>(stream: &UnixStream, bundles: &[FdBundle<S>]) -> io:
     send_descriptors(stream, &head(None, 0)?, &[])
 }
 
-/// SocketKind what [`give`] sends.
+/// Receives what [`give`] sends.
 ///
 /// # Errors
 /// What the system says; `UnexpectedEof` when the stream ends before, `InvalidData` when it says

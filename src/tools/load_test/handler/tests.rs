@@ -52,7 +52,7 @@ impl Bench {
         };
         let buffer = self.pool.fill(&bytes[..length]).unwrap();
         let packet = Packet { path: request.path, payload: buffer.bytes(), buffer: &buffer };
-        self.load.on_packet(self.now, &packet, &mut self.tx);
+        self.load.on_datagram(self.now, &packet, &mut self.tx);
     }
 
     fn connect_all(&mut self) -> Vec<Sent> {
