@@ -10,8 +10,8 @@ use std::time::Duration;
 use common::{Ask, Client, DEADLINE, Started, hash, uninterrupted};
 use fastrand::Rng;
 use ringtide::io::{
-    BufferSlice, DatagramService, Dispatch, Forward, Now, Packet, SendCompletion, ServiceId,
-    SocketId, Transmit,
+    BufferSlice, DatagramService, Forward, Now, Packet, SendCompletion, ServiceId, SocketId,
+    Transmit,
 };
 use ringtide::io::{Engine, LoopSizes};
 use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
@@ -229,7 +229,7 @@ impl Obedient {
     }
 }
 
-impl Dispatch for Obedient {
+impl ringtide::io::Dispatch for Obedient {
     fn on_datagram<T: Transmit>(&mut self, _: ServiceId, _: Now, packet: &Packet<'_>, tx: &mut T) {
         self.obey(packet, tx);
     }
