@@ -189,9 +189,9 @@ impl Obedient {
         let length = packet.payload.len();
         let whole = [part(0, length)];
         let forward = Forward {
-            socket: packet.path.socket,
-            to: Some(packet.path.to),
-            ipv6: packet.path.to.is_ipv6(),
+            socket: packet.path.socket(),
+            to: Some(packet.path.client()),
+            ipv6: packet.path.client().is_ipv6(),
             parts: &whole,
             segment_bytes: None,
             ttl: None,

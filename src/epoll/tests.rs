@@ -154,7 +154,7 @@ struct Order(Vec<SocketId>);
 
 impl DatagramService for Order {
     fn on_datagram<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, _: &mut T) {
-        self.0.push(packet.path.socket);
+        self.0.push(packet.path.socket());
     }
 
     fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
@@ -198,7 +198,7 @@ fn a_failing_message_is_told_apart_from_those_around_it() {
         (1, wrong, b'-'),
     ];
     for (socket, to, byte) in sends {
-        let path = ReplyPath { socket: SocketId(socket), to, from: None };
+        let path = ReplyPath::new(SocketId(socket), to, None);
         let (queue, sockets, counters) = (&mut queue, &sockets, &counters);
         let write = |out: &mut [u8]| {
             out[0] = byte;

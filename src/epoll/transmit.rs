@@ -208,11 +208,11 @@ impl Transmit for QueueTransmit<'_> {
         write: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), TransmitFull> {
         self.make_room();
-        let Some(slot) = self.queue.slots.fill_reply(path.to, path.from, write) else {
+        let Some(slot) = self.queue.slots.fill_reply(path.client(), path.local(), write) else {
             self.counters.dropped(DropReason::SendSlotsFull);
             return Err(TransmitFull);
         };
-        self.queue.enqueue(path.socket, slot, self.counters);
+        self.queue.enqueue(path.socket(), slot, self.counters);
         Ok(())
     }
 
@@ -223,8 +223,8 @@ impl Transmit for QueueTransmit<'_> {
         write: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), TransmitFull> {
         self.make_room();
-        let slot = self.queue.slots.fill_segments(path.to, segment_bytes, write);
-        self.queue.enqueue(path.socket, slot.ok_or(TransmitFull)?, self.counters);
+        let slot = self.queue.slots.fill_segments(path.client(), segment_bytes, write);
+        self.queue.enqueue(path.socket(), slot.ok_or(TransmitFull)?, self.counters);
         Ok(())
     }
 

@@ -38,7 +38,7 @@ impl Arrival<'_> {
             return None;
         };
         let from = read_local(self.control);
-        let path = ReplyPath { socket: self.socket, to: source, from };
+        let path = ReplyPath::new(self.socket, source, from);
         Some(Packet { path, payload, buffer })
     }
 

@@ -42,15 +42,36 @@ impl Now {
     }
 }
 
-/// Where a reply goes and which address it leaves from.
+/// The way back to a client. Only drivers make it from what they received, and only they know all
+/// that is in it: services pass it on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyPath {
-    /// The socket that the request came in on.
-    pub socket: SocketId,
+    socket: SocketId,
+    client: SocketAddr,
+    local: Option<PacketInfo>,
+}
+
+impl ReplyPath {
+    /// The way to `client` by `socket`, from the address in `local`; `None` leaves that to the
+    /// socket, which is bound to one address.
+    pub const fn new(socket: SocketId, client: SocketAddr, local: Option<PacketInfo>) -> Self {
+        Self { socket, client, local }
+    }
+
     /// The client.
-    pub to: SocketAddr,
-    /// The address to answer from; `None` when the socket is bound to one address anyway.
-    pub from: Option<PacketInfo>,
+    pub const fn client(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// The socket that the request came in on.
+    pub const fn socket(&self) -> SocketId {
+        self.socket
+    }
+
+    /// The address to answer from.
+    pub(crate) const fn local(&self) -> Option<PacketInfo> {
+        self.local
+    }
 }
 
 /// One received datagram, borrowed from the receive buffer that holds it.
@@ -149,7 +170,7 @@ pub trait Transmit {
     /// `write` gets an area of [`SEGMENTS_BYTES_MAX`] bytes and returns how many of them to send:
     /// at most [`FORWARD_SLICES_MAX`] segments. It is not called when no slot is free, which is
     /// always so in a loop whose sizes do not provide for segments. They leave from the socket's
-    /// own address: [`ReplyPath::from`] is not looked at.
+    /// own address: the one that the client asked is not looked at.
     fn send_segments(
         &mut self,
         path: ReplyPath,

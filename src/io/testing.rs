@@ -130,8 +130,8 @@ pub(crate) struct ForwardTwice {
 impl ForwardTwice {
     fn forward(path: ReplyPath, parts: &[BufferSlice], tag: u32, tx: &mut impl Transmit) {
         let forward = Forward {
-            socket: path.socket,
-            to: Some(path.to),
+            socket: path.socket(),
+            to: Some(path.client()),
             ipv6: false,
             parts,
             segment_bytes: None,
@@ -148,7 +148,7 @@ impl Dispatch for ForwardTwice {
         let start = packet.payload.as_ptr() as usize - packet.buffer.bytes().as_ptr() as usize;
         let range = start..start + packet.payload.len();
         let part = BufferSlice { buffer: packet.buffer.clone(), range };
-        Self::forward(packet.path, &[part], u32::from(packet.path.to.port()), tx);
+        Self::forward(packet.path, &[part], u32::from(packet.path.client().port()), tx);
     }
 
     fn on_forwarded<T: Transmit>(&mut self, _: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
@@ -158,7 +158,7 @@ impl Dispatch for ForwardTwice {
             self.control.stop();
         } else if forwarded.tag != 0 {
             let to = SocketAddr::from(([127, 0, 0, 1], forwarded.tag as u16));
-            let path = ReplyPath { socket: SocketId(0), to, from: None };
+            let path = ReplyPath::new(SocketId(0), to, None);
             Self::forward(path, forwarded.parts, 0, tx);
         }
     }

@@ -189,7 +189,12 @@ impl<'r> RingLoop<'r> {
         while let Some(completion) = self.queues.completions.next() {
             let (user_data, result) = completion_result(&completion);
             match Token::decode(user_data) {
-                Some(Token::Receive(socket)) => {
+                Some(Token::Receive { socket, generation }) => {
+                    if !self.pools.sockets.is_current(socket, generation) {
+                        // A socket's index is free once its last receive has ended.
+                        debug_assert!(false, "a receive outlived its socket");
+                        continue;
+                    }
                     self.received(socket, (result, completion.flags()), services, now);
                 }
                 Some(Token::Send(slot)) => self.sent(slot, result, services, now),

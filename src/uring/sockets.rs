@@ -9,7 +9,7 @@ use io_uring::{opcode, types};
 use super::buffer_ring::BufferRing;
 use super::frame_queue::FrameQueue;
 use super::ring::{Queues, push};
-use super::token::Token;
+use super::token::{Generation, Token};
 use crate::io::ServiceId;
 use crate::io::socket_table::{Registered, SocketKind, SocketTable};
 use crate::sys::address::{ADDRESS_BYTES, CONTROL_BYTES};
@@ -33,7 +33,16 @@ enum Receive {
 struct Slot {
     registered: Option<Registered>,
     kind: SocketKind,
+    /// Of the registered socket, among all that have had this ID.
+    generation: Generation,
     receive: Receive,
+}
+
+impl Slot {
+    /// What the receive of this slot, the one of `id`, is known by.
+    fn token(&self, id: usize) -> u64 {
+        Token::Receive { socket: id as u16, generation: self.generation }.encode()
+    }
 }
 
 /// All sockets of one loop, by ID.
@@ -139,6 +148,7 @@ impl Sockets {
             self.slots.push(Slot {
                 registered: None,
                 kind: SocketKind::SendOnly,
+                generation: Generation::default(),
                 receive: Receive::Nothing,
             });
         }
@@ -157,7 +167,7 @@ impl Sockets {
             return Ok(false);
         }
         if slot.receive == Receive::Armed {
-            let token = Token::Receive(id as u16).encode();
+            let token = slot.token(id);
             if !queues.cancel(opcode::AsyncCancel::new(token).build()) {
                 // The next turn asks again.
                 self.postponed = true;
@@ -180,6 +190,7 @@ impl Sockets {
         };
         self.ended += usize::from(slot.receive == Receive::Ended);
         slot.registered = wanted.cloned();
+        slot.generation = slot.generation.next();
         Ok(true)
     }
 
@@ -187,6 +198,11 @@ impl Sockets {
     pub(super) fn get(&self, id: u16) -> Option<(SocketKind, ServiceId)> {
         let slot = self.slots.get(usize::from(id))?;
         slot.registered.as_ref().map(|registered| (slot.kind, registered.service))
+    }
+
+    /// Whether a receive of this generation is one on the socket that has the ID now.
+    pub(super) fn is_current(&self, id: u16, generation: Generation) -> bool {
+        self.slots.get(usize::from(id)).is_some_and(|slot| slot.generation == generation)
     }
 
     /// The header that receives are started with.
@@ -259,7 +275,7 @@ impl Sockets {
         let header: *const libc::msghdr = &raw const *self.header;
         opcode::RecvMsgMulti::new(types::Fixed(id as u32), header, group)
             .build()
-            .user_data(Token::Receive(id as u16).encode())
+            .user_data(self.slots[id].token(id))
     }
 
     /// Receives that the kernel has.
@@ -277,8 +293,7 @@ impl Sockets {
     fn cancel(&self, stand: Receive, queues: &mut Queues<'_>) {
         for (id, slot) in self.slots.iter().enumerate() {
             if slot.receive == stand {
-                let token = Token::Receive(id as u16).encode();
-                queues.cancel(opcode::AsyncCancel::new(token).build());
+                queues.cancel(opcode::AsyncCancel::new(slot.token(id)).build());
             }
         }
     }

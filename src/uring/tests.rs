@@ -202,7 +202,7 @@ impl Order {
 
 impl Dispatch for Order {
     fn on_datagram<T: Transmit>(&mut self, _: ServiceId, _: Now, packet: &Packet<'_>, _: &mut T) {
-        self.0.push((packet.path.socket, packet.payload.to_vec()));
+        self.0.push((packet.path.socket(), packet.payload.to_vec()));
     }
 
     fn on_frame<T: Transmit>(&mut self, _: ServiceId, _: Now, frame: &Frame<'_>, tx: &mut T) {

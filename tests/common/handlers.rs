@@ -32,9 +32,9 @@ impl Dispatch for Forward {
         let range = start..start + packet.payload.len();
         let part = BufferSlice { buffer: packet.buffer.clone(), range };
         let _ = tx.forward(io::Forward {
-            socket: packet.path.socket,
-            to: Some(packet.path.to),
-            ipv6: packet.path.to.is_ipv6(),
+            socket: packet.path.socket(),
+            to: Some(packet.path.client()),
+            ipv6: packet.path.client().is_ipv6(),
             parts: &[part],
             segment_bytes: None,
             ttl: None,

@@ -208,7 +208,7 @@ impl World {
 
     /// Hands a datagram to the tracker and checks what becomes of it. Returns the reply.
     pub fn arrive(&mut self, source: SocketAddr, payload: &[u8]) -> Option<Sent> {
-        let path = ReplyPath { socket: SocketId(3), to: source, from: None };
+        let path = ReplyPath::new(SocketId(3), source, None);
         let before = self.counters.snapshot();
         let buffer = self.pool.fill(payload).expect("the buffer is at home");
         let packet = Packet { path, payload: buffer.bytes(), buffer: &buffer };

@@ -270,7 +270,7 @@ fn reply_path(to: SocketAddr) -> ReplyPath {
         Family::Ipv6 => (1, Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(low)).into()),
     };
     let from = (low > 0).then_some(PacketInfo { address, interface: u32::from(low) });
-    ReplyPath { socket: SocketId(socket), to, from }
+    ReplyPath::new(SocketId(socket), to, from)
 }
 
 fn at(now_ms: u64) -> Now {

@@ -60,7 +60,7 @@ impl Process {
         let mut tracker = Tracker::new(TrackerParts { worker, shards, policy, ids, counters });
         let pool = ReceivePool::new(1, 2048);
         let buffer = pool.fill(&request).unwrap();
-        let path = ReplyPath { socket: SocketId(0), to: from, from: None };
+        let path = ReplyPath::new(SocketId(0), from, None);
         let mut tx = RecordedTransmit::default();
         tracker.on_datagram(
             NOW,

@@ -223,7 +223,7 @@ impl Load {
 
     /// Sends all that one client may. False when a slot was missing.
     fn send<T: Transmit>(&mut self, index: usize, tx: &mut T) -> bool {
-        let path = ReplyPath { socket: SocketId(index as u16), to: self.plan.target, from: None };
+        let path = ReplyPath::new(SocketId(index as u16), self.plan.target, None);
         let mut batch = Batch::new(path);
         let mut complete = true;
         while complete {
@@ -363,8 +363,8 @@ impl DatagramService for Load {
         if self.phase == Phase::Done {
             return;
         }
-        let index = usize::from(packet.path.socket.0);
-        if !is_same(packet.path.to, self.plan.target) {
+        let index = usize::from(packet.path.socket().0);
+        if !is_same(packet.path.client(), self.plan.target) {
             return self.stats.stray(Stray::WrongSource);
         }
         let client = &mut self.seats[index].client;

@@ -209,7 +209,7 @@ impl Tracker {
 impl DatagramService for Tracker {
     fn on_datagram<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, tx: &mut T) {
         let client = Client::of(packet);
-        if client.path.to.port() == 0 {
+        if client.path.client().port() == 0 {
             return self.counters.dropped(DropReason::BadSource);
         }
         match Request::parse(packet.payload) {
@@ -249,7 +249,11 @@ struct Client {
 impl Client {
     fn of(packet: &Packet<'_>) -> Self {
         let Packet { path, payload, .. } = packet;
-        Self { path: *path, address: path.to.ip().to_canonical(), request_bytes: payload.len() }
+        Self {
+            path: *path,
+            address: path.client().ip().to_canonical(),
+            request_bytes: payload.len(),
+        }
     }
 
     fn either(&self, ipv4: Counter, ipv6: Counter) -> Counter {
