@@ -5,7 +5,9 @@ use std::fmt::Debug;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
+use super::AppliedVersion;
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard};
 
 /// Which of the worker's sockets a packet came in on or leaves by: an index into the list of
@@ -67,7 +69,7 @@ pub struct SocketTable {
     wanted: Mutex<Vec<Option<Registered>>>,
     frame_buffers: AtomicUsize,
     version: AtomicU64,
-    applied: AtomicU64,
+    applied: AppliedVersion,
 }
 
 impl SocketTable {
@@ -79,7 +81,7 @@ impl SocketTable {
             wanted: Mutex::new(wanted),
             frame_buffers: AtomicUsize::new(usize::MAX),
             version: AtomicU64::new(1),
-            applied: AtomicU64::new(0),
+            applied: AppliedVersion::default(),
         }
     }
 
@@ -127,11 +129,17 @@ impl SocketTable {
 
     /// The last version that the loop has fully applied.
     pub fn applied(&self) -> u64 {
-        self.applied.load(Ordering::Acquire)
+        self.applied.get()
+    }
+
+    /// Waits until the loop has fully applied `version`, at most for `timeout`. Returns whether it
+    /// has.
+    pub fn wait_applied(&self, version: u64, timeout: Duration) -> bool {
+        self.applied.wait(version, timeout)
     }
 
     pub(crate) fn set_applied(&self, version: u64) {
-        self.applied.store(version, Ordering::Release);
+        self.applied.set(version);
     }
 
     /// Shows `look` the sockets that the loop should serve, and the version of that.

@@ -291,12 +291,7 @@ impl StartNotice<'_> {
 
 /// Waits before a restart, longer each time up to a second, but not past a stop.
 fn rest(control: &WorkerControl, failures: u32) {
-    let wait = RESTART_WAIT_MIN.saturating_mul(failures).min(RESTART_WAIT_MAX);
-    let mut waited = Duration::ZERO;
-    while waited < wait && !control.should_stop() {
-        std::thread::sleep(RESTART_WAIT_MIN);
-        waited += RESTART_WAIT_MIN;
-    }
+    control.wait_for_stop(RESTART_WAIT_MIN.saturating_mul(failures).min(RESTART_WAIT_MAX));
 }
 
 /// A worker that ran for this long starts again as soon as one that never failed.
