@@ -10,7 +10,8 @@ use std::time::Duration;
 use common::{Ask, Client, DEADLINE, Started, hash, uninterrupted};
 use fastrand::Rng;
 use ringtide::io::{
-    BufferSlice, Forward, Handler, Now, Packet, SendCompletion, SocketId, Transmit,
+    BufferSlice, DatagramService, Forward, Now, Packet, SendCompletion, ServiceId, SocketId,
+    Transmit,
 };
 use ringtide::io::{Engine, LoopSizes};
 use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
@@ -43,9 +44,9 @@ struct Timeless(Tracker);
 
 const NOW: Now = Now::from_unix(Duration::from_secs(1_700_000_000));
 
-impl Handler for Timeless {
-    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
-        self.0.on_packet(NOW, packet, tx);
+impl DatagramService for Timeless {
+    fn on_datagram<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
+        self.0.on_datagram(NOW, packet, tx);
     }
 
     fn on_tick<T: Transmit>(&mut self, _: Now, tx: &mut T) {
@@ -188,9 +189,9 @@ impl Obedient {
         let length = packet.payload.len();
         let whole = [part(0, length)];
         let forward = Forward {
-            socket: packet.path.socket,
-            to: Some(packet.path.to),
-            ipv6: packet.path.to.is_ipv6(),
+            socket: packet.path.socket(),
+            to: Some(packet.path.client()),
+            ipv6: packet.path.client().is_ipv6(),
             parts: &whole,
             segment_bytes: None,
             ttl: None,
@@ -228,8 +229,8 @@ impl Obedient {
     }
 }
 
-impl Handler for Obedient {
-    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
+impl ringtide::io::Dispatch for Obedient {
+    fn on_datagram<T: Transmit>(&mut self, _: ServiceId, _: Now, packet: &Packet<'_>, tx: &mut T) {
         self.obey(packet, tx);
     }
 
@@ -252,8 +253,6 @@ impl Handler for Obedient {
             tx.forward(again).unwrap();
         }
     }
-
-    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
 }
 
 /// Random commands, in bursts, each with a length of its own.

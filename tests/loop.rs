@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use common::{DEADLINE, Echo, Forward, Started, eventually, uninterrupted};
 use ringtide::io::LoopSizes;
-use ringtide::io::{Handler, Now, Packet, SEGMENTS_BYTES_MAX, Transmit, TransmitFull};
+use ringtide::io::{
+    DatagramService, Now, Packet, SEGMENTS_BYTES_MAX, Transmit, TransmitFull, Wakeup,
+};
 use ringtide::telemetry::{Counter, DropReason};
 
 #[test]
@@ -51,10 +53,10 @@ fn oversized_datagrams_are_dropped_and_counted() {
 #[test]
 fn a_panic_restarts_the_worker_and_no_other() {
     struct Fragile;
-    impl Handler for Fragile {
-        fn on_packet<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, tx: &mut T) {
+    impl DatagramService for Fragile {
+        fn on_datagram<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, tx: &mut T) {
             assert_ne!(packet.payload, b"break");
-            Echo.on_packet(now, packet, tx);
+            Echo.on_datagram(now, packet, tx);
         }
         fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
     }
@@ -86,8 +88,8 @@ fn stopping_an_idle_worker_is_immediate() {
 /// Answers each datagram with as many segments of 98 bytes as its first byte says.
 struct Segments;
 
-impl Handler for Segments {
-    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
+impl DatagramService for Segments {
+    fn on_datagram<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
         let length = usize::from(packet.payload[0]) * 98;
         let sent = tx.send_segments(packet.path, 98, |out| {
             assert_eq!(out.len(), SEGMENTS_BYTES_MAX);
@@ -138,8 +140,8 @@ struct Metronome {
     done: mpsc::Sender<()>,
 }
 
-impl Handler for Metronome {
-    fn on_packet<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {}
+impl DatagramService for Metronome {
+    fn on_datagram<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {}
 
     fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {
         self.ticked = true;
@@ -156,8 +158,8 @@ impl Handler for Metronome {
         }
     }
 
-    fn next_deadline(&self) -> Option<Now> {
-        self.due
+    fn wakeup(&self) -> Wakeup {
+        Wakeup { at: self.due, ..Wakeup::default() }
     }
 }
 
@@ -182,8 +184,8 @@ struct Gatherer {
     largest: mpsc::Sender<usize>,
 }
 
-impl Handler for Gatherer {
-    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
+impl DatagramService for Gatherer {
+    fn on_datagram<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
         self.gathered += 1;
         let _ = tx.reply(packet.path, |_| 0);
     }
@@ -196,8 +198,8 @@ impl Handler for Gatherer {
         }
     }
 
-    fn packets_wanted(&self) -> usize {
-        self.wanted
+    fn wakeup(&self) -> Wakeup {
+        Wakeup { packets: self.wanted, ..Wakeup::default() }
     }
 }
 

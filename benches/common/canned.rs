@@ -1,7 +1,7 @@
 //! A handler that answers like a tracker without being one: replies of the right form and a fixed
 //! size, from no storage. What it costs is what the loop and the kernel cost.
 
-use ringtide::io::{Handler, Now, Packet, REPLY_BYTES_MAX, Transmit};
+use ringtide::io::{DatagramService, Now, Packet, REPLY_BYTES_MAX, Transmit};
 use ringtide::tracker::udp::response::{AnnounceHeader, PEER_IPV4_BYTES};
 use ringtide::tracker::udp::wire::{
     ANNOUNCE_HEADER_BYTES, CONNECT_RESPONSE_BYTES, INFO_HASH_BYTES, REQUEST_HEADER_BYTES,
@@ -63,8 +63,8 @@ impl Canned {
     }
 }
 
-impl Handler for Canned {
-    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
+impl DatagramService for Canned {
+    fn on_datagram<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
         if packet.payload.len() >= REQUEST_HEADER_BYTES {
             let _ = tx.reply(packet.path, |out| self.answer(packet.payload, out));
         }

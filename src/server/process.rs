@@ -26,7 +26,9 @@ use super::services::Services;
 use super::view::{TrackerView, View, WorkerView};
 use crate::io::clock::Clock;
 use crate::io::socket_table::{LoopSocket, SocketTable};
-use crate::io::{Engine, LoopSizes, RingFeature, RingFeatures, WorkerControl, WorkerPlan};
+use crate::io::{
+    Engine, LoopSizes, RingFeature, RingFeatures, ServiceId, WorkerControl, WorkerPlan,
+};
 use crate::relay::RelaySettings;
 use crate::relay::control::{RelayControl, RelayError, RelayWorker};
 use crate::relay::handler::Relay;
@@ -178,11 +180,12 @@ impl Process {
         let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
         let views = plans.iter().map(worker_view).collect();
         let parts = tracker_parts(Arc::clone(&shards), policy.clone(), ids, counters);
-        let make_jobs = move |worker: usize| Services {
-            tracker: Tracker::new(parts(worker)),
-            relay: Relay::new(Arc::clone(&tables[worker])),
+        let (serves_tracker, serves_relay) = (settings.tracker.is_some(), relay.is_some());
+        let make_services = move |worker: usize| Services {
+            tracker: serves_tracker.then(|| Tracker::new(parts(worker))),
+            relay: serves_relay.then(|| Relay::new(Arc::clone(&tables[worker]))),
         };
-        let start = start_workers(settings.engine, plans, clock, make_jobs);
+        let start = start_workers(settings.engine, plans, clock, make_services);
         let confinement = give_up(broker)?;
         // From here on threads may start: they inherit what was given up.
         let offer = offer(settings, cores.len(), state.as_ref())?;
@@ -483,7 +486,7 @@ fn plan_workers<'a>(
         Ok(WorkerPlan {
             index,
             core: Some(*core),
-            table: Arc::new(SocketTable::new(lent)),
+            table: Arc::new(SocketTable::new(ServiceId::Tracker, lent)),
             counters: Arc::new(Counters::default()),
             control: Arc::new(control),
             // Chosen when the workers start.

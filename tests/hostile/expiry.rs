@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringtide::io::{Handler, Now, RecordedTransmit};
+use ringtide::io::{DatagramService, Now, RecordedTransmit};
 use ringtide::telemetry::{Counter, Counters};
 use ringtide::tracker::core::policy::{Policy, SharedPolicy};
 use ringtide::tracker::core::{InfoHash, TrackerSettings};
@@ -68,7 +68,7 @@ fn many_that_expire_at_once_go_within_seconds_and_in_bounded_slices() {
         }
         largest = largest.max(expired() - before);
         slices += u32::from(expired() > before);
-        now = tracker.next_deadline().map_or(next_tick, |due| due.min(next_tick));
+        now = tracker.wakeup().at.map_or(next_tick, |due| due.min(next_tick));
         let elapsed = now.since_epoch() - begin.since_epoch();
         assert!(elapsed < Duration::from_secs(20), "{} left", shards.lock(0).ipv4.peers());
     }
@@ -77,5 +77,5 @@ fn many_that_expire_at_once_go_within_seconds_and_in_bounded_slices() {
     assert!(largest as usize <= 2 * EXPIRY_VISITS_MAX);
     // Nothing is left to hurry for.
     tracker.on_tick(now.after(TICK), &mut tx);
-    assert_eq!(tracker.next_deadline(), None);
+    assert_eq!(tracker.wakeup().at, None);
 }

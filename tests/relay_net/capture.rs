@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
 use ringtide::io::clock::Clock;
 use ringtide::io::socket_table::{LoopSocket, SocketTable};
-use ringtide::io::{Frame, FrameMeta, Handler, Now, Packet, SocketId, Transmit};
+use ringtide::io::{Dispatch, Frame, FrameMeta, Now, ServiceId, SocketId, Transmit};
 use ringtide::io::{LoopSizes, WorkerControl, WorkerPlan};
 use ringtide::sys::egress::{EgressOptions, EgressSocket};
 use ringtide::sys::filter::{FrameFilter, Wanted, compile};
@@ -78,10 +78,8 @@ impl std::fmt::Debug for Captured {
 
 struct Collector(mpsc::Sender<Captured>);
 
-impl Handler for Collector {
-    fn on_packet<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {}
-
-    fn on_frame<T: Transmit>(&mut self, _: Now, frame: &Frame<'_>, _: &mut T) {
+impl Dispatch for Collector {
+    fn on_frame<T: Transmit>(&mut self, _: ServiceId, _: Now, frame: &Frame<'_>, _: &mut T) {
         // The test may have ended already.
         let _ = self.0.send(Captured {
             socket: frame.socket,
@@ -89,8 +87,6 @@ impl Handler for Collector {
             meta: frame.meta,
         });
     }
-
-    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
 }
 
 /// A worker that serves packet sockets.
@@ -144,7 +140,7 @@ pub fn plan(sockets: &[Arc<PacketSocket>]) -> WorkerPlan {
     WorkerPlan {
         index: 0,
         core: None,
-        table: Arc::new(SocketTable::new(lent)),
+        table: Arc::new(SocketTable::new(ServiceId::Relay, lent)),
         counters: Arc::new(Counters::default()),
         control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
         engine: engine(),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringtide::io::WorkerControl;
 use ringtide::io::socket_table::SocketTable;
+use ringtide::io::{ServiceId, WorkerControl};
 use ringtide::relay::control::{RelayControl, RelayWorker};
 use ringtide::relay::{Dscp, Input, Output, RelaySettings, Rule, Ttl};
 use ringtide::server::broker::SocketFactory;
@@ -37,7 +37,7 @@ fn an_output_by_an_interface_that_has_just_gone_is_down_for_that_reason() {
         let cable = Cable::new();
         let why = cable.near.run(|| {
             let worker = RelayWorker {
-                sockets: Arc::new(SocketTable::new([])),
+                sockets: Arc::new(SocketTable::new(ServiceId::Tracker, [])),
                 control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
                 shared: Arc::default(),
                 counters: Arc::default(),

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
 use ringtide::io::clock::Clock;
-use ringtide::io::{Buffer, Frame, Handler, Now, Packet, Transmit};
+use ringtide::io::{Buffer, Dispatch, Frame, Now, ServiceId, Transmit};
 use ringtide::telemetry::Counter;
 use ringtide::workers::Workers;
 
@@ -17,10 +17,8 @@ struct Keeper {
     ticks: mpsc::Sender<usize>,
 }
 
-impl Handler for Keeper {
-    fn on_packet<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {}
-
-    fn on_frame<T: Transmit>(&mut self, _: Now, frame: &Frame<'_>, _: &mut T) {
+impl Dispatch for Keeper {
+    fn on_frame<T: Transmit>(&mut self, _: ServiceId, _: Now, frame: &Frame<'_>, _: &mut T) {
         self.kept.push(frame.buffer.clone());
     }
 
@@ -62,14 +60,10 @@ fn a_worker_has_as_many_frame_buffers_as_it_is_told() {
 /// Panics over the first frame there ever is.
 struct Fragile(Arc<AtomicU64>);
 
-impl Handler for Fragile {
-    fn on_packet<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {}
-
-    fn on_frame<T: Transmit>(&mut self, _: Now, _: &Frame<'_>, _: &mut T) {
+impl Dispatch for Fragile {
+    fn on_frame<T: Transmit>(&mut self, _: ServiceId, _: Now, _: &Frame<'_>, _: &mut T) {
         assert!(self.0.fetch_add(1, Ordering::Relaxed) > 0, "on purpose");
     }
-
-    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
 }
 
 /// All frames are there when the worker starts, so that one turn of its loop takes many.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use ringtide::io::{
-    BufferSlice, FORWARD_SLICES_MAX, Forward, Frame, Handler, Now, ReceivePool, ReplyPath,
+    BufferSlice, FORWARD_SLICES_MAX, Forward, Frame, FrameService, Now, ReceivePool, ReplyPath,
     SendCompletion, Transmit, TransmitFull,
 };
 use ringtide::relay::coalesce::BATCH_BYTES_MAX;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use ringtide::io::{
-    Forward, Handler, Now, Packet, PacketInfo, ReceivePool, RecordedTransmit, ReplyPath, Sent,
-    SocketId, Transmit, TransmitFull,
+    DatagramService, Forward, Now, Packet, PacketInfo, ReceivePool, RecordedTransmit, ReplyPath,
+    Sent, SocketId, Transmit, TransmitFull,
 };
 use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
 use ringtide::tracker::core::policy::SharedPolicy;
@@ -87,7 +87,7 @@ impl Cluster {
         let path = reply_path(arrival.from);
         let packet = Packet { path, payload: buffer.bytes(), buffer: &buffer };
         let now = at(arrival.now_ms);
-        self.trackers[arrival.worker].on_packet(now, &packet, &mut tx);
+        self.trackers[arrival.worker].on_datagram(now, &packet, &mut tx);
         self.trackers[arrival.worker].on_flush(now, &mut tx);
         drop(buffer);
         let sent = tx.recorded.sent;
@@ -270,7 +270,7 @@ fn reply_path(to: SocketAddr) -> ReplyPath {
         Family::Ipv6 => (1, Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(low)).into()),
     };
     let from = (low > 0).then_some(PacketInfo { address, interface: u32::from(low) });
-    ReplyPath { socket: SocketId(socket), to, from }
+    ReplyPath::new(SocketId(socket), to, from)
 }
 
 fn at(now_ms: u64) -> Now {

@@ -179,7 +179,7 @@ impl World {
         self.seen.note_if(!slot_free, Seen::NoSlot);
         let arrival = Arrival { now_ms: self.now_ms, from, bytes, worker, slot_free };
         for reply in self.cluster.deliver(&arrival, &mut self.seen) {
-            if let Some(client) = self.by_source.get(&reply.path.to) {
+            if let Some(client) = self.by_source.get(&reply.path.client()) {
                 let client = *client;
                 self.transport(|_| Event::ToClient { client, bytes: reply.bytes.clone() });
             }

@@ -85,11 +85,11 @@ pub(crate) fn start_workers(
     choice: EngineChoice,
     plans: Vec<WorkerPlan>,
     clock: Clock,
-    make_jobs: impl Fn(usize) -> Services + Send + Sync + 'static,
+    make_services: impl Fn(usize) -> Services + Send + Sync + 'static,
 ) -> StartWorkers {
-    let make_jobs = Arc::new(make_jobs);
+    let make_services = Arc::new(make_services);
     Box::new(move || {
-        let make_jobs = Arc::clone(&make_jobs);
-        Workers::start_by_choice(choice, plans.clone(), clock, move |worker| make_jobs(worker))
+        let make_services = Arc::clone(&make_services);
+        Workers::start_by_choice(choice, plans.clone(), clock, move |worker| make_services(worker))
     })
 }

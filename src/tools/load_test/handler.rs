@@ -14,7 +14,7 @@ use super::schedule::Schedule;
 use super::stats::{Operation, Stats};
 use super::transaction::WINDOW_MAX;
 use super::verify::Stray;
-use crate::io::{Handler, Now, Packet, ReplyPath, SocketId, Transmit};
+use crate::io::{DatagramService, Now, Packet, ReplyPath, SocketId, Transmit, Wakeup};
 
 /// What a worker publishes while it runs, and its result.
 #[derive(Debug, Default)]
@@ -223,7 +223,7 @@ impl Load {
 
     /// Sends all that one client may. False when a slot was missing.
     fn send<T: Transmit>(&mut self, index: usize, tx: &mut T) -> bool {
-        let path = ReplyPath { socket: SocketId(index as u16), to: self.plan.target, from: None };
+        let path = ReplyPath::new(SocketId(index as u16), self.plan.target, None);
         let mut batch = Batch::new(path);
         let mut complete = true;
         while complete {
@@ -357,14 +357,14 @@ impl Load {
     }
 }
 
-impl Handler for Load {
-    fn on_packet<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, _: &mut T) {
+impl DatagramService for Load {
+    fn on_datagram<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, _: &mut T) {
         self.advance(now);
         if self.phase == Phase::Done {
             return;
         }
-        let index = usize::from(packet.path.socket.0);
-        if !is_same(packet.path.to, self.plan.target) {
+        let index = usize::from(packet.path.socket().0);
+        if !is_same(packet.path.client(), self.plan.target) {
             return self.stats.stray(Stray::WrongSource);
         }
         let client = &mut self.seats[index].client;
@@ -408,6 +408,13 @@ impl Handler for Load {
         }
     }
 
+    fn wakeup(&self) -> Wakeup {
+        Wakeup { at: self.next_deadline(), packets: self.packets_wanted() }
+    }
+}
+
+impl Load {
+    /// When it has something to send, or gives up gathering answers.
     fn next_deadline(&self) -> Option<Now> {
         if self.phase != Phase::Sending {
             return None;

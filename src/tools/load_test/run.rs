@@ -15,7 +15,7 @@ use super::target::{probe, resolve, source};
 use super::usage::{Sample, memory};
 use crate::io::clock::Clock;
 use crate::io::socket_table::{LoopSocket, SocketTable};
-use crate::io::{LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
+use crate::io::{LoopSizes, RingFeatures, ServiceId, WorkerControl, WorkerPlan};
 use crate::sys::files::raise_file_limit;
 use crate::sys::signals::{Event, Signals};
 use crate::sys::socket::{BoundSocket, SocketOptions, bind_group};
@@ -102,6 +102,7 @@ impl Fleet {
                 index,
                 core: None,
                 table: Arc::new(SocketTable::new(
+                    ServiceId::LoadTest,
                     mine.iter().map(|socket| Arc::clone(socket) as Arc<dyn LoopSocket>),
                 )),
                 counters: Arc::clone(counters),

@@ -1,4 +1,4 @@
-//! The tracker as a [`Handler`]: one request in, one reply or one counted drop out.
+//! The tracker as a [`DatagramService`]: one request in, one reply or one counted drop out.
 
 use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::response::{
     AnnounceHeader, Family, ScrapeEntry, ScrapeWriter, peers_max, write_connect, write_error,
 };
 use super::wire::{ANNOUNCE_HEADER_BYTES, TransactionId};
-use crate::io::{Handler, Now, Packet, ReplyPath, Transmit};
+use crate::io::{DatagramService, Now, Packet, ReplyPath, Transmit, Wakeup};
 use crate::telemetry::{Counter, Counters, DropReason};
 use crate::tracker::core::info_hash::InfoHash;
 use crate::tracker::core::policy::{Policy, PolicyView, SharedPolicy};
@@ -206,10 +206,10 @@ impl Tracker {
     }
 }
 
-impl Handler for Tracker {
-    fn on_packet<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, tx: &mut T) {
+impl DatagramService for Tracker {
+    fn on_datagram<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, tx: &mut T) {
         let client = Client::of(packet);
-        if client.path.to.port() == 0 {
+        if client.path.client().port() == 0 {
             return self.counters.dropped(DropReason::BadSource);
         }
         match Request::parse(packet.payload) {
@@ -233,8 +233,8 @@ impl Handler for Tracker {
         }
     }
 
-    fn next_deadline(&self) -> Option<Now> {
-        self.more_expiry
+    fn wakeup(&self) -> Wakeup {
+        Wakeup { at: self.more_expiry, ..Wakeup::default() }
     }
 }
 
@@ -249,7 +249,11 @@ struct Client {
 impl Client {
     fn of(packet: &Packet<'_>) -> Self {
         let Packet { path, payload, .. } = packet;
-        Self { path: *path, address: path.to.ip().to_canonical(), request_bytes: payload.len() }
+        Self {
+            path: *path,
+            address: path.client().ip().to_canonical(),
+            request_bytes: payload.len(),
+        }
     }
 
     fn either(&self, ipv4: Counter, ipv6: Counter) -> Counter {

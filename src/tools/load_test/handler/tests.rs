@@ -52,7 +52,7 @@ impl Bench {
         };
         let buffer = self.pool.fill(&bytes[..length]).unwrap();
         let packet = Packet { path: request.path, payload: buffer.bytes(), buffer: &buffer };
-        self.load.on_packet(self.now, &packet, &mut self.tx);
+        self.load.on_datagram(self.now, &packet, &mut self.tx);
     }
 
     fn connect_all(&mut self) -> Vec<Sent> {
@@ -73,7 +73,7 @@ fn every_client_has_its_socket_and_fills_its_window() {
     let announces = bench.connect_all();
     assert_eq!(announces.len(), 4 * 4);
     for (index, client) in announces.chunks(4).enumerate() {
-        assert!(client.iter().all(|sent| usize::from(sent.path.socket.0) == index));
+        assert!(client.iter().all(|sent| usize::from(sent.path.socket().0) == index));
         assert!(client.iter().all(|sent| sent.bytes.len() == ANNOUNCE_BYTES));
     }
     assert!(bench.flush().is_empty());
@@ -143,7 +143,9 @@ fn a_run_can_be_stopped_early() {
 fn another_address_is_no_answer() {
     let mut bench = Bench::new(plan());
     let mut connect = bench.flush().remove(0);
-    connect.path.to.set_port(1);
+    let mut wrong = connect.path.client();
+    wrong.set_port(1);
+    connect.path = ReplyPath::new(connect.path.socket(), wrong, None);
     bench.answer(&connect);
     assert_eq!(bench.load.stats.strays[Stray::WrongSource as usize], 1);
     assert_eq!(bench.load.stats.total().succeeded, 0);
