@@ -6,6 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::bump::bump;
 use super::clients::ClientCounters;
 use super::loops::LoopFigures;
 use crate::sync::AtomicU64;
@@ -184,12 +185,6 @@ impl Counters {
             drops: self.drops.each_ref().map(read),
         }
     }
-}
-
-/// One writer per cell: a relaxed load and store lose nothing and cost no locked instruction.
-#[inline]
-pub(super) fn bump(cell: &AtomicU64, amount: u64) {
-    cell.store(cell.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
 }
 
 /// Counters as they were at one moment, of one worker or of several added up.
