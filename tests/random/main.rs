@@ -13,4 +13,4 @@ mod fuzz;
 mod fuzz_corpus;
 mod relay_simulation;
 mod seeds;
-mod simulation;
+mod tracker_simulation;

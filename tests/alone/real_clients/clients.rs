@@ -145,4 +145,4 @@ wait "$pid"
 "#;
 
 const LIBTORRENT_PEER: &str =
-    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real_clients/libtorrent_peer.py");
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/alone/real_clients/libtorrent_peer.py");

@@ -115,4 +115,4 @@ pub(crate) const LEECHER: &str = "leecher";
 pub(crate) const CONTENT: &str = "content.bin";
 const CONTENT_BYTES: usize = 4 << 20;
 const MAKE_TORRENT: &str =
-    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real_clients/make_torrent.py");
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/alone/real_clients/make_torrent.py");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::real_clients::engine::engine;
+use crate::engine::engine;
 use crate::real_clients::host::eventually;
 use crate::real_clients::process::{Farewell, Process};
 

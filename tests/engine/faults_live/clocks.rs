@@ -22,7 +22,7 @@ impl Clocks {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults_live/clock_shift.c");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/faults_live/clock_shift.c");
         let mut compile = Command::new("cc");
         compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(path("shift.so")).arg(source);
         assert!(compile.status().unwrap().success());

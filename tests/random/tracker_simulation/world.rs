@@ -269,7 +269,7 @@ impl Drop for World {
             eprintln!("seed {seed} failed {s}.{ms:03} s into the run (Unix {now_ms} ms)");
             eprintln!("in {}, at {current:02x?}", self.description());
             eprintln!(
-                "again: RINGTIDE_SEED={seed} cargo test --test random simulation:: -- --nocapture"
+                "again: RINGTIDE_SEED={seed} cargo test --test random tracker_simulation:: -- --nocapture"
             );
         }
     }

@@ -5,7 +5,7 @@
 //! run. Each datagram that reaches the tracker also reaches a simple model, and every reply,
 //! counter and stored peer is compared with it.
 //!
-//! `RINGTIDE_SEED=<number> cargo test --test random simulation:: -- --nocapture` repeats one run,
+//! `RINGTIDE_SEED=<number> cargo test --test random tracker_simulation:: -- --nocapture` repeats one run,
 //! `RINGTIDE_SEEDS=<number>` runs so many fresh ones.
 
 mod client;
@@ -30,7 +30,7 @@ use world::{Outcome, World};
 const FIXED_SEEDS: std::ops::Range<u64> = 1..61;
 
 /// Counted by an engine, which the simulation stands in for, or where memory is short: with
-/// millions of torrents, which `tests/hostile/flood.rs` has.
+/// millions of torrents, which `tests/program/hostile/flood.rs` has.
 const ENGINE_COUNTERS: [Counter; 15] = [
     Counter::TorrentsEvicted,
     Counter::PeersEvicted,
