@@ -22,12 +22,12 @@ use crate::io::{EngineChoice, RingFeature, RingFeatures};
 use crate::server::api::client::{self, CtlArgs, CtlError};
 use crate::server::broker;
 use crate::server::config::{
-    self, ConfigError, ConfigProblem, ControlSocket, Settings, WorkerCount,
+    self, ConfigError, ConfigProblem, ControlSocket, Settings, WorkerCount, limits,
 };
 use crate::telemetry::log::{self, LogControl, LogFilter, LogFormat};
 use crate::tools::load_test::{self, LoadTestArgs};
 use crate::tools::traffic::{self, TrafficCommand};
-use crate::values::limit::{self, Limit, Quantity, Seconds};
+use crate::values::limit::{Limit, Quantity, Seconds};
 use crate::values::listen::parse_listen;
 use crate::values::suggest::did_you_mean;
 
@@ -128,7 +128,7 @@ struct ProcessArgs {
     engine: EngineArgs,
 
     /// Number of workers; 0 is one per core [default: 0]
-    #[arg(long, value_name = "N", value_parser = |text: &str| limit::WORKERS.parse(text))]
+    #[arg(long, value_name = "N", value_parser = |text: &str| limits::WORKERS.parse(text))]
     workers: Option<usize>,
 
     /// Cores to pin workers to, such as 0,2,4-7 [default: all this process may use]
@@ -136,7 +136,7 @@ struct ProcessArgs {
     cores: Option<CoreList>,
 
     /// How often a line of figures is logged; 0s is never [default: 10s]
-    #[arg(long, value_name = "DURATION", value_parser = in_limit(limit::REPORT_INTERVAL))]
+    #[arg(long, value_name = "DURATION", value_parser = in_limit(limits::REPORT_INTERVAL))]
     report_interval: Option<Seconds>,
 
     /// Where the control socket is, or off [default: /run/ringtide/control.sock, where possible]

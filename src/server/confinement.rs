@@ -12,7 +12,7 @@ use super::sandbox::{
     BrokerState, Confinement, Files, FutureUser, PrivilegeError, Role, confine,
     has_socket_capabilities, unreadable, unwritable,
 };
-use crate::values::paths::directory_of;
+use crate::values::path::directory_of;
 
 /// Starts the broker where one is of use: with a relay, and capabilities that are about to be
 /// dropped. To be called before other threads start.

@@ -91,7 +91,7 @@ fn choose(constants: SteeringConstants, workers: u32) -> [libc::sock_filter; 6] 
     [multiply, move_to_x, shift, xor, op(MOD, workers), op(RET_A, 0)]
 }
 
-/// Where the branch for packets without a hash begins: after 5 instructions that tell and 42
+/// Where the branch for packets without a hash begins: after 5 instructions that decide and 42
 /// that hash.
 const SHORT_AT: u8 = 5 + 42;
 

@@ -4,6 +4,6 @@
 pub mod endpoint;
 pub(crate) mod limit;
 pub(crate) mod listen;
-pub(crate) mod paths;
+pub mod path;
 pub(crate) mod suggest;
 pub mod units;

@@ -234,7 +234,7 @@ fn work<H: Handler>(
                 plan.engine = Engine::Epoll;
             }
             Ok(Err(error)) => {
-                if let Some(admitted) = told.admit(clock.now()) {
+                if let Some(admitted) = told.admit(clock.now().since_epoch()) {
                     let (worker, error) = (plan.index, one_line(&error));
                     tracing::error!(worker, error, "restarting the worker's loop{admitted}");
                 }

@@ -86,11 +86,6 @@ const TODAY: &[(&str, &str)] = &[
     // What the API shows and the administration changes is put together above them.
     ("server/admin", "server"),
     ("server/api", "server"),
-    ("server/config", "server/admin"),
-    ("telemetry", "server/config"),
-    ("telemetry", "io"),
-    ("values", "tracker/core"),
-    ("values", "server/config"),
     // BEP 15 is not among the formats yet.
     ("tools", "tracker/udp"),
     ("tools", "tracker/core"),

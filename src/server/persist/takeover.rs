@@ -69,7 +69,7 @@ impl Offer {
         fs::set_permissions(&path, Permissions::from_mode(PRIVATE_MODE))?;
         let successor = Arc::new(Mutex::new(None));
         let (listening, found) = (Arc::clone(&listener), Arc::clone(&successor));
-        let told = serves.clone();
+        let expected = serves.clone();
         let wait = move || {
             let mut refused = LogOnChange::default();
             loop {
@@ -87,7 +87,7 @@ impl Offer {
                     }
                 };
                 refused.is_over();
-                match agree(&stream, &told) {
+                match agree(&stream, &expected) {
                     Ok(()) => {
                         info!("another process takes over");
                         *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
