@@ -112,7 +112,8 @@ counted! {
         Draining = "draining", "A connect request while ringtide is about to stop.";
         SendSlotsFull = "send_slots_full", "All send slots of the worker were in flight.";
         SocketFull = "socket_full", "The socket's send buffer was full.";
-        SendError = "send_error", "The kernel refused the send, for example because there is no route.";
+        SendError = "send_error",
+            "The kernel refused the send, for example because there is no route.";
         Panic = "panic", "The worker panicked while it handled the datagram.";
         Shutdown = "shutdown", "Received, but not handled before the worker stopped.";
     }

@@ -44,9 +44,9 @@ impl Default for ConnectionLimiter {
 }
 
 impl ConnectionLimiter {
-    /// Serves another connection, in a task that runs `attend`. When no slot is free, the connection
-    /// that has been idle longest is closed; when all are busy, the first whose request takes longer
-    /// than [`BUSY_MAX`].
+    /// Serves another connection, in a task that runs `attend`. When no slot is free, the
+    /// connection that has been idle longest is closed; when all are busy, the first whose request
+    /// takes longer than [`BUSY_MAX`].
     pub(crate) async fn admit<F>(&self, attend: impl FnOnce(Permit) -> F)
     where
         F: Future<Output = ()> + Send + 'static,

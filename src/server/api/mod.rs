@@ -1,5 +1,5 @@
-//! HTTP on the `api` thread: the control socket for all requests, and the address for metrics, which
-//! is read-only and open to everybody.
+//! HTTP on the `api` thread: the control socket for all requests, and the address for metrics,
+//! which is read-only and open to everybody.
 
 mod access;
 mod answer;

@@ -56,10 +56,15 @@ impl Remedy for SocketError {
             Self::InUse { .. } => {
                 "stop that process, or set control.socket to another path or \"off\"".to_owned()
             }
-            Self::Occupied { .. } => "move it away, or set control.socket to another path".to_owned(),
-            Self::Group { .. } => "create it (groupadd), or set control.group to another group".to_owned(),
+            Self::Occupied { .. } => {
+                "move it away, or set control.socket to another path".to_owned()
+            }
+            Self::Group { .. } => {
+                "create it (groupadd), or set control.group to another group".to_owned()
+            }
             Self::Make { .. } => {
-                "set control.socket to a path in a directory that this user may write to, or to \"off\""
+                "set control.socket to a path in a directory that this user may write to, or to \
+                 \"off\""
                     .to_owned()
             }
         })
@@ -210,7 +215,8 @@ fn open_to_group(path: &Path, group: Option<u32>) -> io::Result<()> {
     if let Some(group) = group {
         let group = Some(Gid::from_raw(group));
         fchownat(&file, "", None, group, AtFlags::AT_EMPTY_PATH).map_err(|error| {
-            let what = "cannot change its group to control.group, which needs root or membership of that group";
+            let what = "cannot change its group to control.group, which needs root or \
+                        membership of that group";
             io::Error::other(format!("{what}: {}", error.desc()))
         })?;
     }

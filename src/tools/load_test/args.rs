@@ -259,8 +259,8 @@ Examples:
   ringtide load-test --torrents 1000000 --hashes 20000 --peers 2000000 --pid $(pidof ringtide)
 
 Clients connect, announce their torrents one after the other (started, then regularly, some
-completed, some stopped), scrape now and then, and renew their connection ID before it is two minutes old. Every
-answer is checked: transaction ID, action, length, addresses and counts.
+completed, some stopped), scrape now and then, and renew their connection ID before it is two
+minutes old. Every answer is checked: transaction ID, action, length, addresses and counts.
 
 Closed loop (--rate 0): each client keeps --in-flight requests in flight and sends the next ones as
 answers arrive. It measures how much a tracker can do; latency is then that of a full queue.

@@ -303,8 +303,8 @@ impl Client {
         }
     }
 
-    /// Times out requests that have waited too long: 15 * 2^n seconds in BEP 15, here `timeout` * 2^n.
-    /// With `again` they are due again. True when something timed out.
+    /// Times out requests that have waited too long: 15 * 2^n seconds in BEP 15, here `timeout` *
+    /// 2^n. With `again` they are due again. True when something timed out.
     pub(super) fn expire(
         &mut self,
         plan: &Plan,

@@ -44,7 +44,8 @@ pub struct ReceiveSummary {
     pub packets_per_second: f64,
     /// Payload in units of 1,000,000 bits per second.
     pub mbit_per_second: f64,
-    /// Datagrams that count for what is expected: different ones, and those too short to be numbered.
+    /// Datagrams that count for what is expected: different ones, and those too short to be
+    /// numbered.
     pub distinct: u64,
     /// Missing between the lowest and the highest number of each flow.
     pub lost: u64,

@@ -90,8 +90,8 @@ fn progress(before: &Stats, now: &Stats, elapsed: Duration, left: Duration) -> S
     )
 }
 
-/// When a process started, in clock ticks, because process IDs are reused (proc(5)). `None` if there
-/// is no such process, its entry is not visible, or it is a zombie.
+/// When a process started, in clock ticks, because process IDs are reused (proc(5)). `None` if
+/// there is no such process, its entry is not visible, or it is a zombie.
 fn birth(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may contain anything.
