@@ -15,8 +15,8 @@ Usage: scripts/sanitize.sh address|thread|valgrind [SUITE...]
             rustup toolchain install nightly --component rust-src
   valgrind  memcheck over the unit tests of the unsafe code. Needs the Debian package valgrind
 
-SUITE is "lib" or a module of a program in tests/, such as engine/relay. Stops at the first finding. Each has a directory of
-its own in target/; the first run builds every dependency.
+SUITE is "lib" or a module of a program in tests/, such as engine/relay. Stops at the first finding.
+Each has a directory of its own in target/; the first run builds every dependency.
 TEXT
 }
 

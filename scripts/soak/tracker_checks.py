@@ -29,8 +29,8 @@ def requests_arrive(record):
 
 
 def requests_answered(record):
-    """Every request is answered correctly, but those whose loss was counted, and those that timed out
-    because the machine left a worker no time."""
+    """Every request is answered correctly, but those whose loss was counted, and those that timed
+    out because the machine left a worker no time."""
     unanswered, late, wrong = record["probe"]["unanswered"], 0, {}
     for load in record["loads"]:
         is_starved = within(starved(record), load["start"], load["end"])
