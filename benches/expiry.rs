@@ -8,8 +8,8 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use ringtide::io::Now;
 use ringtide::tracker::core::InfoHash;
+use ringtide::tracker::store::Event;
 use ringtide::tracker::store::{Announce, EXPIRY_VISITS_MAX, Ipv4, Limits, Secrets, Shard, Shards};
-use ringtide::tracker::udp::request::Event;
 
 fn main() {
     for (torrents, peers) in SHAPES {

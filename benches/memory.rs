@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use ringtide::io::Now;
 use ringtide::tracker::core::InfoHash;
+use ringtide::tracker::store::Event;
 use ringtide::tracker::store::{Announce, Ipv4, Limits, Secrets, Shards};
-use ringtide::tracker::udp::request::Event;
 
 use fill::Filler;
 

@@ -12,9 +12,9 @@ use divan::{Bencher, black_box};
 use ringtide::io::Now;
 use ringtide::tracker::core::source_limits::{Decision, SourceLimits};
 use ringtide::tracker::core::{InfoHash, RateLimit, SourceLimitSettings};
-use ringtide::tracker::store::{self, Announced, Ipv4, Limits, Secrets, Shards};
+use ringtide::tracker::store::{self, Announced, Event, Ipv4, Limits, Secrets, Shards};
 use ringtide::tracker::udp::connection_id::{ConnectionId, ConnectionIds};
-use ringtide::tracker::udp::request::{Event, Request};
+use ringtide::tracker::udp::request::{self, Request};
 use ringtide::tracker::udp::request_write::{self, AnnounceRequest};
 use ringtide::tracker::udp::response::{self, AnnounceHeader, ScrapeEntry, ScrapeWriter};
 use ringtide::tracker::udp::wire::TransactionId;
@@ -269,7 +269,7 @@ fn announce_request() -> AnnounceRequest {
         downloaded: 1000,
         left: 65_536,
         uploaded: 255,
-        event_code: Event::Started.code(),
+        event_code: request::Event::Started.code(),
         ip: 0,
         key: 1,
         numwant: 50,

@@ -11,10 +11,10 @@ use ringtide::server::persist::slices::WalkOptions;
 use ringtide::server::persist::swarm_file::SwarmWriter;
 use ringtide::server::persist::swarms::{load, save};
 use ringtide::tracker::core::{InfoHash, TrackerSettings};
+use ringtide::tracker::store::Event;
 use ringtide::tracker::store::{
     Announce, Ipv4, Limits, PeerChunk, Secrets, Shards, WALK_VISITS, Walk,
 };
-use ringtide::tracker::udp::request::Event;
 
 fn main() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");

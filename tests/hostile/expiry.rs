@@ -9,10 +9,10 @@ use ringtide::io::{Handler, Now, RecordedTransmit};
 use ringtide::telemetry::{Counter, Counters};
 use ringtide::tracker::core::policy::{Policy, SharedPolicy};
 use ringtide::tracker::core::{InfoHash, TrackerSettings};
+use ringtide::tracker::store::Event;
 use ringtide::tracker::store::{Announce, EXPIRY_VISITS_MAX, Ipv4, Limits, Secrets, Shards};
 use ringtide::tracker::udp::connection_id::ConnectionIds;
 use ringtide::tracker::udp::handler::{Tracker, TrackerParts};
-use ringtide::tracker::udp::request::Event;
 
 const TORRENTS: u32 = 400_000;
 const START_S: u64 = 1_700_000_000;

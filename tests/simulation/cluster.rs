@@ -13,10 +13,9 @@ use ringtide::io::{
 };
 use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
 use ringtide::tracker::core::policy::SharedPolicy;
-use ringtide::tracker::store::{Announce, Limits, Secrets, Shards};
+use ringtide::tracker::store::{Announce, Event, Limits, Secrets, Shards};
 use ringtide::tracker::udp::connection_id::ConnectionIds;
 use ringtide::tracker::udp::handler::{Tracker, TrackerParts};
-use ringtide::tracker::udp::request::Event;
 use ringtide::tracker::udp::response::Family;
 
 use super::coverage::{Coverage, Seen};

@@ -107,8 +107,8 @@ mod tests {
 
     use super::*;
     use crate::io::Now;
+    use crate::tracker::store::Event;
     use crate::tracker::store::{Announce, Limits, Secrets, Shard};
-    use crate::tracker::udp::request::Event;
 
     const LIMITS: Limits = Limits::NONE;
 

@@ -1,12 +1,11 @@
 //! Announce and scrape, policy, access and limits: no byte of any protocol.
 
 pub mod access_list;
-pub mod info_hash;
 pub mod policy;
 mod settings;
 pub mod source;
 pub mod source_limits;
 
-pub use info_hash::InfoHash;
+pub use crate::wire::InfoHash;
 pub use settings::TrackerSettings;
 pub use source_limits::{RateLimit, SourceLimitSettings};

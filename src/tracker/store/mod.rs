@@ -15,6 +15,7 @@ mod sample;
 mod segments;
 mod shard;
 mod slab;
+pub mod steering;
 mod swarm;
 mod table;
 mod torrents;
@@ -22,9 +23,9 @@ mod walk;
 
 pub use expiry::{BACKLOG_INTERVAL, EXPIRY_VISITS_MAX, Expired, Pace};
 pub use memory::{EVICTION_VISITS_MAX, MemoryShare, SHARE_BYTES_MIN, Usage, share_bytes};
-pub use peer::{Ipv4, Ipv4Record, Ipv6, Ipv6Record, PeerFamily, Record, State};
+pub use peer::{Ipv4, Ipv4Record, Ipv6, Ipv6Record, PEER_TIMEOUT_S_MAX, PeerFamily, Record, State};
 pub use shard::{Gauges, Secrets, Shard, ShardGuard, Shards};
-pub use torrents::{Announce, Announced, Limits, Outcome, ScrapeCounts, Torrents};
+pub use torrents::{Announce, Announced, Event, Limits, Outcome, ScrapeCounts, Torrents};
 pub use walk::{PeerChunk, Restored, WALK_VISITS, Walk};
 
 #[cfg(test)]

@@ -276,6 +276,9 @@ const SEEDER: u16 = 1 << 15;
 const COMPLETED: u16 = 1 << 14;
 /// The bits that hold seconds.
 const SECONDS: u16 = COMPLETED - 1;
+/// The longest that a peer may be kept after its last announce: the rest of the 14-bit range is
+/// time for the sweep to come round.
+pub const PEER_TIMEOUT_S_MAX: u32 = 3 * 3600;
 /// How far the clocks of two workers may be apart; they read the same clock once per batch.
 pub(super) const CLOCK_SKEW_S_MAX: u16 = 60;
 

@@ -7,10 +7,9 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::segments::PartitionedTable;
-use super::{Announce, Ipv4, Ipv4Record, Ipv6Record, Limits, Record, State, Torrents};
+use super::{Announce, Event, Ipv4, Ipv4Record, Ipv6Record, Limits, Record, State, Torrents};
 use crate::io::Now;
-use crate::tracker::core::InfoHash;
-use crate::tracker::udp::request::Event;
+use crate::wire::InfoHash;
 
 const TORRENTS: u32 = 200_000;
 const PEERS: u32 = 100_000;

@@ -10,8 +10,7 @@ use fastrand::Rng;
 use super::*;
 use crate::io::Now;
 use crate::telemetry::Counter;
-use crate::tracker::core::{InfoHash, TrackerSettings};
-use crate::tracker::udp::request::Event;
+use crate::wire::InfoHash;
 
 /// What the tests need of a family beside what the storage needs.
 trait Tested: PeerFamily<Endpoint: Ord> + Debug + Clone {
@@ -346,7 +345,7 @@ fn fill(torrents: &mut Torrents<Ipv4>, number: u8, count: u16, seconds: u64) {
 
 #[test]
 fn paced_expiry_is_in_time_for_any_timeout() {
-    for timeout_s in [0, 1, 2, 30, 2700, TrackerSettings::PEER_TIMEOUT_S_MAX] {
+    for timeout_s in [0, 1, 2, 30, 2700, PEER_TIMEOUT_S_MAX] {
         let mut torrents = Torrents::<Ipv4>::new([1, 2]);
         let start = 1_700_000_000;
         fill(&mut torrents, 1, 5000, start);

@@ -11,8 +11,7 @@ use super::slab::Slab;
 use super::swarm::{Counts, Placed, Swarm};
 use crate::io::Now;
 use crate::telemetry::Counter;
-use crate::tracker::core::{InfoHash, TrackerSettings};
-use crate::tracker::udp::request::Event;
+use crate::wire::InfoHash;
 
 /// One address family's torrents of one shard.
 ///
@@ -97,8 +96,21 @@ pub struct Announce<'a, F: PeerFamily> {
     pub seeder: bool,
     /// What it reports.
     pub event: Event,
-    /// The most peers it is to be told of.
+    /// At most how many peers it is sent.
     pub numwant: usize,
+}
+
+/// Why a client announces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// At the interval, or for a reason that means nothing here, such as BEP 21's `paused`.
+    None,
+    /// The download has just become complete.
+    Completed,
+    /// The client has just begun.
+    Started,
+    /// The client leaves.
+    Stopped,
 }
 
 /// Caps of one shard and address family.
@@ -122,20 +134,6 @@ impl Limits {
         peers_per_torrent: usize::MAX,
         memory: MemoryShare::UNLIMITED,
     };
-
-    /// One shard's part of the process's caps, rounded up. Memory is bounded by
-    /// [`Shard::limits_ipv4`](crate::tracker::store::Shard::limits_ipv4) and its like.
-    pub fn per_shard(settings: &TrackerSettings, shards: usize) -> Self {
-        let part = |total: u64| {
-            usize::try_from(total.div_ceil(shards.max(1) as u64)).unwrap_or(usize::MAX)
-        };
-        Self {
-            torrents: part(settings.torrents_max),
-            peers: part(settings.peers_max),
-            peers_per_torrent: settings.peers_per_torrent_max as usize,
-            memory: MemoryShare::UNLIMITED,
-        }
-    }
 }
 
 /// The answer to an announce.

@@ -6,7 +6,7 @@ use super::index::Named;
 use super::peer::{PeerFamily, Record};
 use super::swarm::{Counts, Place};
 use super::torrents::{Limits, ScrapeCounts, Stored, Torrents};
-use crate::tracker::core::InfoHash;
+use crate::wire::InfoHash;
 
 /// How far a walk over all torrents has come.
 ///
@@ -161,8 +161,7 @@ mod tests {
 
     use super::*;
     use crate::io::Now;
-    use crate::tracker::store::{Announce, Ipv4, Ipv4Record};
-    use crate::tracker::udp::request::Event;
+    use crate::tracker::store::{Announce, Event, Ipv4, Ipv4Record};
 
     const LIMITS: Limits = Limits::NONE;
     const STABLE: u32 = 0x0a00_0000;

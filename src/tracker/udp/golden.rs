@@ -3,7 +3,7 @@
 
 use super::connection_id::ConnectionId;
 use super::wire::TransactionId;
-use crate::tracker::core::info_hash::InfoHash;
+use crate::wire::info_hash::InfoHash;
 
 pub(crate) const TRANSACTION: TransactionId = TransactionId([0xca, 0xfe, 0xba, 0xbe]);
 pub(crate) const CONNECTION: ConnectionId = ConnectionId(0x0123_4567_89ab_cdef);

@@ -12,12 +12,12 @@ use super::response::{
 use super::wire::{ANNOUNCE_HEADER_BYTES, TransactionId};
 use crate::io::{Handler, Now, Packet, ReplyPath, Transmit};
 use crate::telemetry::{Counter, Counters, DropReason};
-use crate::tracker::core::info_hash::InfoHash;
 use crate::tracker::core::policy::{Policy, PolicyView, SharedPolicy};
 use crate::tracker::core::source_limits::Decision;
 use crate::tracker::store::{
-    self, Announced, BACKLOG_INTERVAL, Ipv4, Ipv6, Limits, Outcome, Shard, Shards,
+    self, Announced, BACKLOG_INTERVAL, Ipv4, Ipv6, Outcome, Shard, Shards,
 };
+use crate::wire::info_hash::InfoHash;
 
 /// What one worker's tracker is made of.
 pub struct TrackerParts {
@@ -258,7 +258,7 @@ impl Client {
 
     /// Announces to the shard that owns the torrent, and writes the peers for the reply.
     fn announce_to(&self, shards: &Shards, question: &Question<'_>, out: &mut [u8]) -> Announced {
-        let caps = Limits::per_shard(&question.policy.settings, shards.len());
+        let caps = question.policy.settings.limits_per_shard(shards.len());
         let port = question.request.port();
         let mut shard = shards.lock(question.owner);
         match self.address {
@@ -334,7 +334,7 @@ impl Question<'_> {
             info_hash: &self.info_hash,
             peer,
             seeder: self.request.left() == 0,
-            event: self.request.event(),
+            event: self.request.event().into(),
             numwant: wanted.min(peers_max(family)),
         }
     }

@@ -9,5 +9,4 @@ pub mod request;
 pub mod request_write;
 pub mod response;
 pub mod response_parse;
-pub mod steering;
 pub mod wire;

@@ -10,7 +10,8 @@ use super::wire::{
     read, request_field as field,
 };
 use crate::telemetry::DropReason;
-use crate::tracker::core::info_hash::InfoHash;
+use crate::tracker::store;
+use crate::wire::InfoHash;
 
 /// A well-formed request, borrowed from the datagram.
 ///
@@ -191,6 +192,17 @@ impl Event {
             Self::Completed => 1,
             Self::Started => 2,
             Self::Stopped => 3,
+        }
+    }
+}
+
+impl From<Event> for store::Event {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::None => Self::None,
+            Event::Completed => Self::Completed,
+            Event::Started => Self::Started,
+            Event::Stopped => Self::Stopped,
         }
     }
 }

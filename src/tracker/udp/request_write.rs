@@ -8,7 +8,7 @@ use super::wire::{
     ANNOUNCE_REQUEST_BYTES, INFO_HASH_BYTES, MAGIC, REQUEST_HEADER_BYTES, TransactionId, action,
     put, request_field as field,
 };
-use crate::tracker::core::info_hash::InfoHash;
+use crate::wire::info_hash::InfoHash;
 
 /// Writes a connect request: 16 bytes.
 pub fn write_connect(out: &mut [u8], transaction: TransactionId) -> usize {

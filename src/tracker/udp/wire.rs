@@ -6,6 +6,8 @@
 use std::fmt;
 use std::ops::Range;
 
+pub use crate::wire::info_hash::INFO_HASH_BYTES;
+
 /// What a client puts into a request to recognise the answer: echoed, never interpreted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct TransactionId(pub [u8; 4]);
@@ -116,8 +118,6 @@ pub mod scrape_field {
 pub const REQUEST_HEADER_BYTES: usize = 16;
 /// An announce request before its BEP 41 options.
 pub const ANNOUNCE_REQUEST_BYTES: usize = 98;
-/// One info hash.
-pub const INFO_HASH_BYTES: usize = 20;
 /// The action and transaction ID that open every response.
 pub const RESPONSE_HEADER_BYTES: usize = 8;
 /// A connect response, exactly: Transmission and aria2 refuse any other length.

@@ -6,9 +6,9 @@ use std::marker::PhantomData;
 
 use super::*;
 use crate::io::Now;
-use crate::tracker::core::InfoHash;
 use crate::tracker::store::{Record, State};
-use crate::tracker::udp::wire::INFO_HASH_BYTES;
+use crate::wire::InfoHash;
+use crate::wire::info_hash::INFO_HASH_BYTES;
 
 /// Why bytes are not a file of swarms.
 #[derive(Debug, thiserror::Error)]

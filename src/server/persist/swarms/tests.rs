@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::tracker::core::InfoHash;
+use crate::tracker::store::Event;
 use crate::tracker::store::{Announce, PeerFamily, ScrapeCounts, Secrets};
-use crate::tracker::udp::request::Event;
 
 fn shards(count: usize, seed: u8) -> Shards {
     Shards::new(count, &Secrets::from_seed(&[seed; Secrets::SEED_BYTES]))
@@ -29,7 +29,7 @@ fn announce<F: PeerFamily>(
     parts: impl Fn(&mut Shard) -> (&mut Torrents<F>, &mut Rng),
 ) {
     let info_hash = &hash(torrent);
-    let limits = Limits::per_shard(&TrackerSettings::default(), shards.len());
+    let limits = TrackerSettings::default().limits_per_shard(shards.len());
     let event = if seeder { Event::Completed } else { Event::None };
     let mut shard = shards.lock(shards.owner(info_hash));
     let (torrents, rng) = parts(&mut shard);

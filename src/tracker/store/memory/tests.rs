@@ -8,13 +8,12 @@ use fastrand::Rng;
 use super::*;
 use crate::io::Now;
 use crate::telemetry::Counter;
-use crate::tracker::core::InfoHash;
 use crate::tracker::store::Ipv6;
 use crate::tracker::store::torrents::CONFIRMED_AFTER_S;
 use crate::tracker::store::{
-    Announce, Announced, Limits, Outcome, Secrets, Shard, ShardGuard, Shards, Walk,
+    Announce, Announced, Event, Limits, Outcome, Secrets, Shard, ShardGuard, Shards, Walk,
 };
-use crate::tracker::udp::request::Event;
+use crate::wire::InfoHash;
 
 const LIMIT_BYTES: usize = 16 << 20;
 const START_S: u64 = 1_700_000_000;
