@@ -12,7 +12,9 @@ use divan::{Bencher, black_box};
 use ringtide::io::Now;
 use ringtide::tracker::core::source_limits::{Decision, SourceLimits};
 use ringtide::tracker::core::{InfoHash, RateLimit, SourceLimitSettings};
-use ringtide::tracker::store::{self, Announced, Event, Ipv4, Limits, Secrets, Shards};
+use ringtide::tracker::store::{
+    self, Announced, CompactPeers, Event, Ipv4, Limits, Secrets, Shards,
+};
 use ringtide::tracker::udp::connection_id::{ConnectionId, ConnectionIds};
 use ringtide::tracker::udp::request::{self, Request};
 use ringtide::tracker::udp::request_write::{self, AnnounceRequest};
@@ -246,7 +248,8 @@ impl Swarms {
             numwant,
         };
         let limits = shard.limits_ipv4(LIMITS);
-        shard.ipv4.announce(&request, &limits, &mut shard.rng, black_box(&mut self.out))
+        let mut sink = CompactPeers::new(black_box(&mut self.out));
+        shard.ipv4.announce(&request, &limits, &mut shard.rng, &mut sink)
     }
 }
 

@@ -9,8 +9,9 @@ use ringtide::io::{Handler, Now, RecordedTransmit};
 use ringtide::telemetry::{Counter, Counters};
 use ringtide::tracker::core::policy::{Policy, SharedPolicy};
 use ringtide::tracker::core::{InfoHash, TrackerSettings};
-use ringtide::tracker::store::Event;
-use ringtide::tracker::store::{Announce, EXPIRY_VISITS_MAX, Ipv4, Limits, Secrets, Shards};
+use ringtide::tracker::store::{
+    Announce, EXPIRY_VISITS_MAX, Event, Ipv4, Limits, NoPeers, Secrets, Shards,
+};
 use ringtide::tracker::udp::connection_id::ConnectionIds;
 use ringtide::tracker::udp::handler::{Tracker, TrackerParts};
 
@@ -37,7 +38,7 @@ fn fill(shards: &Shards) {
             event: Event::Started,
             numwant: 0,
         };
-        shard.ipv4.announce(&request, &Limits::NONE, &mut shard.rng, &mut []);
+        shard.ipv4.announce(&request, &Limits::NONE, &mut shard.rng, &mut NoPeers);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::telemetry::{Counter, Counters, DropReason};
 use crate::tracker::core::policy::{Policy, PolicyView, SharedPolicy};
 use crate::tracker::core::source_limits::Decision;
 use crate::tracker::store::{
-    self, Announced, BACKLOG_INTERVAL, Ipv4, Ipv6, Outcome, Shard, Shards,
+    self, Announced, BACKLOG_INTERVAL, CompactPeers, Ipv4, Ipv6, Outcome, Shard, Shards, Unstored,
 };
 use crate::wire::info_hash::InfoHash;
 
@@ -95,7 +95,8 @@ impl Tracker {
         let question = Question { now, owner, info_hash, request, policy };
         let sent = tx.reply(client.path, |out| {
             let (header, peers) = out.split_at_mut(ANNOUNCE_HEADER_BYTES);
-            let answer = client.announce_to(shards, &question, peers);
+            let mut sink = CompactPeers::new(peers);
+            let answer = client.announce_to(shards, &question, &mut sink);
             count_outcome(counters, &answer);
             if answer.is_new && policy.settings.client_statistics {
                 counters.clients().count(&request.peer_id());
@@ -107,7 +108,7 @@ impl Tracker {
                 seeders: answer.seeders,
             }
             .write(header);
-            header_bytes + answer.bytes_written
+            header_bytes + sink.written()
         });
         self.count_response(sent.is_ok(), Counter::AnnounceResponses);
     }
@@ -257,7 +258,12 @@ impl Client {
     }
 
     /// Announces to the shard that owns the torrent, and writes the peers for the reply.
-    fn announce_to(&self, shards: &Shards, question: &Question<'_>, out: &mut [u8]) -> Announced {
+    fn announce_to(
+        &self,
+        shards: &Shards,
+        question: &Question<'_>,
+        out: &mut CompactPeers<'_>,
+    ) -> Announced {
         let caps = question.policy.settings.limits_per_shard(shards.len());
         let port = question.request.port();
         let mut shard = shards.lock(question.owner);
@@ -354,7 +360,17 @@ fn count_outcome(counters: &Counters, answer: &Announced) {
         counters.add(Counter::PeersEvicted, answer.evicted as u64);
     }
     if let Outcome::Unstored(reason) = answer.outcome {
-        counters.count(reason);
+        counters.count(unstored_counter(reason));
+    }
+}
+
+const fn unstored_counter(reason: Unstored) -> Counter {
+    match reason {
+        Unstored::PortZero => Counter::UnstoredPortZero,
+        Unstored::TorrentCap => Counter::UnstoredTorrentCap,
+        Unstored::PeerCap => Counter::UnstoredPeerCap,
+        Unstored::SwarmCap => Counter::UnstoredSwarmCap,
+        Unstored::MemoryLimit => Counter::UnstoredMemoryLimit,
     }
 }
 
