@@ -16,7 +16,7 @@ use ringtide::tracker::core::policy::SharedPolicy;
 use ringtide::tracker::store::{Announce, CompactPeers, Event, Limits, Secrets, Shards};
 use ringtide::tracker::udp::connection_id::ConnectionIds;
 use ringtide::tracker::udp::handler::{Tracker, TrackerParts};
-use ringtide::tracker::udp::response::Family;
+use ringtide::wire::bep15::Family;
 
 use super::coverage::{Coverage, Seen};
 use super::issued::family;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::popularity::{Picker, Popularity};
-use crate::tracker::udp::response::Family;
 use crate::wire::InfoHash;
+use crate::wire::bep15::Family;
 
 /// What all clients share.
 #[derive(Clone, Debug)]

@@ -51,6 +51,13 @@ impl TrackerSettings {
     /// request fits a receive buffer.
     pub const SCRAPE_HASHES_MAX: u16 = 100;
 
+    /// The number of peers to answer with at most: what the client wants, or the default if it
+    /// leaves that to the tracker, and never more than the maximum.
+    #[inline]
+    pub fn peers_wanted(&self, wanted: Option<usize>) -> usize {
+        wanted.unwrap_or(self.numwant_default.into()).min(self.numwant_max.into())
+    }
+
     /// One shard's part of the caps for the whole process, rounded up. Its memory is bounded by
     /// [`Shard::limits_ipv4`](store::Shard::limits_ipv4) and
     /// [`Shard::limits_ipv6`](store::Shard::limits_ipv6).

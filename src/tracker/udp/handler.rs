@@ -4,12 +4,7 @@ use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::connection_id::{ConnectionId, ConnectionIds};
-use super::request::{Announce, Connect, Request, Scrape};
-use super::response::{
-    AnnounceHeader, Family, ScrapeEntry, ScrapeWriter, peers_max, write_connect, write_error,
-};
-use super::wire::{ANNOUNCE_HEADER_BYTES, TransactionId};
+use super::connection_id::ConnectionIds;
 use crate::io::{Handler, Now, Packet, ReplyPath, Transmit};
 use crate::telemetry::{Counter, Counters, DropReason};
 use crate::tracker::core::policy::{Policy, PolicyView, SharedPolicy};
@@ -17,7 +12,14 @@ use crate::tracker::core::source_limits::Decision;
 use crate::tracker::store::{
     self, Announced, BACKLOG_INTERVAL, CompactPeers, Ipv4, Ipv6, Outcome, Shard, Shards, Unstored,
 };
-use crate::wire::info_hash::InfoHash;
+use crate::wire::InfoHash;
+use crate::wire::bep15::request::{AnnounceView, Connect, Event, Scrape};
+use crate::wire::bep15::response::{
+    AnnounceHeader, ScrapeEntry, ScrapeWriter, emit_connect, emit_error,
+};
+use crate::wire::bep15::{
+    ANNOUNCE_HEADER_BYTES, ConnectionId, Family, Request, RequestError, TransactionId, peers_max,
+};
 
 /// What one worker's tracker is made of.
 pub struct TrackerParts {
@@ -64,7 +66,7 @@ impl Tracker {
             return;
         }
         let id = self.ids.issue(now, client.address);
-        let sent = tx.reply(client.path, |out| write_connect(out, request.transaction, id));
+        let sent = tx.reply(client.path, |out| emit_connect(out, request.transaction, id));
         self.count_response(sent.is_ok(), Counter::ConnectResponses);
     }
 
@@ -72,7 +74,7 @@ impl Tracker {
         &mut self,
         now: Now,
         client: &Client,
-        request: &Announce<'_>,
+        request: &AnnounceView<'_>,
         tx: &mut T,
     ) {
         if !self.authenticate(now, client, request.connection_id(), request.transaction(), tx) {
@@ -107,7 +109,7 @@ impl Tracker {
                 leechers: answer.leechers,
                 seeders: answer.seeders,
             }
-            .write(header);
+            .emit(header);
             header_bytes + sink.written()
         });
         self.count_response(sent.is_ok(), Counter::AnnounceResponses);
@@ -194,7 +196,7 @@ impl Tracker {
         // Never more than was sent: an answer to a forged source must not amplify.
         let sent = tx.reply(client.path, |out| {
             let bytes_max = out.len().min(client.request_bytes);
-            write_error(&mut out[..bytes_max], transaction, message)
+            emit_error(&mut out[..bytes_max], transaction, message)
         });
         self.count_response(sent.is_ok(), Counter::ErrorResponses);
     }
@@ -217,7 +219,7 @@ impl Handler for Tracker {
             Ok(Request::Connect(request)) => self.connect(now, &client, request, tx),
             Ok(Request::Announce(request)) => self.announce(now, &client, &request, tx),
             Ok(Request::Scrape(request)) => self.scrape(now, &client, &request, tx),
-            Err(error) => self.counters.dropped(error.reason()),
+            Err(error) => self.counters.dropped(drop_reason(error)),
         }
     }
 
@@ -322,7 +324,7 @@ struct Question<'a> {
     now: Now,
     owner: usize,
     info_hash: InfoHash,
-    request: &'a Announce<'a>,
+    request: &'a AnnounceView<'a>,
     policy: &'a Policy,
 }
 
@@ -333,14 +335,13 @@ impl Question<'_> {
         family: Family,
     ) -> store::Announce<'_, F> {
         let settings = &self.policy.settings;
-        let wanted =
-            self.request.peers_wanted(settings.numwant_default.into(), settings.numwant_max.into());
+        let wanted = settings.peers_wanted(self.request.wanted());
         store::Announce {
             now: self.now,
             info_hash: &self.info_hash,
             peer,
             seeder: self.request.left() == 0,
-            event: self.request.event().into(),
+            event: event(self.request.event()),
             numwant: wanted.min(peers_max(family)),
         }
     }
@@ -364,6 +365,26 @@ fn count_outcome(counters: &Counters, answer: &Announced) {
     }
 }
 
+/// What a datagram that is no request is counted as. None of them is answered: the sender has
+/// shown no connection ID, so its address may be forged.
+const fn drop_reason(error: RequestError) -> DropReason {
+    match error {
+        RequestError::TooShort => DropReason::TooShort,
+        RequestError::BadMagic => DropReason::BadMagic,
+        RequestError::UnknownAction => DropReason::UnknownAction,
+        RequestError::ScrapeWithoutHash => DropReason::ScrapeWithoutHash,
+    }
+}
+
+const fn event(event: Event) -> store::Event {
+    match event {
+        Event::None => store::Event::None,
+        Event::Completed => store::Event::Completed,
+        Event::Started => store::Event::Started,
+        Event::Stopped => store::Event::Stopped,
+    }
+}
+
 const fn unstored_counter(reason: Unstored) -> Counter {
     match reason {
         Unstored::PortZero => Counter::UnstoredPortZero,
@@ -379,3 +400,6 @@ const BAD_CONNECTION_ID: &str = "connection ID expired";
 
 /// Any odd constant with well-mixed bits: 2^64 divided by the golden ratio.
 const JITTER_MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,7 @@
 //! Messages written out by hand from the tables in BEP 15 (and 41), for the tests of readers and
 //! writers alike.
 
-use super::connection_id::ConnectionId;
-use super::wire::TransactionId;
+use super::{ConnectionId, TransactionId};
 use crate::wire::info_hash::InfoHash;
 
 pub(crate) const TRANSACTION: TransactionId = TransactionId([0xca, 0xfe, 0xba, 0xbe]);
