@@ -9,8 +9,8 @@ usage() {
 Usage: scripts/interleavings.sh [TEST...]
 
 Builds the unit tests with loom's locks and atomics in place of the real ones (src/sync.rs) and runs
-those in src/tests/interleavings/, or those named. Each tries every order in which two threads can meet,
-with at most two preemptions, or LOOM_MAX_PREEMPTIONS, and prints how many there were.
+those in src/tests/interleavings/, or those named. Each tries every order in which two threads can
+meet, with at most two preemptions, or LOOM_MAX_PREEMPTIONS, and prints how many there were.
 
 An order that fails is written down, and tried again alone, with LOOM_CHECKPOINT_FILE=FILE and
 LOOM_CHECKPOINT_INTERVAL=1; LOOM_LOG=trace tells each step.

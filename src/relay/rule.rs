@@ -8,8 +8,8 @@ use crate::values::endpoint::Endpoint;
 /// One rule: everything that arrives at an input leaves by every output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Unique among the rules: 1 to [`NAME_BYTES_MAX`](crate::relay::validate::NAME_BYTES_MAX) letters,
-    /// digits, `-`, `_` and `.`.
+    /// Unique among the rules: 1 to [`NAME_BYTES_MAX`](crate::relay::validate::NAME_BYTES_MAX)
+    /// letters, digits, `-`, `_` and `.`.
     pub name: String,
     /// What is taken.
     pub input: Input,

@@ -1,11 +1,12 @@
-//! The rules of the house that can be checked: lengths, where `unsafe` stands, which module may
-//! know which, what is left behind.
+//! The rules of the house that can be checked: the width of lines, where `unsafe` stands, which
+//! room may use which, words that are gone, what is left behind.
 #![allow(clippy::unwrap_used)]
 
+mod arrows;
 mod documents;
-mod layers;
 mod leftovers;
 mod lengths;
+mod modules;
 mod scanner;
 mod tree;
 mod unsafety;
@@ -23,8 +24,18 @@ fn unsafe_code_stands_where_it_may_and_is_explained() {
 }
 
 #[test]
-fn modules_know_only_what_is_below_them() {
-    assert_none(layers::findings);
+fn rooms_use_only_what_the_table_lists() {
+    assert_empty(arrows::findings(&tree::files()));
+}
+
+#[test]
+fn files_use_each_other_in_no_circle_that_is_not_explained() {
+    assert_empty(arrows::circles(&tree::files()));
+}
+
+#[test]
+fn the_architecture_shows_the_table_of_arrows() {
+    assert_none(arrows::document_findings);
 }
 
 #[test]
@@ -41,6 +52,9 @@ fn documents_describe_the_present_and_name_scripts_that_run() {
 fn assert_none(rule: impl Fn(&File) -> Vec<String>) {
     let files = tree::files();
     assert!(files.len() > 50, "only {} files found", files.len());
-    let findings: Vec<_> = files.iter().flat_map(rule).collect();
+    assert_empty(files.iter().flat_map(rule).collect());
+}
+
+fn assert_empty(findings: Vec<String>) {
     assert!(findings.is_empty(), "\n{}", findings.join("\n"));
 }

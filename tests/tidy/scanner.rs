@@ -1,7 +1,5 @@
 //! As much understanding of Rust as the rules need: code apart from comments and literals,
-//! functions, words, and the paths that begin with `crate`.
-
-use std::ops::Range;
+//! words, and the paths of imports.
 
 /// Replaces comments and the insides of literals by spaces; every line and byte keeps its place.
 pub(crate) fn mask(text: &str) -> String {
@@ -89,45 +87,6 @@ fn raw_string_length(rest: &str) -> Option<usize> {
     Some(inside.map_or(rest.len(), |length| open + 1 + length + close.len()))
 }
 
-/// A function with a body.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Function<'a> {
-    pub(crate) name: &'a str,
-    /// From the word `fn` to the closing brace, in bytes.
-    pub(crate) range: Range<usize>,
-}
-
-/// The functions in masked code. Those within others come after them.
-pub(crate) fn functions(code: &str) -> Vec<Function<'_>> {
-    words(code, "fn").filter_map(|at| function_at(code, at)).collect()
-}
-
-fn function_at(code: &str, at: usize) -> Option<Function<'_>> {
-    let named = code[at + 2..].trim_start();
-    // A type such as `fn(u8)` has no name.
-    let name = &named[..named.find(|c| !is_word_character(c)).unwrap_or(named.len())];
-    if name.is_empty() {
-        return None;
-    }
-    let mut parentheses = 0;
-    let mut braces = 0;
-    for (offset, byte) in code[at..].bytes().enumerate() {
-        match byte {
-            b'(' | b'[' => parentheses += 1,
-            b')' | b']' => parentheses -= 1,
-            // A declaration without a body; not the semicolon of an array's type.
-            b';' if parentheses == 0 && braces == 0 => return None,
-            b'{' => braces += 1,
-            b'}' => braces -= 1,
-            _ => continue,
-        }
-        if byte == b'}' && braces == 0 && parentheses == 0 {
-            return Some(Function { name, range: at..at + offset + 1 });
-        }
-    }
-    None
-}
-
 /// Where a word stands in a text, not as a part of a longer word.
 pub(crate) fn words<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     text.match_indices(word).map(|(at, _)| at).filter(move |&at| {
@@ -136,24 +95,20 @@ pub(crate) fn words<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = us
     })
 }
 
-/// The paths below `crate` that masked code names, groups such as `crate::{a, b::c}` taken apart,
-/// each with where it stands.
-pub(crate) fn crate_paths(code: &str) -> Vec<(usize, String)> {
-    let mut paths = Vec::new();
-    for at in words(code, "crate") {
-        if let Some(tree) = code[at + "crate".len()..].strip_prefix("::") {
-            let mut found = Vec::new();
-            expand("", tree, &mut found);
-            paths.extend(found.into_iter().map(|path| (at, path)));
-        }
-    }
-    paths
+/// What a path or a tree of imports names.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Leaf {
+    /// The whole path; of a star, the path before it.
+    pub(crate) path: String,
+    /// The name under which it is known where it is imported.
+    pub(crate) name: String,
 }
 
-/// Adds the paths of a tree of imports to `found` and returns what follows the tree.
-fn expand<'a>(parent: &str, tree: &'a str, found: &mut Vec<String>) -> &'a str {
-    let mut rest = tree.trim_start();
-    if let Some(mut branches) = rest.strip_prefix('{') {
+/// Adds what a tree such as `a::{b, c::d as e}` names to `found`, and returns what follows the
+/// tree.
+pub(crate) fn expand<'a>(parent: &str, tree: &'a str, found: &mut Vec<Leaf>) -> &'a str {
+    let tree = tree.trim_start();
+    if let Some(mut branches) = tree.strip_prefix('{') {
         loop {
             branches = expand(parent, branches, found).trim_start();
             match branches.strip_prefix(',') {
@@ -162,28 +117,36 @@ fn expand<'a>(parent: &str, tree: &'a str, found: &mut Vec<String>) -> &'a str {
             }
         }
     }
-    let length = rest.find(|c| !is_word_character(c)).unwrap_or(rest.len());
-    let (segment, after) = rest.split_at(length);
+    let length = tree.find(|c| !is_word_character(c)).unwrap_or(tree.len());
+    let (segment, rest) = tree.split_at(length);
     if segment.is_empty() {
-        // A star, or the end of a group after its last comma.
-        return rest.strip_prefix('*').unwrap_or(rest);
-    }
-    let path = if parent.is_empty() { segment.into() } else { format!("{parent}::{segment}") };
-    rest = after;
-    match rest.strip_prefix("::") {
-        Some(deeper) => expand(&path, deeper, found),
-        None => {
-            found.push(path);
-            // An import under another name.
-            rest.find([',', '}', ';']).map_or(rest, |end| match rest[..end].trim_start() {
-                renamed if renamed.starts_with("as ") => &rest[end..],
-                _ => rest,
-            })
+        // A star, the types of a call, or the end of a group after its last comma.
+        let is_path = tree.starts_with(['*', '<']) && !parent.is_empty();
+        if is_path {
+            found.push(Leaf { path: parent.to_owned(), name: "*".to_owned() });
         }
+        return tree.strip_prefix('*').unwrap_or(tree);
     }
+    let path = match (parent, segment) {
+        ("", _) => segment.to_owned(),
+        (_, "self") => parent.to_owned(),
+        _ => format!("{parent}::{segment}"),
+    };
+    if let Some(deeper) = rest.strip_prefix("::") {
+        return expand(&path, deeper, found);
+    }
+    let own_name = path.rsplit("::").next().unwrap_or("").to_owned();
+    if let Some(renamed) = rest.trim_start().strip_prefix("as ") {
+        let renamed = renamed.trim_start();
+        let end = renamed.find(|c| !is_word_character(c)).unwrap_or(renamed.len());
+        found.push(Leaf { path, name: renamed[..end].to_owned() });
+        return &renamed[end..];
+    }
+    found.push(Leaf { path, name: own_name });
+    rest
 }
 
-fn is_word_character(character: char) -> bool {
+pub(crate) fn is_word_character(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
@@ -214,26 +177,26 @@ mod tests {
     }
 
     #[test]
-    fn functions_have_names_and_bodies() {
-        let code = "trait T { fn declared(a: [u8; 4]) -> u8; }\n\
-                    fn first(f: fn(u8) -> u8) { if a { b } }\n\
-                    impl U { async fn second<const N: usize>() where [u8; N]: V {\n} }";
-        let functions = functions(code);
-        let names: Vec<_> = functions.iter().map(|function| function.name).collect();
-        assert_eq!(names, ["first", "second"]);
-        assert!(code[functions[0].range.clone()].ends_with("{ if a { b } }"));
-        assert!(code[functions[1].range.clone()].ends_with("{\n}"));
-    }
-
-    #[test]
     fn words_are_whole() {
         assert_eq!(words("unsafe_code, unsafe{ an_unsafe", "unsafe").collect::<Vec<_>>(), [13]);
     }
 
     #[test]
     fn paths_are_taken_out_of_groups() {
-        let code = "use crate::{a::B, c::{self, d::*, e as f,}, g}; crate::h::i(); pub(crate) x";
-        let paths: Vec<_> = crate_paths(code).into_iter().map(|(_, path)| path).collect();
-        assert_eq!(paths, ["a::B", "c::self", "c::e", "g", "h::i"]);
+        let mut leaves = Vec::new();
+        let rest = expand("", "crate::{a::B, c::{self, d::*, e as f,}, g}; h", &mut leaves);
+        let leaves: Vec<_> =
+            leaves.iter().map(|leaf| (leaf.path.as_str(), leaf.name.as_str())).collect();
+        assert_eq!(
+            leaves,
+            [
+                ("crate::a::B", "B"),
+                ("crate::c", "c"),
+                ("crate::c::d", "*"),
+                ("crate::c::e", "f"),
+                ("crate::g", "g")
+            ]
+        );
+        assert_eq!(rest, "; h");
     }
 }
