@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use tracing::{info, warn};
 
 use super::broker::{Broker, BrokerError, SocketFactory};
-use super::config::{ControlSocket, Settings, directory_of};
+use super::config::{ControlSocket, Settings};
 use super::sandbox::{
     BrokerState, Confinement, Files, FutureUser, PrivilegeError, Role, confine,
     has_socket_capabilities, unreadable, unwritable,
 };
+use crate::values::paths::directory_of;
 
 /// Starts the broker where one is of use: with a relay, and capabilities that are about to be
 /// dropped. To be called before other threads start.
