@@ -2,13 +2,13 @@
 //! size, from no storage. What it costs is what the loop and the kernel cost.
 
 use ringtide::io::{Handler, Now, Packet, REPLY_BYTES_MAX, Transmit};
+use ringtide::values::info_hash::INFO_HASH_BYTES;
 use ringtide::wire::bep15::response::AnnounceHeader;
 use ringtide::wire::bep15::{
     ANNOUNCE_HEADER_BYTES, CONNECT_RESPONSE_BYTES, PEER_IPV4_BYTES, REQUEST_HEADER_BYTES,
     RESPONSE_HEADER_BYTES, SCRAPE_ENTRY_BYTES, TransactionId, action, request_field as request,
     response_field as response,
 };
-use ringtide::wire::info_hash::INFO_HASH_BYTES;
 
 /// Checks nothing, stores nothing.
 #[derive(Clone)]

@@ -4,10 +4,7 @@ pub mod bep15;
 mod bytes;
 pub mod checksum;
 pub mod ethernet;
-pub mod info_hash;
 pub mod ipv4;
 pub mod ipv6;
 pub mod udp;
 pub mod virtio;
-
-pub use info_hash::InfoHash;

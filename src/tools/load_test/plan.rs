@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::popularity::{Picker, Popularity};
-use crate::wire::InfoHash;
+use crate::values::InfoHash;
 use crate::wire::bep15::Family;
 
 /// What all clients share.

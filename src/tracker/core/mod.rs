@@ -6,6 +6,6 @@ mod settings;
 pub mod source;
 pub mod source_limits;
 
-pub use crate::wire::InfoHash;
+pub use crate::values::InfoHash;
 pub use settings::TrackerSettings;
 pub use source_limits::{RateLimit, SourceLimitSettings};

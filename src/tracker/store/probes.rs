@@ -11,7 +11,7 @@ use super::{
     Announce, Event, Ipv4, Ipv4Record, Ipv6Record, Limits, NoPeers, Record, State, Torrents,
 };
 use crate::io::Now;
-use crate::wire::InfoHash;
+use crate::values::InfoHash;
 
 const TORRENTS: u32 = 200_000;
 const PEERS: u32 = 100_000;

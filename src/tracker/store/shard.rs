@@ -15,7 +15,7 @@ use super::steering::Steering;
 use super::torrents::{Limits, Torrents};
 use crate::io::Now;
 use crate::sync::{AtomicUsize, Mutex, MutexGuard};
-use crate::wire::InfoHash;
+use crate::values::InfoHash;
 
 /// One shard: a part of all torrents, in both address families.
 pub struct Shard {

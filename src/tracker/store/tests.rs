@@ -9,7 +9,7 @@ use fastrand::Rng;
 
 use super::*;
 use crate::io::Now;
-use crate::wire::InfoHash;
+use crate::values::InfoHash;
 
 /// What the tests need of a family beside what the storage needs.
 trait Tested: PeerFamily<Endpoint: Ord> + Debug + Clone {

@@ -10,7 +10,7 @@ use super::sink::PeerSink;
 use super::slab::Slab;
 use super::swarm::{Counts, Placed, Swarm};
 use crate::io::Now;
-use crate::wire::InfoHash;
+use crate::values::InfoHash;
 
 /// One address family's torrents of one shard.
 ///

@@ -6,7 +6,7 @@ use super::index::Named;
 use super::peer::{PeerFamily, Record};
 use super::swarm::{Counts, Place};
 use super::torrents::{Limits, ScrapeCounts, Stored, Torrents};
-use crate::wire::InfoHash;
+use crate::values::InfoHash;
 
 /// How far a walk over all torrents has come.
 ///

@@ -12,7 +12,7 @@ use crate::tracker::core::source_limits::Decision;
 use crate::tracker::store::{
     self, Announced, BACKLOG_INTERVAL, CompactPeers, Ipv4, Ipv6, Outcome, Shard, Shards, Unstored,
 };
-use crate::wire::InfoHash;
+use crate::values::InfoHash;
 use crate::wire::bep15::request::{AnnounceView, Connect, Event, Scrape};
 use crate::wire::bep15::response::{
     AnnounceHeader, ScrapeEntry, ScrapeWriter, emit_connect, emit_error,

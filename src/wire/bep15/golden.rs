@@ -2,7 +2,7 @@
 //! writers alike.
 
 use super::{ConnectionId, TransactionId};
-use crate::wire::info_hash::InfoHash;
+use crate::values::info_hash::InfoHash;
 
 pub(crate) const TRANSACTION: TransactionId = TransactionId([0xca, 0xfe, 0xba, 0xbe]);
 pub(crate) const CONNECTION: ConnectionId = ConnectionId(0x0123_4567_89ab_cdef);

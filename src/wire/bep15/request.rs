@@ -13,8 +13,8 @@ use super::{
     ANNOUNCE_REQUEST_BYTES, ConnectionId, MAGIC, REQUEST_HEADER_BYTES, TransactionId, action,
     request_field as field,
 };
+use crate::values::info_hash::{INFO_HASH_BYTES, InfoHash};
 use crate::wire::bytes::{put, read};
-use crate::wire::info_hash::{INFO_HASH_BYTES, InfoHash};
 
 /// A well-formed request, borrowed from the datagram.
 ///

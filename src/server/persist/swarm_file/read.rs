@@ -7,8 +7,8 @@ use std::marker::PhantomData;
 use super::*;
 use crate::io::Now;
 use crate::tracker::store::{Record, State};
-use crate::wire::InfoHash;
-use crate::wire::info_hash::INFO_HASH_BYTES;
+use crate::values::InfoHash;
+use crate::values::info_hash::INFO_HASH_BYTES;
 
 /// Why bytes are not a file of swarms.
 #[derive(Debug, thiserror::Error)]

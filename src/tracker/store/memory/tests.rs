@@ -13,7 +13,7 @@ use crate::tracker::store::{
     Announce, Announced, CompactPeers, Event, Limits, Outcome, Secrets, Shard, ShardGuard, Shards,
     Unstored, Walk,
 };
-use crate::wire::InfoHash;
+use crate::values::InfoHash;
 
 const LIMIT_BYTES: usize = 16 << 20;
 const START_S: u64 = 1_700_000_000;
