@@ -5,7 +5,16 @@ pub mod policy;
 mod settings;
 pub mod source;
 pub mod source_limits;
+mod swarms;
+#[cfg(test)]
+mod tests;
+mod upkeep;
 
+pub use crate::tracker::store::Event;
 pub use crate::values::InfoHash;
 pub use settings::TrackerSettings;
 pub use source_limits::{RateLimit, SourceLimitSettings};
+pub use swarms::{
+    Admission, AdmittedAnnounce, AdmittedScrape, Announce, AnnounceReply, Refusal, Swarms,
+};
+pub use upkeep::Upkeep;
