@@ -21,7 +21,7 @@ use clap::Parser;
 use ringtide::io::Engine;
 use ringtide::io::{DatagramService, Now, Packet, Transmit};
 use ringtide::tracker::core::InfoHash;
-use ringtide::tracker::udp::request::Request;
+use ringtide::wire::bep15::Request;
 
 use canned::Canned;
 

@@ -2,9 +2,10 @@
 //! size, from no storage. What it costs is what the loop and the kernel cost.
 
 use ringtide::io::{DatagramService, Now, Packet, REPLY_BYTES_MAX, Transmit};
-use ringtide::tracker::udp::response::{AnnounceHeader, PEER_IPV4_BYTES};
-use ringtide::tracker::udp::wire::{
-    ANNOUNCE_HEADER_BYTES, CONNECT_RESPONSE_BYTES, INFO_HASH_BYTES, REQUEST_HEADER_BYTES,
+use ringtide::values::info_hash::INFO_HASH_BYTES;
+use ringtide::wire::bep15::response::AnnounceHeader;
+use ringtide::wire::bep15::{
+    ANNOUNCE_HEADER_BYTES, CONNECT_RESPONSE_BYTES, PEER_IPV4_BYTES, REQUEST_HEADER_BYTES,
     RESPONSE_HEADER_BYTES, SCRAPE_ENTRY_BYTES, TransactionId, action, request_field as request,
     response_field as response,
 };
@@ -26,7 +27,7 @@ impl Canned {
             leechers: peers as u32,
             seeders: peers as u32,
         }
-        .write(&mut announce);
+        .emit(&mut announce);
         let places = announce[ANNOUNCE_HEADER_BYTES..].chunks_exact_mut(PEER_IPV4_BYTES);
         for (index, place) in places.enumerate() {
             place.copy_from_slice(&[127, 0, 0, 1 + (index % 250) as u8, 0x1a, 0xe1]);

@@ -176,7 +176,7 @@ fn garbage_earns_no_more_than_it_costs() {
         storm.send(&garbage(&mut Rng::with_seed(1)));
         storm.send(&oversized(&{
             let stranger = fleet.client(0);
-            stranger.use_id(ringtide::tracker::udp::connection_id::ConnectionId(1));
+            stranger.use_id(ringtide::wire::bep15::ConnectionId(1));
             stranger
         }));
         let (sent, reply_bytes) = (storm.sent, storm.reply_bytes);

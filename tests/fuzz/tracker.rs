@@ -18,8 +18,9 @@ use ringtide::tracker::core::policy::{Policy, SharedPolicy};
 use ringtide::tracker::core::source::Source;
 use ringtide::tracker::core::{RateLimit, SourceLimitSettings, TrackerSettings};
 use ringtide::tracker::store::{Secrets, Shards};
-use ringtide::tracker::udp::connection_id::{ConnectionId, ConnectionIds};
+use ringtide::tracker::udp::connection_id::ConnectionIds;
 use ringtide::tracker::udp::handler::{Tracker, TrackerParts};
+use ringtide::wire::bep15::ConnectionId;
 
 use super::input::{Input, bit};
 use super::transmit::Slots;

@@ -8,11 +8,10 @@ use super::popularity::Picker;
 use super::stats::{Operation, Stats};
 use super::transaction::{Match, Window};
 use super::verify::{Brings, Expected, Failure, Stray, verify};
-use crate::tracker::udp::connection_id::ConnectionId;
-use crate::tracker::udp::request::Event;
-use crate::tracker::udp::request_write::{AnnounceRequest, write_connect, write_scrape};
-use crate::tracker::udp::response_parse::Response;
-use crate::tracker::udp::wire::{RESPONSE_HEADER_BYTES, TransactionId, response_field};
+use crate::wire::bep15::request::{AnnounceRequest, Event, emit_connect, emit_scrape};
+use crate::wire::bep15::{
+    ConnectionId, RESPONSE_HEADER_BYTES, Response, TransactionId, response_field,
+};
 
 /// What a request asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +201,7 @@ impl Client {
     pub(super) fn write(&self, plan: &Plan, outgoing: &Outgoing, out: &mut [u8]) -> usize {
         let (connection_id, transaction) = (outgoing.connection, outgoing.transaction);
         match outgoing.asks {
-            Asks::Connect => write_connect(out, transaction),
+            Asks::Connect => emit_connect(out, transaction),
             Asks::Announce { peer, event, complete } => {
                 let peer = &self.peers[peer as usize];
                 AnnounceRequest {
@@ -219,13 +218,13 @@ impl Client {
                     numwant: if event == Event::Stopped { 0 } else { plan.numwant },
                     port: peer.port,
                 }
-                .write(out)
+                .emit(out)
             }
             Asks::Scrape { first, hashes } => {
                 let peers = self.peers.iter().cycle().skip(first as usize);
                 let hashes = peers.take(usize::from(hashes));
                 let hashes = hashes.map(|peer| plan.info_hash(peer.torrent));
-                write_scrape(out, connection_id, transaction, hashes)
+                emit_scrape(out, connection_id, transaction, hashes)
             }
         }
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::popularity::{Picker, Popularity};
-use crate::tracker::core::InfoHash;
-use crate::tracker::udp::response::Family;
+use crate::values::InfoHash;
+use crate::wire::bep15::Family;
 
 /// What all clients share.
 #[derive(Clone, Debug)]

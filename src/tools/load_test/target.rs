@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use super::error::LoadError;
 use super::stats::{Operation, Stats};
 use super::verify::{Brings, Expected, Failure, verify};
-use crate::tracker::udp::request_write::write_connect;
-use crate::tracker::udp::response::Family;
-use crate::tracker::udp::wire::{TransactionId, response_field};
+use crate::wire::bep15::request::emit_connect;
+use crate::wire::bep15::{Family, TransactionId, response_field};
 
 /// Addresses that clients on this host send from: an IPv4 network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +124,7 @@ fn probe_once(
 ) -> io::Result<bool> {
     let transaction = TransactionId(fastrand::u32(..).to_be_bytes());
     let mut request = [0; 16];
-    let length = write_connect(&mut request, transaction);
+    let length = emit_connect(&mut request, transaction);
     let started = Instant::now();
     socket.send(&request[..length])?;
     stats.sent(Operation::Connect, length, attempt > 0);

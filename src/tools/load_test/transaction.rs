@@ -4,7 +4,7 @@
 //! invertible multiplication: an ID that differs in any way from one that was sent is recognised
 //! as foreign, and one that was sent before is known to be answered again, or late.
 
-use crate::tracker::udp::wire::TransactionId;
+use crate::wire::bep15::TransactionId;
 
 /// What an answer's transaction ID says about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::tracker::udp::connection_id::ConnectionId;
-use crate::tracker::udp::response::{Family, ScrapeEntry};
-use crate::tracker::udp::response_parse::{Response, ResponseError};
+use crate::wire::bep15::response::ScrapeEntry;
+use crate::wire::bep15::{ConnectionId, Family, Response, ResponseError};
 
 /// Declares the reasons of one kind with the names that reports use.
 macro_rules! reasons {
@@ -143,7 +142,7 @@ const COUNT_MAX: u32 = i32::MAX as u32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::udp::golden;
+    use crate::wire::bep15::golden;
 
     const ANNOUNCE: Expected = Expected::Announce { peers_max: Some(50) };
 

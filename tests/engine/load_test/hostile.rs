@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ringtide::tracker::udp::wire::request_field;
+use ringtide::wire::bep15::request_field;
 
 use super::Run;
 use super::server::Server;

@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ringtide::tracker::udp::connection_id::ConnectionId;
-use ringtide::tracker::udp::request::Request;
-use ringtide::tracker::udp::response::{AnnounceHeader, ScrapeEntry, ScrapeWriter, write_connect};
+use ringtide::wire::bep15::response::{AnnounceHeader, ScrapeEntry, ScrapeWriter, emit_connect};
+use ringtide::wire::bep15::{ConnectionId, Request};
 
 /// Runs until it is dropped.
 pub struct Server {
@@ -65,12 +64,12 @@ fn answer(request: &[u8]) -> (Vec<u8>, bool) {
     let mut out = [0; 2048];
     let (length, is_announce) = match Request::parse(request).unwrap() {
         Request::Connect(connect) => {
-            (write_connect(&mut out, connect.transaction, ConnectionId(1)), false)
+            (emit_connect(&mut out, connect.transaction, ConnectionId(1)), false)
         }
         Request::Announce(announce) => {
             let transaction = announce.transaction();
             let header = AnnounceHeader { transaction, interval_s: 1800, leechers: 1, seeders: 2 };
-            (header.write(&mut out), true)
+            (header.emit(&mut out), true)
         }
         Request::Scrape(scrape) => {
             let mut writer = ScrapeWriter::new(&mut out, scrape.transaction);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ringtide::server::config::{AccessConfig, AccessMode};
 use ringtide::telemetry::Counter;
-use ringtide::tracker::udp::response::ScrapeEntry;
+use ringtide::wire::bep15::response::ScrapeEntry;
 use tempfile::TempDir;
 
 use crate::common::{Ask, Running, file, hash};
@@ -90,7 +90,7 @@ fn a_bad_list_leaves_the_old_one_in_force() {
 fn a_wrong_id_is_dropped_before_the_list_is_asked() {
     let guarded = Guarded::start(AccessMode::Allow, "");
     let client = guarded.running.client();
-    client.use_id(ringtide::tracker::udp::connection_id::ConnectionId(1));
+    client.use_id(ringtide::wire::bep15::ConnectionId(1));
     client.send(&client.announce_request(&Ask::leecher(hash(1), 1001)));
     client.connect();
     assert_eq!(guarded.running.stop().get(Counter::AnnouncesDenied), 0);

@@ -2,7 +2,7 @@
 
 use ringtide::server::config::Settings;
 use ringtide::telemetry::{Counter, DropReason};
-use ringtide::tracker::udp::connection_id::ConnectionId;
+use ringtide::wire::bep15::ConnectionId;
 
 use crate::common::{Ask, Client, Running, eventually, file, hash};
 

@@ -2,7 +2,7 @@
 
 use ringtide::telemetry::{Counter, DropReason};
 use ringtide::tracker::core::InfoHash;
-use ringtide::tracker::udp::response::ScrapeEntry;
+use ringtide::wire::bep15::response::ScrapeEntry;
 
 use crate::common::{Ask, Client, Running, hash};
 

@@ -131,7 +131,7 @@ fn connects_have_a_limit_of_their_own_and_ids_in_hand_stay_good() {
     client.connect();
     let other = Client::new(running.address(0));
     let mut connect = [0; 16];
-    ringtide::tracker::udp::request_write::write_connect(&mut connect, other.transaction());
+    ringtide::wire::bep15::request::emit_connect(&mut connect, other.transaction());
     eventually("a refusal", || {
         other.send(&connect);
         (running.dropped(DropReason::ConnectsOverLimit) > 0).then_some(())
@@ -149,7 +149,7 @@ fn those_who_have_not_proved_their_address_use_nothing_of_its_announces() {
     let running = Running::start(announces_limited);
     let client = Client::at("127.0.0.5", running.address(0));
     let forger = Client::at("127.0.0.5", running.address(0));
-    forger.use_id(ringtide::tracker::udp::connection_id::ConnectionId(7));
+    forger.use_id(ringtide::wire::bep15::ConnectionId(7));
     for number in 0..100 {
         forger.send(&forger.announce_request(&Ask::leecher(hash(number), 1002)));
     }

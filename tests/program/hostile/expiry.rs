@@ -9,10 +9,11 @@ use ringtide::io::{DatagramService, Now, RecordedTransmit};
 use ringtide::telemetry::{Counter, Counters};
 use ringtide::tracker::core::policy::{Policy, SharedPolicy};
 use ringtide::tracker::core::{InfoHash, TrackerSettings};
-use ringtide::tracker::store::{Announce, EXPIRY_VISITS_MAX, Ipv4, Limits, Secrets, Shards};
+use ringtide::tracker::store::{
+    Announce, EXPIRY_VISITS_MAX, Event, Ipv4, Limits, NoPeers, Secrets, Shards,
+};
 use ringtide::tracker::udp::connection_id::ConnectionIds;
 use ringtide::tracker::udp::handler::{Tracker, TrackerParts};
-use ringtide::tracker::udp::request::Event;
 
 const TORRENTS: u32 = 400_000;
 const START_S: u64 = 1_700_000_000;
@@ -37,7 +38,7 @@ fn fill(shards: &Shards) {
             event: Event::Started,
             numwant: 0,
         };
-        shard.ipv4.announce(&request, &Limits::NONE, &mut shard.rng, &mut []);
+        shard.ipv4.announce(&request, &Limits::NONE, &mut shard.rng, &mut NoPeers);
     }
 }
 

@@ -12,8 +12,8 @@ use std::time::Instant;
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 use ringtide::tracker::core::InfoHash;
-use ringtide::tracker::udp::wire::request_field;
 use ringtide::values::units::format_size;
+use ringtide::wire::bep15::request_field;
 use serde_json::Value;
 use tempfile::TempDir;
 

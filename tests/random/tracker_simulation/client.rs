@@ -5,10 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use fastrand::Rng;
 use ringtide::tracker::core::InfoHash;
-use ringtide::tracker::udp::connection_id::ConnectionId;
-use ringtide::tracker::udp::request_write::{AnnounceRequest, write_connect, write_scrape};
-use ringtide::tracker::udp::response_parse::Response;
-use ringtide::tracker::udp::wire::TransactionId;
+use ringtide::wire::bep15::request::{AnnounceRequest, emit_connect, emit_scrape};
+use ringtide::wire::bep15::{ConnectionId, Response, TransactionId};
 
 use super::coverage::{Coverage, Seen};
 use super::issued::family;
@@ -279,7 +277,7 @@ impl Client {
             port: self.port,
         };
         let mut bytes = vec![0; 98];
-        assert_eq!(request.write(&mut bytes), 98);
+        assert_eq!(request.emit(&mut bytes), 98);
         if self.habits.options {
             bytes.extend(b"\x02\x0c/announce?a=\x01\x00");
         }
@@ -298,7 +296,7 @@ impl Client {
             })
             .collect();
         let mut bytes = vec![0; 16 + 20 * count];
-        assert_eq!(write_scrape(&mut bytes, id, transaction, hashes), bytes.len());
+        assert_eq!(emit_scrape(&mut bytes, id, transaction, hashes), bytes.len());
         if rng.u8(..8) == 0 {
             bytes.extend(vec![7; rng.usize(1..20)]);
         }
@@ -308,7 +306,7 @@ impl Client {
 
 fn connect(rng: &mut Rng, transaction: TransactionId) -> Vec<u8> {
     let mut bytes = vec![0; 16];
-    assert_eq!(write_connect(&mut bytes, transaction), 16);
+    assert_eq!(emit_connect(&mut bytes, transaction), 16);
     if rng.u8(..20) == 0 {
         bytes.extend([0; 5]);
     }

@@ -13,11 +13,10 @@ use ringtide::io::{
 };
 use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
 use ringtide::tracker::core::policy::SharedPolicy;
-use ringtide::tracker::store::{Announce, Limits, Secrets, Shards};
+use ringtide::tracker::store::{Announce, CompactPeers, Event, Limits, Secrets, Shards};
 use ringtide::tracker::udp::connection_id::ConnectionIds;
 use ringtide::tracker::udp::handler::{Tracker, TrackerParts};
-use ringtide::tracker::udp::request::Event;
-use ringtide::tracker::udp::response::Family;
+use ringtide::wire::bep15::Family;
 
 use super::coverage::{Coverage, Seen};
 use super::issued::family;
@@ -213,19 +212,21 @@ impl Cluster {
         let limits = Limits { torrents: 0, peers: 0, peers_per_torrent: 0, ..Limits::NONE };
         let (now, info_hash) = (at(0), &key.1);
         let (seeder, event, numwant) = (false, Event::None, usize::MAX);
-        let answer = match key.0 {
+        let mut sink = CompactPeers::new(&mut out);
+        match key.0 {
             Family::Ipv4 => {
                 let peer = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
                 let question = Announce { now, info_hash, peer, seeder, event, numwant };
-                shard.ipv4.announce(&question, &limits, rng, &mut out)
+                shard.ipv4.announce(&question, &limits, rng, &mut sink);
             }
             Family::Ipv6 => {
                 let peer = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0);
                 let question = Announce { now, info_hash, peer, seeder, event, numwant };
-                shard.ipv6.announce(&question, &limits, rng, &mut out)
+                shard.ipv6.announce(&question, &limits, rng, &mut sink);
             }
-        };
-        unique(read_peers(&out[..answer.bytes_written], key.0))
+        }
+        let written = sink.written();
+        unique(read_peers(&out[..written], key.0))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use ringtide::tracker::udp::response::Family;
+use ringtide::wire::bep15::Family;
 
 use super::coverage::{Coverage, Seen};
 use super::model::Arrival;

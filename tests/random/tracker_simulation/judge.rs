@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use ringtide::io::{ReplyPath, Sent};
 use ringtide::telemetry::{Counter, DropReason, Snapshot};
 use ringtide::tracker::core::InfoHash;
-use ringtide::tracker::udp::response::Family;
+use ringtide::wire::bep15::Family;
 
 use super::issued::family;
 use super::model::{Answer, Arrival, Expected, Model, Reply};

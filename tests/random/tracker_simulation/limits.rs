@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use ringtide::tracker::core::{RateLimit, SourceLimitSettings};
-use ringtide::tracker::udp::response::Family;
+use ringtide::wire::bep15::Family;
 
 use super::issued::bound;
 

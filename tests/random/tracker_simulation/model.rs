@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ringtide::telemetry::{Counter, DropReason};
 use ringtide::tracker::core::InfoHash;
-use ringtide::tracker::udp::response::Family;
+use ringtide::wire::bep15::Family;
 
 use super::coverage::{Coverage, Seen};
 use super::issued::{Issued, family, is_mapped};

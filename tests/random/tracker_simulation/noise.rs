@@ -4,9 +4,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use fastrand::Rng;
-use ringtide::tracker::udp::connection_id::ConnectionId;
-use ringtide::tracker::udp::request_write::{AnnounceRequest, write_scrape};
-use ringtide::tracker::udp::wire::TransactionId;
+use ringtide::wire::bep15::request::{AnnounceRequest, emit_scrape};
+use ringtide::wire::bep15::{ConnectionId, TransactionId};
 
 use super::client::any_numwant;
 use super::scenario::{Scenario, any_address, any_hash};
@@ -79,7 +78,7 @@ fn forgery(rng: &mut Rng, scenario: &Scenario) -> Vec<u8> {
     let info_hash = scenario.torrents[rng.usize(..scenario.torrents.len())];
     if rng.bool() {
         let mut bytes = vec![0; 56];
-        write_scrape(&mut bytes, id, transaction, [info_hash, any_hash(rng)]);
+        emit_scrape(&mut bytes, id, transaction, [info_hash, any_hash(rng)]);
         return bytes;
     }
     let mut bytes = vec![0; 98];
@@ -97,7 +96,7 @@ fn forgery(rng: &mut Rng, scenario: &Scenario) -> Vec<u8> {
         numwant: any_numwant(rng),
         port: rng.u16(..),
     };
-    request.write(&mut bytes);
+    request.emit(&mut bytes);
     bytes
 }
 

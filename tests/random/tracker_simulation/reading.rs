@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ringtide::telemetry::DropReason;
 use ringtide::tracker::core::InfoHash;
-use ringtide::tracker::udp::response::Family;
+use ringtide::wire::bep15::Family;
 
 /// What a datagram asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,9 +3,8 @@
 use super::*;
 use crate::io::{ReceivePool, RecordedTransmit, Sent};
 use crate::tools::load_test::plan::tests::plan;
-use crate::tracker::udp::connection_id::ConnectionId;
-use crate::tracker::udp::request::Request;
-use crate::tracker::udp::response::{AnnounceHeader, write_connect};
+use crate::wire::bep15::response::{AnnounceHeader, emit_connect};
+use crate::wire::bep15::{ConnectionId, Request};
 
 /// A worker's clients, the tracker that answers them, and the time.
 struct Bench {
@@ -41,12 +40,12 @@ impl Bench {
         let mut bytes = [0; 20];
         let length = match Request::parse(&request.bytes).unwrap() {
             Request::Connect(connect) => {
-                write_connect(&mut bytes, connect.transaction, ConnectionId(7))
+                emit_connect(&mut bytes, connect.transaction, ConnectionId(7))
             }
             Request::Announce(announce) => {
                 let transaction = announce.transaction();
                 AnnounceHeader { transaction, interval_s: 1, leechers: 1, seeders: 1 }
-                    .write(&mut bytes)
+                    .emit(&mut bytes)
             }
             Request::Scrape(_) => panic!("no scrapes here"),
         };

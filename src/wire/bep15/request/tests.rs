@@ -5,9 +5,9 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::*;
-use crate::tracker::udp::golden;
+use crate::wire::bep15::golden;
 
-fn announce(payload: &[u8]) -> Announce<'_> {
+fn announce(payload: &[u8]) -> AnnounceView<'_> {
     match Request::parse(payload) {
         Ok(Request::Announce(announce)) => announce,
         other => panic!("expected an announce, got {other:?}"),
@@ -89,21 +89,29 @@ fn partial_seeds_and_the_future_announce_no_event() {
 }
 
 #[test]
-fn numwant_is_resolved() {
+fn a_negative_number_of_peers_leaves_it_to_the_tracker() {
     let mut bytes = golden::announce_request();
-    let mut wanted = |numwant: [u8; 4], max| {
+    let mut wanted = |numwant: [u8; 4]| {
         bytes[92..96].copy_from_slice(&numwant);
-        announce(&bytes).peers_wanted(50, max)
+        announce(&bytes).wanted()
     };
-    assert_eq!(wanted([0xff; 4], 200), 50);
-    assert_eq!(wanted([0x80, 0, 0, 0], 200), 50);
-    assert_eq!(wanted([0, 0, 0, 0], 200), 0);
-    assert_eq!(wanted([0, 0, 0, 1], 200), 1);
-    assert_eq!(wanted([0, 0, 0, 199], 200), 199);
-    assert_eq!(wanted([0, 0, 0, 200], 200), 200);
-    assert_eq!(wanted([0, 0, 0, 201], 200), 200);
-    assert_eq!(wanted([0x7f, 0xff, 0xff, 0xff], 200), 200);
-    assert_eq!(wanted([0xff; 4], 20), 20, "the maximum bounds the default too");
+    assert_eq!(wanted([0xff; 4]), None);
+    assert_eq!(wanted([0x80, 0, 0, 0]), None);
+    assert_eq!(wanted([0, 0, 0, 0]), Some(0));
+    assert_eq!(wanted([0, 0, 0, 1]), Some(1));
+    assert_eq!(wanted([0x7f, 0xff, 0xff, 0xff]), Some(0x7fff_ffff));
+}
+
+#[test]
+fn requests_are_shown_on_one_line() {
+    let shown = |bytes: &[u8]| Request::parse(bytes).unwrap().to_string();
+    assert_eq!(shown(&golden::connect_request()), "cafebabe: connect");
+    assert_eq!(
+        shown(&golden::announce_request()),
+        "cafebabe: announce 6161616161616161616161616161616161616141, Started, 65536 bytes left, \
+         port 6881"
+    );
+    assert_eq!(shown(&golden::scrape_request()), "cafebabe: scrape 2 torrents");
 }
 
 #[test]
@@ -120,34 +128,23 @@ fn transmission_scrapes_sixty_hashes_at_once() {
 }
 
 #[test]
-fn errors_and_what_they_are_counted_as() {
+fn errors() {
     let error = |bytes: &[u8]| Request::parse(bytes).unwrap_err();
     let connect = golden::connect_request();
     let announce = golden::announce_request();
     let scrape = golden::scrape_request();
-    assert_eq!(error(b""), ParseError::TooShort);
-    assert_eq!(error(&connect[..15]), ParseError::TooShort);
-    assert_eq!(error(&announce[..97]), ParseError::TooShort);
-    assert_eq!(error(&scrape[..16]), ParseError::ScrapeWithoutHash);
-    assert_eq!(error(&scrape[..35]), ParseError::ScrapeWithoutHash);
+    assert_eq!(error(b""), RequestError::TooShort);
+    assert_eq!(error(&connect[..15]), RequestError::TooShort);
+    assert_eq!(error(&announce[..97]), RequestError::TooShort);
+    assert_eq!(error(&scrape[..16]), RequestError::ScrapeWithoutHash);
+    assert_eq!(error(&scrape[..35]), RequestError::ScrapeWithoutHash);
     let mut wrong = connect.clone();
     wrong[7] ^= 1;
-    assert_eq!(error(&wrong), ParseError::BadMagic);
+    assert_eq!(error(&wrong), RequestError::BadMagic);
     wrong[8..12].copy_from_slice(&[0, 0, 0, 3]);
-    assert_eq!(error(&wrong), ParseError::UnknownAction, "error is a response only");
+    assert_eq!(error(&wrong), RequestError::UnknownAction, "error is a response only");
     wrong[8..12].copy_from_slice(&[1, 0, 0, 1]);
-    assert_eq!(error(&wrong), ParseError::UnknownAction);
-
-    let reasons = [
-        (ParseError::TooShort, DropReason::TooShort),
-        (ParseError::BadMagic, DropReason::BadMagic),
-        (ParseError::UnknownAction, DropReason::UnknownAction),
-        (ParseError::ScrapeWithoutHash, DropReason::ScrapeWithoutHash),
-    ];
-    for (error, reason) in reasons {
-        assert_eq!(error.reason(), reason);
-        assert!(!error.answer_permitted());
-    }
+    assert_eq!(error(&wrong), RequestError::UnknownAction);
 }
 
 /// Datagrams that are mostly close to a request, and sometimes anything.
@@ -169,7 +166,7 @@ fn datagram() -> impl Strategy<Value = Vec<u8>> {
 /// The rules once more, counted from the end of what has been taken rather than by ranges.
 #[derive(Clone, Debug, PartialEq)]
 enum Naive {
-    Drop(ParseError),
+    Drop(RequestError),
     Connect { transaction: u64 },
     Announce { integers: [u64; 10], info_hash: Vec<u8>, peer_id: Vec<u8>, options: Vec<u8> },
     Scrape { connection: u64, transaction: u64, hashes: Vec<Vec<u8>> },
@@ -177,7 +174,7 @@ enum Naive {
 
 fn naive(datagram: &[u8]) -> Naive {
     if datagram.len() < 16 {
-        return Naive::Drop(ParseError::TooShort);
+        return Naive::Drop(RequestError::TooShort);
     }
     let mut left = datagram.iter().copied();
     let mut take = |bytes: usize| left.by_ref().take(bytes).collect::<Vec<u8>>();
@@ -187,8 +184,8 @@ fn naive(datagram: &[u8]) -> Naive {
     let transaction = number(take(4));
     match action {
         0 if first == 4_497_486_125_440 => Naive::Connect { transaction },
-        0 => Naive::Drop(ParseError::BadMagic),
-        1 if datagram.len() < 98 => Naive::Drop(ParseError::TooShort),
+        0 => Naive::Drop(RequestError::BadMagic),
+        1 if datagram.len() < 98 => Naive::Drop(RequestError::TooShort),
         1 => {
             let info_hash = take(20);
             let peer_id = take(20);
@@ -198,12 +195,12 @@ fn naive(datagram: &[u8]) -> Naive {
             integers[2..].copy_from_slice(&tail);
             Naive::Announce { integers, info_hash, peer_id, options: take(usize::MAX) }
         }
-        2 if datagram.len() < 36 => Naive::Drop(ParseError::ScrapeWithoutHash),
+        2 if datagram.len() < 36 => Naive::Drop(RequestError::ScrapeWithoutHash),
         2 => {
             let hashes = (0..(datagram.len() - 16) / 20).map(|_| take(20)).collect();
             Naive::Scrape { connection: first, transaction, hashes }
         }
-        _ => Naive::Drop(ParseError::UnknownAction),
+        _ => Naive::Drop(RequestError::UnknownAction),
     }
 }
 
@@ -258,15 +255,6 @@ proptest! {
     fn arbitrary_bytes_never_panic(datagram in prop::collection::vec(any::<u8>(), 0..2048)) {
         let _ = parsed(&datagram);
     }
-
-    #[test]
-    fn wanted_peers_are_bounded(numwant: i32, default in 0..300_usize, max in 0..300_usize) {
-        let mut bytes = golden::announce_request();
-        bytes[92..96].copy_from_slice(&numwant.to_be_bytes());
-        let wanted = announce(&bytes).peers_wanted(default, max);
-        let asked = if numwant < 0 { default as i64 } else { i64::from(numwant) };
-        prop_assert_eq!(wanted as i64, asked.min(max as i64));
-    }
 }
 
 #[test]
@@ -280,12 +268,137 @@ fn the_generator_reaches_every_variant() {
             Naive::Connect { .. } => 0,
             Naive::Announce { .. } => 1,
             Naive::Scrape { .. } => 2,
-            Naive::Drop(ParseError::TooShort) => 3,
-            Naive::Drop(ParseError::BadMagic) => 4,
-            Naive::Drop(ParseError::UnknownAction) => 5,
-            Naive::Drop(ParseError::ScrapeWithoutHash) => 6,
+            Naive::Drop(RequestError::TooShort) => 3,
+            Naive::Drop(RequestError::BadMagic) => 4,
+            Naive::Drop(RequestError::UnknownAction) => 5,
+            Naive::Drop(RequestError::ScrapeWithoutHash) => 6,
         };
         reached[variant] = true;
     }
     assert_eq!(reached, [true; 7]);
+}
+
+const ANNOUNCE: AnnounceRequest = AnnounceRequest {
+    connection_id: golden::CONNECTION,
+    transaction: golden::TRANSACTION,
+    info_hash: golden::HASH_A,
+    peer_id: golden::PEER_ID,
+    downloaded: 1000,
+    left: 65_536,
+    uploaded: 255,
+    event_code: Event::Started.code(),
+    ip: 0,
+    key: 0xdead_beef,
+    numwant: 200,
+    port: 6881,
+};
+
+fn scrape_of_two(out: &mut [u8]) -> usize {
+    let hashes = [golden::HASH_A, golden::HASH_B];
+    emit_scrape(out, golden::CONNECTION, golden::TRANSACTION, hashes)
+}
+
+#[test]
+fn golden_requests() {
+    let mut out = [0xee; 200];
+    let length = emit_connect(&mut out, golden::TRANSACTION);
+    assert_eq!(out[..length], golden::connect_request());
+    let length = ANNOUNCE.emit(&mut out);
+    assert_eq!(out[..length], golden::announce_request());
+    assert_eq!(out[length..], [0xee; 102]);
+    let length = scrape_of_two(&mut out);
+    assert_eq!(out[..length], golden::scrape_request());
+}
+
+#[test]
+fn the_fields_that_the_parser_does_not_read() {
+    let mut out = [0; 98];
+    AnnounceRequest { ip: 0x0102_0304, event_code: 4, ..ANNOUNCE }.emit(&mut out);
+    assert_eq!(out[80..88], [0, 0, 0, 4, 1, 2, 3, 4]);
+}
+
+#[test]
+fn a_short_buffer_is_left_alone() {
+    let mut out = [0xee; 97];
+    assert_eq!(emit_connect(&mut out[..15], golden::TRANSACTION), 0);
+    assert_eq!(ANNOUNCE.emit(&mut out), 0);
+    assert_eq!(scrape_of_two(&mut out[..15]), 0);
+    assert_eq!(out, [0xee; 97]);
+    assert_eq!(scrape_of_two(&mut out[..35]), 16);
+    assert_eq!(scrape_of_two(&mut out[..55]), 36);
+    assert_eq!(scrape_of_two(&mut out), 56);
+}
+
+prop_compose! {
+    fn announces()(
+        ids: (u64, [u8; 4], [u8; 20], [u8; 20]),
+        bytes: (u64, u64, u64),
+        event_code in prop_oneof![0..6_u32, any::<u32>()],
+        rest: (u32, u32, i32, u16),
+    ) -> AnnounceRequest {
+        AnnounceRequest {
+            connection_id: ConnectionId(ids.0),
+            transaction: TransactionId(ids.1),
+            info_hash: InfoHash(ids.2),
+            peer_id: ids.3,
+            downloaded: bytes.0,
+            left: bytes.1,
+            uploaded: bytes.2,
+            event_code,
+            ip: rest.0,
+            key: rest.1,
+            numwant: rest.2,
+            port: rest.3,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn announces_round_trip(sent in announces()) {
+        let mut out = [0; 98];
+        prop_assert_eq!(sent.emit(&mut out), 98);
+        let Ok(Request::Announce(got)) = Request::parse(&out) else { panic!("no announce") };
+        let read = AnnounceRequest {
+            connection_id: got.connection_id(),
+            transaction: got.transaction(),
+            info_hash: got.info_hash(),
+            peer_id: got.peer_id(),
+            downloaded: got.downloaded(),
+            left: got.left(),
+            uploaded: got.uploaded(),
+            event_code: sent.event_code,
+            ip: sent.ip,
+            key: got.key(),
+            numwant: got.numwant(),
+            port: got.port(),
+        };
+        prop_assert_eq!(read, sent);
+        prop_assert_eq!(got.event(), Event::from_code(sent.event_code));
+    }
+
+    #[test]
+    fn connects_and_scrapes_round_trip(
+        connection: u64,
+        transaction: [u8; 4],
+        hashes in prop::collection::vec(any::<[u8; 20]>(), 1..100),
+    ) {
+        let transaction = TransactionId(transaction);
+        let mut out = [0; 1472];
+        let length = emit_connect(&mut out, transaction);
+        let Ok(Request::Connect(got)) = Request::parse(&out[..length]) else {
+            panic!("no connect")
+        };
+        prop_assert_eq!(got.transaction, transaction);
+
+        let fitting = hashes.len().min(72);
+        let hashes = hashes.into_iter().map(InfoHash);
+        let id = ConnectionId(connection);
+        let length = emit_scrape(&mut out, id, transaction, hashes.clone());
+        let Ok(Request::Scrape(got)) = Request::parse(&out[..length]) else {
+            panic!("no scrape")
+        };
+        prop_assert_eq!((got.connection_id, got.transaction), (id, transaction));
+        prop_assert!(got.hashes().eq(hashes.take(fitting)));
+    }
 }

@@ -8,7 +8,7 @@
 //! The constants are secret and differ per process, so that nobody can choose info hashes that
 //! all belong to one worker.
 
-use crate::tracker::core::InfoHash;
+use crate::values::InfoHash;
 
 /// The secret constants of the function from info hash to shard.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,8 @@
 //! Messages written out by hand from the tables in BEP 15 (and 41), for the tests of readers and
 //! writers alike.
 
-use super::connection_id::ConnectionId;
-use super::wire::TransactionId;
-use crate::tracker::core::info_hash::InfoHash;
+use super::{ConnectionId, TransactionId};
+use crate::values::info_hash::InfoHash;
 
 pub(crate) const TRANSACTION: TransactionId = TransactionId([0xca, 0xfe, 0xba, 0xbe]);
 pub(crate) const CONNECTION: ConnectionId = ConnectionId(0x0123_4567_89ab_cdef);

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::tracker::udp::wire::INFO_HASH_BYTES;
-
 /// The name of a torrent on the wire.
 ///
 /// As text it is 40 hex digits. [`FromStr`] takes upper and lower case, and also the 64 digits
@@ -66,6 +64,8 @@ pub(crate) fn hex_digit(character: char) -> Option<u8> {
     character.to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
+/// One info hash.
+pub const INFO_HASH_BYTES: usize = 20;
 const DIGITS_V1: usize = 2 * INFO_HASH_BYTES;
 /// A v2 info hash is a SHA-256.
 const DIGITS_V2: usize = 64;

@@ -1,16 +1,20 @@
-//! Requests as they arrive (BEP 15): views of the datagram, nothing copied until asked for.
+//! Requests (BEP 15).
 //!
-//! Bytes past the layout are always accepted: BEP 41 appends options, and later documents may
-//! append more. What is too short, of an unknown action or without the magic is an error, and
-//! stays unanswered.
+//! Parsing gives views of the datagram, nothing copied until asked for. Bytes past the layout are
+//! always accepted: BEP 41 appends options, and later documents may append more. What is too
+//! short, of an unknown action or without the magic is an error, and stays unanswered.
+//!
+//! Everything that emits writes from the start of `out` and returns the length. Nothing is written
+//! past `out`: one that is too short for the message stays untouched, and the length is 0.
 
-use super::connection_id::ConnectionId;
-use super::wire::{
-    ANNOUNCE_REQUEST_BYTES, INFO_HASH_BYTES, MAGIC, REQUEST_HEADER_BYTES, TransactionId, action,
-    read, request_field as field,
+use std::fmt;
+
+use super::{
+    ANNOUNCE_REQUEST_BYTES, ConnectionId, MAGIC, REQUEST_HEADER_BYTES, TransactionId, action,
+    request_field as field,
 };
-use crate::telemetry::DropReason;
-use crate::tracker::core::info_hash::InfoHash;
+use crate::values::info_hash::{INFO_HASH_BYTES, InfoHash};
+use crate::wire::bytes::{put, read};
 
 /// A well-formed request, borrowed from the datagram.
 ///
@@ -21,7 +25,7 @@ pub enum Request<'a> {
     /// Asks for a connection ID.
     Connect(Connect),
     /// Announces a peer of one torrent.
-    Announce(Announce<'a>),
+    Announce(AnnounceView<'a>),
     /// Asks for the counts of one torrent or more.
     Scrape(Scrape<'a>),
 }
@@ -31,17 +35,37 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     ///
-    /// [`ParseError`]; never answered, only counted.
+    /// [`RequestError`]; never answered, only counted.
     #[inline]
-    pub fn parse(payload: &'a [u8]) -> Result<Self, ParseError> {
+    pub fn parse(payload: &'a [u8]) -> Result<Self, RequestError> {
         let Some((header, rest)) = payload.split_first_chunk::<REQUEST_HEADER_BYTES>() else {
-            return Err(ParseError::TooShort);
+            return Err(RequestError::TooShort);
         };
         match u32::from_be_bytes(read(header, field::ACTION)) {
             action::CONNECT => Connect::parse(header).map(Self::Connect),
-            action::ANNOUNCE => Announce::parse(payload).map(Self::Announce),
+            action::ANNOUNCE => AnnounceView::parse(payload).map(Self::Announce),
             action::SCRAPE => Scrape::parse(header, rest).map(Self::Scrape),
-            _ => Err(ParseError::UnknownAction),
+            _ => Err(RequestError::UnknownAction),
+        }
+    }
+}
+
+impl fmt::Display for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(connect) => write!(f, "{}: connect", connect.transaction),
+            Self::Announce(announce) => write!(
+                f,
+                "{}: announce {}, {:?}, {} bytes left, port {}",
+                announce.transaction(),
+                announce.info_hash(),
+                announce.event(),
+                announce.left(),
+                announce.port()
+            ),
+            Self::Scrape(scrape) => {
+                write!(f, "{}: scrape {} torrents", scrape.transaction, scrape.count())
+            }
         }
     }
 }
@@ -54,9 +78,9 @@ pub struct Connect {
 }
 
 impl Connect {
-    fn parse(header: &[u8; REQUEST_HEADER_BYTES]) -> Result<Self, ParseError> {
+    fn parse(header: &[u8; REQUEST_HEADER_BYTES]) -> Result<Self, RequestError> {
         if u64::from_be_bytes(read(header, field::MAGIC)) != MAGIC {
-            return Err(ParseError::BadMagic);
+            return Err(RequestError::BadMagic);
         }
         Ok(Self { transaction: TransactionId(read(header, field::TRANSACTION)) })
     }
@@ -66,14 +90,14 @@ impl Connect {
 ///
 /// There is no accessor for the `IP` field: a peer's address is the packet's source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Announce<'a> {
+pub struct AnnounceView<'a> {
     fixed: &'a [u8; ANNOUNCE_REQUEST_BYTES],
     options: &'a [u8],
 }
 
-impl<'a> Announce<'a> {
-    fn parse(payload: &'a [u8]) -> Result<Self, ParseError> {
-        let (fixed, options) = payload.split_first_chunk().ok_or(ParseError::TooShort)?;
+impl<'a> AnnounceView<'a> {
+    fn parse(payload: &'a [u8]) -> Result<Self, RequestError> {
+        let (fixed, options) = payload.split_first_chunk().ok_or(RequestError::TooShort)?;
         Ok(Self { fixed, options })
     }
 
@@ -131,17 +155,17 @@ impl<'a> Announce<'a> {
         u32::from_be_bytes(read(self.fixed, field::KEY))
     }
 
-    /// The number of peers wanted, as sent; see [`Announce::peers_wanted`].
+    /// The number of peers wanted, as sent; see [`AnnounceView::wanted`].
     #[inline]
     pub fn numwant(&self) -> i32 {
         i32::from_be_bytes(read(self.fixed, field::NUMWANT))
     }
 
-    /// How many peers to answer with, at most: `default` when the client sent a negative number
-    /// (0xFFFFFFFF is -1), otherwise what it asked for, 0 and 1 included. Never above `max`.
+    /// How many peers the client wants, 0 and 1 included; `None` when it leaves the number to the
+    /// tracker, with any negative number (0xFFFFFFFF is -1).
     #[inline]
-    pub fn peers_wanted(&self, default: usize, max: usize) -> usize {
-        usize::try_from(self.numwant()).unwrap_or(default).min(max)
+    pub fn wanted(&self) -> Option<usize> {
+        usize::try_from(self.numwant()).ok()
     }
 
     /// The port the peer listens on; 0 means that it cannot be reached.
@@ -206,11 +230,11 @@ pub struct Scrape<'a> {
 }
 
 impl<'a> Scrape<'a> {
-    fn parse(header: &[u8; REQUEST_HEADER_BYTES], rest: &'a [u8]) -> Result<Self, ParseError> {
+    fn parse(header: &[u8; REQUEST_HEADER_BYTES], rest: &'a [u8]) -> Result<Self, RequestError> {
         // A partial hash at the end is ignored, like any bytes past a request's layout.
         let (hashes, _) = rest.as_chunks();
         if hashes.is_empty() {
-            return Err(ParseError::ScrapeWithoutHash);
+            return Err(RequestError::ScrapeWithoutHash);
         }
         Ok(Self {
             connection_id: ConnectionId(u64::from_be_bytes(read(header, field::CONNECTION_ID))),
@@ -233,12 +257,89 @@ impl<'a> Scrape<'a> {
     }
 }
 
+/// Writes a connect request: 16 bytes.
+pub fn emit_connect(out: &mut [u8], transaction: TransactionId) -> usize {
+    emit_header(out, MAGIC, action::CONNECT, transaction)
+}
+
+/// Everything in an announce request, options apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnnounceRequest {
+    /// From a connect response.
+    pub connection_id: ConnectionId,
+    /// Comes back in the response.
+    pub transaction: TransactionId,
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// The client's name for itself (BEP 20).
+    pub peer_id: [u8; 20],
+    /// Bytes downloaded.
+    pub downloaded: u64,
+    /// Bytes missing; 0 for a seeder.
+    pub left: u64,
+    /// Bytes uploaded.
+    pub uploaded: u64,
+    /// [`Event::code`], or any other number.
+    pub event_code: u32,
+    /// An IPv4 address to claim; 0 for the packet's own.
+    pub ip: u32,
+    /// A random number of the client's.
+    pub key: u32,
+    /// Peers wanted; -1 leaves the number to the tracker.
+    pub numwant: i32,
+    /// The port the client listens on.
+    pub port: u16,
+}
+
+impl AnnounceRequest {
+    /// Writes the request: 98 bytes. BEP 41 options, if any, go after them.
+    pub fn emit(&self, out: &mut [u8]) -> usize {
+        let Some(out) = out.first_chunk_mut::<ANNOUNCE_REQUEST_BYTES>() else { return 0 };
+        emit_header(out, self.connection_id.0, action::ANNOUNCE, self.transaction);
+        put(out, field::INFO_HASH, self.info_hash.0);
+        put(out, field::PEER_ID, self.peer_id);
+        put(out, field::DOWNLOADED, self.downloaded.to_be_bytes());
+        put(out, field::LEFT, self.left.to_be_bytes());
+        put(out, field::UPLOADED, self.uploaded.to_be_bytes());
+        put(out, field::EVENT, self.event_code.to_be_bytes());
+        put(out, field::IP, self.ip.to_be_bytes());
+        put(out, field::KEY, self.key.to_be_bytes());
+        put(out, field::NUMWANT, self.numwant.to_be_bytes());
+        put(out, field::PORT, self.port.to_be_bytes());
+        ANNOUNCE_REQUEST_BYTES
+    }
+}
+
+/// Writes a scrape request for as many of the hashes as fit `out`: 16 + 20n bytes.
+pub fn emit_scrape(
+    out: &mut [u8],
+    connection_id: ConnectionId,
+    transaction: TransactionId,
+    hashes: impl IntoIterator<Item = InfoHash>,
+) -> usize {
+    let header = emit_header(out, connection_id.0, action::SCRAPE, transaction);
+    if header == 0 {
+        return 0;
+    }
+    let (places, _) = out[header..].as_chunks_mut::<INFO_HASH_BYTES>();
+    let written = places.iter_mut().zip(hashes).map(|(place, hash)| *place = hash.0).count();
+    header + written * INFO_HASH_BYTES
+}
+
+fn emit_header(out: &mut [u8], first: u64, action: u32, transaction: TransactionId) -> usize {
+    let Some(out) = out.first_chunk_mut::<REQUEST_HEADER_BYTES>() else { return 0 };
+    put(out, field::CONNECTION_ID, first.to_be_bytes());
+    put(out, field::ACTION, action.to_be_bytes());
+    put(out, field::TRANSACTION, transaction.0);
+    REQUEST_HEADER_BYTES
+}
+
 /// Why a datagram is not a request.
 ///
 /// None of these may be answered. The sender has shown no connection ID, so its address may be
 /// forged, and an answer would be reflected at whoever owns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum ParseError {
+pub enum RequestError {
     /// Shorter than 16 bytes, or an announce of less than 98.
     #[error("shorter than its action requires")]
     TooShort,
@@ -251,23 +352,6 @@ pub enum ParseError {
     /// A scrape without one whole info hash.
     #[error("a scrape that asks for no torrent")]
     ScrapeWithoutHash,
-}
-
-impl ParseError {
-    /// What the drop is counted as.
-    pub const fn reason(self) -> DropReason {
-        match self {
-            Self::TooShort => DropReason::TooShort,
-            Self::BadMagic => DropReason::BadMagic,
-            Self::UnknownAction => DropReason::UnknownAction,
-            Self::ScrapeWithoutHash => DropReason::ScrapeWithoutHash,
-        }
-    }
-
-    /// Whether the sender may get an error response: never, as its address is not proven.
-    pub const fn answer_permitted(self) -> bool {
-        false
-    }
 }
 
 #[cfg(test)]
