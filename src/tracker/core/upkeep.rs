@@ -30,8 +30,8 @@ impl Upkeep {
         self.expire(now)
     }
 
-    /// To be called after each batch of requests, and at [`Upkeep::next_deadline`]. Returns how many
-    /// peers were removed, which is 0 unless there is a backlog.
+    /// To be called after each batch of requests, and at [`Upkeep::next_deadline`]. Returns how
+    /// many peers were removed, which is 0 unless there is a backlog.
     #[inline]
     pub fn catch_up(&mut self, now: Now) -> usize {
         if self.more_expiry.is_some_and(|due| due <= now) { self.expire(now) } else { 0 }
