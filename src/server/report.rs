@@ -1,8 +1,10 @@
 //! The line that says what the process does, every few seconds and once more at the end.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::view::View;
+use crate::relay::control::RelayReporter;
 use crate::telemetry::{Counter, DropReason, Snapshot};
 
 /// How much the tracker holds.
@@ -27,7 +29,60 @@ pub struct Report {
     pub holdings: Holdings,
 }
 
+/// Logs a report from time to time, each of what happened since the last.
+pub struct Reporter {
+    at: Instant,
+    counted: Snapshot,
+    kernel_drops: u64,
+    relay: RelayReporter,
+}
+
+impl Default for Reporter {
+    fn default() -> Self {
+        Self {
+            at: Instant::now(),
+            counted: Snapshot::default(),
+            kernel_drops: 0,
+            relay: RelayReporter::default(),
+        }
+    }
+}
+
+impl Reporter {
+    /// The time since the last report.
+    pub fn age(&self) -> Duration {
+        self.at.elapsed()
+    }
+
+    /// Logs rates since the last report, of the relay and of the tracker, as far as they run.
+    pub fn report(&mut self, view: &View) {
+        let elapsed = self.age();
+        let total = Report::of(view, elapsed);
+        if let Some(relay) = &view.relay {
+            self.relay.report(relay.load().figures(), elapsed);
+        }
+        if view.tracker.is_some() {
+            let counted = total.counted.since(&self.counted);
+            let kernel_drops = total.kernel_drops.saturating_sub(self.kernel_drops);
+            Report { counted, kernel_drops, ..total.clone() }.log_rates();
+        }
+        self.at = Instant::now();
+        self.counted = total.counted;
+        self.kernel_drops = total.kernel_drops;
+    }
+}
+
 impl Report {
+    /// What happened in the whole time that a process served.
+    pub fn of(view: &View, elapsed: Duration) -> Self {
+        Self {
+            elapsed,
+            counted: view.counted(),
+            kernel_drops: view.kernel_drops(),
+            holdings: view.holdings(),
+        }
+    }
+
     /// Writes the report to the log as rates per second.
     pub fn log_rates(&self) {
         tracing::info!(
