@@ -11,6 +11,7 @@ use crate::io::socket_table::SocketKind;
 use crate::io::{Discard, EventLoop, FRAME_BYTES_MAX, Failures, WorkerPlan, run};
 use crate::io::{Handler, Now, SocketId};
 use crate::sys::address::CONTROL_BYTES;
+use crate::sys::errno;
 use crate::telemetry::{Counter, Counters, DropReason, LoopGauges};
 
 /// One worker's epoll loop. Built, run and dropped on the worker's own thread.
@@ -132,7 +133,7 @@ impl EpollLoop {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
                 self.plan.counters.count(Counter::ReceiveErrors);
-                self.receive_failures.note(-error.raw_os_error().unwrap_or(libc::EIO));
+                self.receive_failures.note(-errno::number(&error));
                 self.sockets.rest(id)?;
             }
         }

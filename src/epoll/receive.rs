@@ -19,7 +19,7 @@ struct Ancillary {
     name: [u8; ADDRESS_BYTES],
 }
 
-/// SocketKind batches from any socket of one kind, into buffers of one size.
+/// Receives batches from any socket of one kind, into buffers of one size.
 pub(super) struct RecvBatch {
     pool: ReceivePool,
     /// How much of a buffer the kernel may fill.

@@ -10,6 +10,7 @@ use crate::io::fault_injection::sends_until_refusal;
 use crate::io::send_slots::{InFlightForward, SendSlots};
 use crate::io::{Failures, LoopSizes, count_sent, message_of};
 use crate::io::{Forward, ReplyPath, SocketId, Transmit, TransmitFull};
+use crate::sys::errno;
 use crate::sys::memory::MapError;
 use crate::telemetry::{Counters, DropReason};
 
@@ -180,7 +181,7 @@ fn send(descriptor: RawFd, headers: &mut [libc::mmsghdr]) -> Result<usize, i32> 
         // No call with messages returns 0; counted as a failure, it could not keep us here.
         Ok(0) => Err(libc::EIO),
         Ok(sent) => Ok(sent),
-        Err(_) => Err(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)),
+        Err(_) => Err(errno::number(&io::Error::last_os_error())),
     }
 }
 

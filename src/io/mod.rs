@@ -8,6 +8,7 @@ mod event_loop;
 mod failures;
 pub(crate) mod fault_injection;
 mod features;
+mod loop_sockets;
 mod receive;
 mod send_result;
 pub(crate) mod send_slots;

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use tracing::{info, warn};
 
 use super::broker::{Broker, BrokerError, SocketFactory};
-use super::config::{ControlSocket, Settings, directory_of};
+use super::config::{ControlSocket, Settings};
 use super::open::Opened;
 use super::sandbox::{
     BrokerState, Confinement, Files, FutureUser, PrivilegeError, Role, confine,
     has_socket_capabilities, unreadable, unwritable,
 };
+use crate::values::paths::directory_of;
 
 /// Everything is open, and the rights that this took are given up. Threads may start: they inherit
 /// what was given up.

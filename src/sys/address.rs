@@ -1,5 +1,5 @@
-//! Socket addresses and packet information as the kernel lays them out, read and written as
-//! plain bytes (ip(7), ipv6(7), cmsg(3)).
+//! Socket addresses and packet information in the kernel's layout, read and written as bytes
+//! (ip(7), ipv6(7), cmsg(3)).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 

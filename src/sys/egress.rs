@@ -1,4 +1,4 @@
-//! The socket that one output of the relay sends from.
+//! The UDP socket of one output of the relay (udp(7), ip(7), ipv6(7)).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::address::with_scope;
+use super::errno::Cause;
 use super::filter::FrameFilter;
 use super::interface::Interface;
 use super::options::{ask_send_buffer, fragment_freely, send_buffer_short, set_option};
-use crate::io::socket_table::{LoopSocket, SocketKind};
 
 /// Where an output sends and how.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -164,14 +164,12 @@ impl EgressError {
 
     fn from_io(interface: &Interface, to: SocketAddr, source: io::Error) -> Self {
         let interface = interface.name.clone();
-        match source.raw_os_error() {
-            Some(libc::ENODEV | libc::ENXIO) => Self::Missing { interface },
-            Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EADDRNOTAVAIL) => {
-                Self::NoRoute { to, interface }
-            }
-            Some(libc::EPERM | libc::EACCES) => Self::Permission { to, interface },
-            Some(libc::EAFNOSUPPORT) => Self::NoIpv6 { to },
-            Some(libc::EMFILE | libc::ENFILE) => Self::TooManyFiles { to },
+        match Cause::of(&source) {
+            Cause::NoDevice => Self::Missing { interface },
+            Cause::Unreachable | Cause::NotLocal => Self::NoRoute { to, interface },
+            Cause::Permission => Self::Permission { to, interface },
+            Cause::Unsupported => Self::NoIpv6 { to },
+            Cause::TooManyFiles => Self::TooManyFiles { to },
             _ => Self::Other { to, interface, source },
         }
     }
@@ -354,12 +352,6 @@ impl AsRawFd for EgressSocket {
 impl AsFd for EgressSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-impl LoopSocket for EgressSocket {
-    fn kind(&self) -> SocketKind {
-        SocketKind::Nothing
     }
 }
 

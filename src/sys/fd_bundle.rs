@@ -1,4 +1,5 @@
-//! Sockets that one process hands over to another, and whether they are what they are said to be.
+//! Sockets that one process hands over to another, and checks that they are what they are meant to
+//! be (socket(7), packet(7)).
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -9,7 +10,7 @@ use super::interface::Interface;
 use super::options::get_option;
 use super::packet_socket::FANOUT_MODE;
 
-/// What sockets that are handed over are for.
+/// The purpose of sockets that are handed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// They receive requests: those of all listen addresses for one worker, then for the next.
@@ -21,48 +22,48 @@ pub enum Purpose {
         /// Its index.
         index: u32,
     },
-    /// They are members of groups, and receive nothing.
+    /// They hold group memberships, and receive nothing.
     Memberships,
 }
 
 /// Sockets for one purpose: borrowed where they come from, owned where they arrive.
 #[derive(Debug)]
 pub struct FdBundle<S> {
-    /// What they are for.
+    /// Their purpose.
     pub purpose: Purpose,
     /// The sockets, in order.
     pub sockets: Vec<S>,
 }
 
-/// What another process handed over, until somebody takes it. What is left is closed with this
-/// value, and memberships that nobody else has by then end.
+/// The sockets that another process handed over, until they are taken. Those that are left are
+/// closed with this value, and their memberships end.
 #[derive(Debug, Default)]
 pub struct Inherited(Vec<FdBundle<OwnedFd>>);
 
-/// Why packet sockets of another process are of no use here.
+/// Why packet sockets of another process cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Unfit {
-    /// Another number of workers.
+    /// The other process had another number of workers.
     #[error("there are {sockets} for {workers} workers")]
     Workers {
         /// How many were handed over.
         sockets: usize,
-        /// How many it would have to be.
+        /// How many there must be.
         workers: usize,
     },
-    /// The interface was made anew.
+    /// The interface was recreated.
     #[error("they are of an interface that is gone")]
     Gone,
-    /// One of them is not what the others are.
+    /// One of them differs from what it must be.
     #[error("one of them {0}")]
     Strange(&'static str),
-    /// The kernel does not tell.
+    /// The kernel does not report enough.
     #[error("one of them cannot be looked at: {0}")]
     Unknown(#[from] io::Error),
 }
 
 impl Inherited {
-    /// What came in `bundles`. Those for the same purpose belong together.
+    /// Joins the sockets of `bundles` that have the same purpose.
     pub fn new(bundles: impl IntoIterator<Item = FdBundle<OwnedFd>>) -> Self {
         let mut all: Vec<FdBundle<OwnedFd>> = Vec::new();
         for bundle in bundles {
@@ -84,8 +85,8 @@ impl Inherited {
     /// Takes the packet sockets of an interface, if there are any.
     ///
     /// # Errors
-    /// Why they are of no use for `workers` workers on this very interface. They stay here then,
-    /// so that nothing is closed before others are open.
+    /// Why they cannot be used by `workers` workers on this interface. They stay here then, so that
+    /// nothing is closed before others are open.
     pub fn take_packets(
         &mut self,
         interface: &Interface,
@@ -109,8 +110,8 @@ impl Inherited {
     }
 }
 
-/// Whether these are packet sockets of one fanout group on this interface of this process's own
-/// namespace, as [`open_silent`](crate::sys::packet_socket::open_silent) makes them.
+/// Checks that these are packet sockets of one fanout group on this interface, in this process's
+/// network namespace, as [`open_silent`](crate::sys::packet_socket::open_silent) opens them.
 fn check_group(sockets: &[OwnedFd], interface_index: u32) -> Result<(), Unfit> {
     let here = namespace_of(&Socket::new(Domain::UNIX, Type::DGRAM.cloexec(), None)?)?;
     let mut group = None;
@@ -149,7 +150,7 @@ fn bound_to(socket: &OwnedFd) -> io::Result<(i32, u16)> {
     Ok((address.sll_ifindex, address.sll_protocol))
 }
 
-/// What tells network namespaces apart (`SO_NETNS_COOKIE`).
+/// The identity of a socket's network namespace (`SO_NETNS_COOKIE`).
 fn namespace_of(socket: &impl AsRawFd) -> io::Result<[u32; 2]> {
     get_option(socket, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE)
 }

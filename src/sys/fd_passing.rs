@@ -1,8 +1,9 @@
-//! Descriptors that go from one process to another over a pair of Unix sockets (unix(7),
-//! `SCM_RIGHTS`). Messages keep their boundaries (`SOCK_SEQPACKET`) and are bounded.
+//! Passing descriptors to another process over a Unix socket (unix(7), `SCM_RIGHTS`): as messages
+//! that keep their boundaries, over a [`Channel`], or beside the bytes of a stream.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -13,23 +14,23 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
-/// One end of a connection that carries messages and descriptors.
+/// One end of a connection that carries messages and descriptors (`SOCK_SEQPACKET`).
 #[derive(Debug)]
 pub struct Channel(OwnedFd);
 
 /// A message and the descriptors that came with it.
 #[derive(Debug)]
 pub struct Message {
-    /// What it says, at most [`MESSAGE_BYTES_MAX`] bytes.
+    /// Its bytes, at most [`MESSAGE_BYTES_MAX`].
     pub bytes: Vec<u8>,
-    /// What came with it, closed on exec, at most [`DESCRIPTORS_MAX`].
+    /// The descriptors, closed on exec, at most [`DESCRIPTORS_MAX`].
     pub descriptors: Vec<OwnedFd>,
-    /// Whether this process had no room for descriptors that came with it (`RLIMIT_NOFILE`).
+    /// Whether descriptors were lost because this process may not open more (`RLIMIT_NOFILE`).
     pub lost: bool,
 }
 
 impl Channel {
-    /// Makes both ends, closed on exec.
+    /// Creates both ends, closed on exec.
     ///
     /// # Errors
     /// When the system has no descriptors or memory left.
@@ -39,10 +40,10 @@ impl Channel {
         Ok((Self(one), Self(other)))
     }
 
-    /// Takes a descriptor for an end, if it is one.
+    /// Uses a descriptor as an end of a channel.
     ///
     /// # Errors
-    /// When it is no socket that keeps the boundaries of messages.
+    /// When it is not a `SOCK_SEQPACKET` socket.
     pub fn adopt(descriptor: OwnedFd) -> io::Result<Self> {
         match getsockopt(&descriptor, sockopt::SockType)? {
             SockType::SeqPacket => Ok(Self(descriptor)),
@@ -50,7 +51,7 @@ impl Channel {
         }
     }
 
-    /// Bounds how long [`Self::receive`] and [`Self::send`] wait.
+    /// Limits how long [`Self::receive`] and [`Self::send`] wait.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -70,58 +71,31 @@ impl Channel {
     /// Sends one message with its descriptors.
     ///
     /// # Errors
-    /// When it is too long, or nobody is at the other end any more.
+    /// When it is too long, or the other end is closed.
     pub fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         if bytes.len() > MESSAGE_BYTES_MAX || descriptors.len() > DESCRIPTORS_MAX {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-        let rights = [ControlMessage::ScmRights(&raw)];
-        let control = if raw.is_empty() { &rights[..0] } else { &rights[..] };
-        let parts = [IoSlice::new(bytes)];
-        sendmsg::<()>(self.0.as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL, None)?;
+        send(&self.0, bytes, descriptors)?;
         Ok(())
     }
 
-    /// Waits for the next message; `None` when the other end is gone.
+    /// Waits for the next message; `None` when the other end is closed.
     ///
     /// # Errors
-    /// When a message was cut, or nothing came in time.
+    /// When a message was cut off, or nothing came in time.
     pub fn receive(&self) -> io::Result<Option<Message>> {
         let mut bytes = vec![0; MESSAGE_BYTES_MAX];
-        let mut control = nix::cmsg_space!([RawFd; DESCRIPTORS_MAX]);
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let received = loop {
-            match recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut control), flags) {
-                Err(Errno::EINTR) => {}
-                received => break received?,
-            }
-        };
-        // Of several descriptors, some may have got in before there was no room, and nobody would
-        // know them: who may send to a process without room sends one at a time.
-        if received.bytes > 0 && received.flags & TRUNCATED == MsgFlags::MSG_CTRUNC {
-            let length = received.bytes;
-            bytes.truncate(length);
-            return Ok(Some(Message { bytes, descriptors: Vec::new(), lost: true }));
-        }
-        let mut descriptors = Vec::new();
-        for message in received.cmsgs()? {
-            if let ControlMessageOwned::ScmRights(raw) = message {
-                // SAFETY: the kernel has just installed these descriptors for this call, and
-                // nothing else knows their numbers yet.
-                descriptors.extend(raw.iter().map(|raw| unsafe { OwnedFd::from_raw_fd(*raw) }));
-            }
-        }
-        let (length, flags) = (received.bytes, received.flags);
-        if flags.intersects(TRUNCATED) {
+        let received = receive(&self.0, &mut bytes)?;
+        let lost = received.flags.contains(MsgFlags::MSG_CTRUNC);
+        if received.flags.contains(MsgFlags::MSG_TRUNC) || (lost && received.length == 0) {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        if length == 0 {
+        if received.length == 0 {
             return Ok(None);
         }
-        bytes.truncate(length);
-        Ok(Some(Message { bytes, descriptors, lost: false }))
+        bytes.truncate(received.length);
+        Ok(Some(Message { bytes, descriptors: received.descriptors, lost }))
     }
 }
 
@@ -137,18 +111,126 @@ impl From<Channel> for OwnedFd {
     }
 }
 
-/// The message was longer than its place, or its descriptors did not get in.
-const TRUNCATED: MsgFlags = MsgFlags::MSG_TRUNC.union(MsgFlags::MSG_CTRUNC);
+/// Sends at least one byte and up to [`DESCRIPTORS_MAX`] descriptors over a stream.
+///
+/// # Errors
+/// The system's; `WriteZero` when it did not take all bytes.
+pub fn send_descriptors(
+    to: &UnixStream,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let sent = send(to, bytes, descriptors)?;
+    if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+}
 
-/// The longest message, in bytes.
+/// Receives what one call of [`send_descriptors`] sent, or a part of its bytes. Returns how many
+/// bytes it wrote to `into`, 0 at the end, and the descriptors, which are closed on exec.
+///
+/// # Errors
+/// The system's; `InvalidData` when descriptors were lost because this process may not open more.
+pub fn receive_descriptors(
+    from: &UnixStream,
+    into: &mut [u8],
+) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let received = receive(from, into)?;
+    if received.flags.contains(MsgFlags::MSG_CTRUNC) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok((received.length, received.descriptors))
+}
+
+/// The user that the process at the other end ran as when it connected or listened
+/// (`SO_PEERCRED`).
+///
+/// # Errors
+/// The system's.
+pub fn peer_user(of: &UnixStream) -> io::Result<u32> {
+    Ok(getsockopt(of, sockopt::PeerCredentials)?.uid())
+}
+
+/// One `sendmsg`; returns how many bytes it took.
+fn send(to: &impl AsRawFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let control = if raw.is_empty() { &[][..] } else { &rights[..] };
+    let vectors = [IoSlice::new(bytes)];
+    Ok(sendmsg::<()>(to.as_raw_fd(), &vectors, control, MsgFlags::MSG_NOSIGNAL, None)?)
+}
+
+/// What one `recvmsg` brought.
+struct Received {
+    length: usize,
+    flags: MsgFlags,
+    /// None when some were lost (`MSG_CTRUNC`).
+    descriptors: Vec<OwnedFd>,
+}
+
+/// One `recvmsg`, repeated when a signal interrupts it.
+fn receive(from: &impl AsRawFd, into: &mut [u8]) -> io::Result<Received> {
+    let mut control = nix::cmsg_space!([RawFd; DESCRIPTORS_MAX]);
+    let mut vectors = [IoSliceMut::new(into)];
+    let message = loop {
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        match recvmsg::<()>(from.as_raw_fd(), &mut vectors, Some(&mut control), flags) {
+            Err(Errno::EINTR) => {}
+            received => break received?,
+        }
+    };
+    let mut descriptors = Vec::new();
+    // Of several descriptors, some may have been installed before there was no room for the rest,
+    // and their numbers are not known then: send one at a time to a process that may be out of
+    // descriptors.
+    if !message.flags.contains(MsgFlags::MSG_CTRUNC) {
+        for part in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(raw) = part {
+                // SAFETY: the kernel has just installed these descriptors for this call, and
+                // nothing else knows their numbers yet.
+                descriptors.extend(raw.iter().map(|raw| unsafe { OwnedFd::from_raw_fd(*raw) }));
+            }
+        }
+    }
+    Ok(Received { length: message.bytes, flags: message.flags, descriptors })
+}
+
+/// The longest message of a channel, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4096;
 
-/// The most descriptors in one message; the kernel's own limit is 253 (`SCM_MAX_FD`).
-pub const DESCRIPTORS_MAX: usize = 64;
+/// The most descriptors in one message; the kernel allows 253 (`SCM_MAX_FD`).
+pub const DESCRIPTORS_MAX: usize = 250;
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use super::*;
+
+    #[test]
+    fn sockets_arrive_in_order() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let sockets: Vec<_> =
+            (0..DESCRIPTORS_MAX).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+        let borrowed: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+        send_descriptors(&one, b"all", &borrowed).unwrap();
+        send_descriptors(&one, b"none", &[]).unwrap();
+        drop(one);
+        let mut bytes = [0; 8];
+        let (length, descriptors) = receive_descriptors(&other, &mut bytes).unwrap();
+        assert_eq!((&bytes[..length], descriptors.len()), (&b"all"[..], DESCRIPTORS_MAX));
+        for (descriptor, socket) in descriptors.into_iter().zip(&sockets) {
+            let arrived = UdpSocket::from(descriptor).local_addr().unwrap();
+            assert_eq!(arrived, socket.local_addr().unwrap());
+        }
+        let (length, descriptors) = receive_descriptors(&other, &mut bytes).unwrap();
+        assert_eq!((&bytes[..length], descriptors.len()), (&b"none"[..], 0));
+        assert_eq!(receive_descriptors(&other, &mut bytes).unwrap().0, 0);
+    }
+
+    #[test]
+    fn the_other_end_is_known() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        assert_eq!(peer_user(&one).unwrap(), nix::unistd::geteuid().as_raw());
+    }
 
     #[test]
     fn messages_and_descriptors_arrive() {
@@ -184,7 +266,7 @@ mod tests {
 
     #[test]
     fn only_a_socket_with_boundaries_is_an_end() {
-        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (one, _other) = UnixStream::pair().unwrap();
         assert!(Channel::adopt(one.into()).is_err());
         let (one, _other) = Channel::pair().unwrap();
         assert!(Channel::adopt(one.into()).is_ok());

@@ -1,4 +1,5 @@
-//! The filter of a packet socket: which frames of an interface any rule wants.
+//! The filter of a packet socket, which passes the frames that any rule wants (packet(7),
+//! `SO_ATTACH_FILTER` in socket(7)).
 //!
 //! The kernel runs it before a frame is queued, so that what no rule wants costs no wake-up. It
 //! sees a frame from its Ethernet header on, with the VLAN tag already taken off and kept beside

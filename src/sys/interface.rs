@@ -1,4 +1,4 @@
-//! Network interfaces: what there are, and what changes about them.
+//! Network interfaces and changes to them (netdevice(7), rtnetlink(7)).
 
 use std::collections::BTreeMap;
 use std::io;

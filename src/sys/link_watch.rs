@@ -1,4 +1,4 @@
-//! Following interfaces while the program runs.
+//! Watching interfaces and their addresses while the program runs (rtnetlink(7)).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

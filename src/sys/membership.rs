@@ -1,4 +1,5 @@
-//! Group memberships of one interface, which make the network deliver the groups' datagrams.
+//! Multicast group memberships of an interface (`MCAST_JOIN_GROUP` in ip(7); RFC 3678), which make
+//! the network deliver the groups' datagrams.
 //!
 //! Packet sockets see what arrives, but only a membership makes this host ask for it: IGMP for
 //! IPv4 (RFC 3376), MLD for IPv6 (RFC 3810). Helper sockets hold the memberships and never
@@ -12,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::errno::Cause;
 use super::options::set_option;
 
 /// A group to be a member of.
@@ -230,10 +232,10 @@ fn change(socket: &Socket, membership: Membership, index: u32, join: bool) -> io
 impl MembershipError {
     fn from_io(membership: Membership, index: u32, source: io::Error) -> Self {
         let group = membership.group;
-        match source.raw_os_error() {
-            Some(libc::ENODEV | libc::EADDRNOTAVAIL) => Self::Missing { group, index },
-            Some(libc::EMFILE | libc::ENFILE) => Self::TooManyFiles { group },
-            _ if is_limit(&source) => {
+        match Cause::of(&source) {
+            Cause::NoDevice | Cause::NotLocal => Self::Missing { group, index },
+            Cause::TooManyFiles => Self::TooManyFiles { group },
+            Cause::NoMemory => {
                 let sysctl = match (group, membership.source) {
                     (IpAddr::V4(_), None) => "net.ipv4.igmp_max_memberships",
                     (IpAddr::V4(_), Some(_)) => {
@@ -255,9 +257,9 @@ fn storage(address: IpAddr) -> libc::sockaddr_storage {
     *unsafe { storage.view_as::<libc::sockaddr_storage>() }
 }
 
-/// Whether another socket may be allowed what this one is not.
+/// Whether this socket has reached a limit, which another socket may not have.
 fn is_limit(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
+    Cause::of(error) == Cause::NoMemory
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Memory that is mapped at start and costs nothing until it is touched.
+//! Memory that is mapped at start and costs nothing until it is touched (mmap(2)).
 
 use std::io;
 use std::num::NonZeroUsize;

@@ -1,10 +1,10 @@
-//! Sockets, addresses, receive buffers and BPF programs: what touches the operating system
-//! outside the ring itself.
+//! System calls behind safe functions: sockets, netlink, BPF, descriptor passing, memory. Each file
+//! says which interface of the system it wraps.
 
 pub mod address;
 pub mod bpf;
-pub mod descriptors;
 pub mod egress;
+pub(crate) mod errno;
 pub mod fd_bundle;
 pub mod fd_passing;
 pub mod files;

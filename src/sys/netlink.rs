@@ -1,5 +1,5 @@
-//! The routing netlink socket: what it is asked, and the parts of its messages that matter here
-//! (rtnetlink(7)).
+//! The routing netlink socket (rtnetlink(7)): requests, and the parts of its messages that are
+//! used.
 //!
 //! Only headers and a handful of attributes are looked at, so that an attribute of a newer kernel
 //! is skipped, not stumbled over.

@@ -1,4 +1,4 @@
-//! Packet sockets: frames as they come in from an interface, before the IP stack (packet(7)).
+//! Packet sockets, which receive the frames of an interface before the IP stack (packet(7)).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 
+use super::errno::Cause;
 use super::filter::FrameFilter;
 use super::interface::Interface;
 use super::options::{
     ask_receive_buffer, get_option, least, receive_buffer_short, resize_receive_buffer, set_option,
 };
-use crate::io::socket_table::{LoopSocket, SocketKind};
 
 /// One packet socket, bound to an interface and a member of that interface's fanout group.
 #[derive(Debug)]
@@ -123,15 +123,19 @@ impl PacketError {
 
     fn from_io(interface: &str, step: &'static str, source: io::Error) -> Self {
         let interface = interface.to_owned();
-        match (source.raw_os_error(), step) {
-            (Some(libc::EPERM | libc::EACCES), _) => Self::Permission { interface },
-            (Some(libc::ENODEV | libc::ENXIO), _) => Self::Missing { interface },
-            (Some(libc::ENETDOWN), _) | (Some(libc::EINVAL), FANOUT) => Self::Down { interface },
-            (Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT), _) => Self::Unsupported,
-            (Some(libc::ENOMEM | libc::ENOBUFS), _) => Self::NoMemory { interface },
-            (Some(libc::EMFILE | libc::ENFILE), _) => Self::TooManyFiles { interface },
-            (Some(libc::ENOSPC), FANOUT) => Self::TooManyWorkers { interface },
-            _ => Self::Other { interface, step, source },
+        match Cause::of(&source) {
+            Cause::Permission => Self::Permission { interface },
+            Cause::NoDevice => Self::Missing { interface },
+            Cause::Unsupported => Self::Unsupported,
+            Cause::NoMemory => Self::NoMemory { interface },
+            Cause::TooManyFiles => Self::TooManyFiles { interface },
+            _ => match (source.raw_os_error(), step) {
+                (Some(libc::ENETDOWN), _) | (Some(libc::EINVAL), FANOUT) => {
+                    Self::Down { interface }
+                }
+                (Some(libc::ENOSPC), FANOUT) => Self::TooManyWorkers { interface },
+                _ => Self::Other { interface, step, source },
+            },
         }
     }
 }
@@ -362,12 +366,6 @@ impl AsRawFd for PacketSocket {
 impl AsFd for PacketSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-impl LoopSocket for PacketSocket {
-    fn kind(&self) -> SocketKind {
-        SocketKind::Frames
     }
 }
 

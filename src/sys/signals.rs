@@ -1,4 +1,4 @@
-//! Signals as events of a wait with a deadline (signalfd(2)).
+//! Waiting for signals and descriptors with a deadline (signalfd(2), poll(2)).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

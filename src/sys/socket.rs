@@ -1,4 +1,5 @@
-//! UDP sockets for the tracker: one group per listen address, one socket per worker.
+//! UDP sockets for the tracker: one `SO_REUSEPORT` group per listen address, one socket per worker
+//! (udp(7), socket(7)).
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,9 +8,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::errno::Cause;
 use super::options::{ask_receive_buffer, ask_send_buffer, fragment_freely, kernel_drops, least};
 use super::steering::SteeringProgram;
-use crate::io::socket_table::{LoopSocket, SocketKind};
 
 /// How the sockets of a group are set up.
 #[derive(Clone, Copy, Debug)]
@@ -131,12 +132,12 @@ pub enum BindError {
 
 impl BindError {
     fn from_io(address: SocketAddr, source: io::Error) -> Self {
-        match source.raw_os_error() {
-            Some(libc::EADDRINUSE) => Self::InUse { address },
-            Some(libc::EACCES | libc::EPERM) => Self::Permission { address },
-            Some(libc::EADDRNOTAVAIL) => Self::NotLocal { address },
-            Some(libc::EAFNOSUPPORT) => Self::NoIpv6 { address },
-            Some(libc::EMFILE | libc::ENFILE) => Self::TooManyFiles { address },
+        match Cause::of(&source) {
+            Cause::InUse => Self::InUse { address },
+            Cause::Permission => Self::Permission { address },
+            Cause::NotLocal => Self::NotLocal { address },
+            Cause::Unsupported => Self::NoIpv6 { address },
+            Cause::TooManyFiles => Self::TooManyFiles { address },
             _ => Self::Other { address, source },
         }
     }
@@ -261,12 +262,6 @@ fn ask_for_buffers(
     group.receive_buffer_short = least(group.receive_buffer_short, receive_short);
     group.send_buffer_short = least(group.send_buffer_short, send_short);
     Ok(())
-}
-
-impl LoopSocket for BoundSocket {
-    fn kind(&self) -> SocketKind {
-        if self.is_wildcard() { SocketKind::DatagramsWithLocal } else { SocketKind::Datagrams }
-    }
 }
 
 impl std::os::fd::AsFd for BoundSocket {

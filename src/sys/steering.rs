@@ -1,4 +1,5 @@
-//! A classic BPF program that hands each request to the worker that owns its torrent.
+//! A classic BPF program (`SO_ATTACH_REUSEPORT_CBPF` in socket(7)) that hands each request to the
+//! worker that owns its torrent.
 //!
 //! Attached to a `SO_REUSEPORT` group, the program sees the UDP payload from its first byte and
 //! returns the index of the socket to deliver to (socket(7), `SO_ATTACH_REUSEPORT_CBPF`). It

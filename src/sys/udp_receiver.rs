@@ -1,5 +1,5 @@
-//! A UDP socket that receives one feed: what is sent to a group or to an own address, on one
-//! interface.
+//! A UDP socket that receives one group or address on one interface (udp(7), ip(7)). Only `tools`
+//! use it; it is here because reading control messages needs unsafe code.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -9,6 +9,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::address::with_scope;
+use super::errno::Cause;
 use super::interface::Interface;
 use super::membership::{Membership, MembershipError, join_on};
 use super::options::{ask_receive_buffer, kernel_drops};
@@ -87,12 +88,12 @@ pub enum ReceiverError {
 impl ReceiverError {
     fn from_io(interface: &Interface, address: SocketAddr, source: io::Error) -> Self {
         let interface = interface.name.clone();
-        match source.raw_os_error() {
-            Some(libc::EADDRINUSE) => Self::InUse { address },
-            Some(libc::EADDRNOTAVAIL) => Self::NotLocal { address, interface },
-            Some(libc::ENODEV | libc::ENXIO) => Self::Missing { interface },
-            Some(libc::EPERM | libc::EACCES) => Self::Permission { address, interface },
-            Some(libc::EAFNOSUPPORT) => Self::NoIpv6 { address },
+        match Cause::of(&source) {
+            Cause::InUse => Self::InUse { address },
+            Cause::NotLocal => Self::NotLocal { address, interface },
+            Cause::NoDevice => Self::Missing { interface },
+            Cause::Permission => Self::Permission { address, interface },
+            Cause::Unsupported => Self::NoIpv6 { address },
             _ => Self::Other { address, interface, source },
         }
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use super::counters::bump;
+use super::bump::bump;
 use crate::sync::AtomicU64;
 
 /// New peers by program and by prefix, of one worker, which is the only writer.

@@ -6,6 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::bump::bump;
 use super::clients::ClientCounters;
 use super::loops::LoopFigures;
 use crate::sync::AtomicU64;
@@ -49,9 +50,9 @@ counted! {
             "Frames received, but not handled before the worker stopped or let go of the socket.";
         Iterations = "iterations", "EventLoop of the event loop.";
         ReceiveRearms = "receive_rearms",
-            "SocketKind started: multishot ones of io_uring, or single batches of epoll.";
+            "Receives started: multishot ones of io_uring, or single batches of epoll.";
         ReceiveErrors = "receive_errors",
-            "SocketKind that ended with an error; they start again at the next tick.";
+            "Receives that ended with an error; they start again at the next tick.";
         CompletionQueueOverflows = "completion_queue_overflows",
             "Times the kernel held completions back because the queue was full.";
         WorkerRestarts = "worker_restarts",
@@ -184,12 +185,6 @@ impl Counters {
             drops: self.drops.each_ref().map(read),
         }
     }
-}
-
-/// One writer per cell: a relaxed load and store lose nothing and cost no locked instruction.
-#[inline]
-pub(super) fn bump(cell: &AtomicU64, amount: u64) {
-    cell.store(cell.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
 }
 
 /// Counters as they were at one moment, of one worker or of several added up.

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::counters::bump;
+use super::bump::bump;
 use crate::sync::AtomicU64;
 
 /// What one loop tells of its turns.

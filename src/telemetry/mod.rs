@@ -1,5 +1,6 @@
 //! Counters that workers write without locks and the control thread reads at any time.
 
+mod bump;
 mod clients;
 mod counters;
 pub mod log;

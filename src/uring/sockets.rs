@@ -255,7 +255,7 @@ impl Sockets {
             .user_data(Token::Receive(id as u16).encode())
     }
 
-    /// SocketKind that the kernel has.
+    /// Receives that the kernel has.
     pub(super) fn armed(&self) -> usize {
         let with_kernel = |slot: &&Slot| matches!(slot.receive, Receive::Armed | Receive::Closing);
         self.slots.iter().filter(with_kernel).count()

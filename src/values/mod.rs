@@ -4,5 +4,6 @@
 pub mod endpoint;
 pub(crate) mod limit;
 pub(crate) mod listen;
+pub(crate) mod paths;
 pub(crate) mod suggest;
 pub mod units;

@@ -10,11 +10,12 @@ mod modules;
 mod scanner;
 mod tree;
 mod unsafety;
+mod words;
 
 use tree::File;
 
 #[test]
-fn files_functions_and_lines_are_short() {
+fn lines_are_short() {
     assert_none(lengths::findings);
 }
 
@@ -36,6 +37,11 @@ fn files_use_each_other_in_no_circle_that_is_not_explained() {
 #[test]
 fn the_architecture_shows_the_table_of_arrows() {
     assert_none(arrows::document_findings);
+}
+
+#[test]
+fn product_code_uses_the_words_of_the_field() {
+    assert_none(words::findings);
 }
 
 #[test]

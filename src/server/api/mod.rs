@@ -6,6 +6,7 @@ mod answer;
 mod change;
 pub mod client;
 mod connection_limiter;
+mod context;
 mod dashboard;
 mod metrics;
 mod read;
@@ -13,49 +14,32 @@ mod router;
 mod serve;
 mod socket;
 pub mod stats;
+mod top;
 mod torrents;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use socket2::{Domain, Socket, Type};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 pub use self::access::{Access, AccessChanges};
 pub use self::change::{Check, Checked, Configuration, Drain, LogLevel, Rules, Saved};
+pub use self::context::Api;
 pub use self::read::{Health, Version};
 use self::socket::ControlListener;
 pub use self::socket::SocketError;
-pub use self::torrents::{Swarm, Top, TopTorrent};
-use super::admin::commands::CommandSender;
+pub use self::top::{SwarmCounts, Top, TopTorrent};
+pub use self::torrents::Swarm;
 use super::config::{ControlSocket, Settings};
-use super::view::View;
 use crate::error::{Remedy, one_line};
-
-/// What requests are answered from.
-#[derive(Clone)]
-pub struct Api {
-    view: Arc<View>,
-    commands: CommandSender,
-    /// The list that everybody may read, as it was made last.
-    top: Arc<Mutex<Option<(Instant, Top)>>>,
-}
-
-impl Api {
-    /// Answers from `view`, and hands changes in at `commands`.
-    pub fn new(view: Arc<View>, commands: CommandSender) -> Self {
-        Self { view, commands, top: Arc::default() }
-    }
-}
 
 /// Answers requests as they would be answered on the control socket, without one.
 pub fn answering(api: Api) -> impl AsyncFn(Request) -> Response {

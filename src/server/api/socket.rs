@@ -17,7 +17,7 @@ use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, fchownat, geteuid};
 
 use crate::error::Remedy;
-use crate::server::config::directory_of;
+use crate::values::paths::directory_of;
 
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]

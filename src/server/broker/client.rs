@@ -1,4 +1,5 @@
-//! The serving process's side: starting the broker, asking it, and noticing when it is gone.
+//! The serving process's side: starting the broker, sending it requests, noticing when it has
+//! ended.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -32,23 +33,23 @@ pub enum BrokerError {
 /// The broker as the serving process sees it.
 #[derive(Debug)]
 pub struct Broker {
-    /// `None` once the broker is gone.
+    /// `None` once the broker has ended.
     channel: Option<Channel>,
     child: Child,
     health: BrokerHealth,
-    /// Whether it has not answered what it was asked last.
+    /// Whether the last request has not been answered.
     reply_pending: bool,
-    /// Whether its end was told to whoever asks with [`Self::ended`].
-    told: bool,
+    /// Whether [`Self::ended`] has reported its end.
+    end_reported: bool,
 }
 
-/// Opens the relay's sockets: here, or through the broker.
+/// Opens the relay's sockets, in this process or through the broker.
 #[derive(Debug, Default)]
 pub struct SocketFactory(Option<Broker>);
 
 impl Broker {
-    /// Starts it: this very program with this very command line behind [`COMMAND`]. To be called
-    /// before other threads start.
+    /// Starts it: this program with the command [`COMMAND`] and this process's arguments behind it.
+    /// Must be called before other threads start.
     ///
     /// # Errors
     /// When it cannot be started or does not answer.
@@ -64,7 +65,7 @@ impl Broker {
             .map_err(BrokerError::Start)?;
         let health = BrokerHealth::up();
         let mut broker =
-            Self { channel: Some(ours), child, health, reply_pending: false, told: false };
+            Self { channel: Some(ours), child, health, reply_pending: false, end_reported: false };
         match broker.reply(Instant::now() + READY_WAIT) {
             Ok((Reply::Ready, _)) => Ok(broker),
             _ => Err(BrokerError::NotReady),
@@ -76,28 +77,28 @@ impl Broker {
         self.child.id()
     }
 
-    /// How it is, as long as it is.
+    /// Its state, shared with other threads.
     pub fn health(&self) -> BrokerHealth {
         self.health.clone()
     }
 
-    /// How it ended, once, after it did. To be asked each second: an answer that comes late is
-    /// taken then, too.
+    /// How it ended, reported once. Must be called every second: it also reads answers that come
+    /// late.
     pub fn ended(&mut self) -> Option<String> {
-        if self.told {
+        if self.end_reported {
             return None;
         }
         let Some(status) = self.child.try_wait().ok().flatten() else {
-            // What it was late with shows in how it is.
+            // A late answer shows in its state.
             let _ = self.catch_up();
             return None;
         };
         self.give_up();
-        self.told = true;
+        self.end_reported = true;
         Some(status.to_string())
     }
 
-    /// Asks for sockets, and waits for them for [`ANSWER_WAIT`] at most.
+    /// Requests sockets, and waits for them for at most [`ANSWER_WAIT`].
     fn ask(&mut self, request: &Request) -> Result<Vec<OwnedFd>, Failure> {
         let bytes =
             serde_json::to_vec(request).map_err(|error| Failure::Gone(error.to_string()))?;
@@ -110,8 +111,8 @@ impl Broker {
         self.answer(deadline)
     }
 
-    /// Takes what came late of the answer to an earlier request, which nobody waits for any more.
-    /// While some of it is missing, an answer to another could not be told from it.
+    /// Reads the rest of a late answer to an earlier request, which nothing waits for any more.
+    /// Until it is complete, the answer to another request could not be told from it.
     fn catch_up(&mut self) -> Result<(), Failure> {
         if !self.reply_pending {
             return Ok(());
@@ -137,7 +138,7 @@ impl Broker {
                 self.answered();
                 return Err(Failure::Refused(reply));
             };
-            // What comes later belongs to this request still.
+            // More messages of this answer follow.
             lost |= part.is_none();
             let some = part.as_ref().is_none_or(|part| !part.is_empty());
             sockets.extend(part.into_iter().flatten());
@@ -155,9 +156,8 @@ impl Broker {
         }
     }
 
-    /// Waits for one message. After one that cannot be read, nothing that comes later could be
-    /// told apart: the connection is given up. Without descriptors when there was no room for
-    /// those that came.
+    /// Waits for one message. After one that cannot be read, requests and answers no longer match:
+    /// the connection is closed. There are no descriptors when this process may not open more.
     fn reply(&mut self, deadline: Instant) -> Result<(Reply, Option<Vec<OwnedFd>>), Failure> {
         let wait = deadline.saturating_duration_since(Instant::now()).max(WAIT_MIN);
         let received = match &self.channel {
@@ -176,7 +176,7 @@ impl Broker {
         Err(Failure::Gone(failure))
     }
 
-    /// What an error of the connection means: there may be an answer yet, or never.
+    /// What an error of the connection means: the answer is late, or will never come.
     fn failure(&mut self, error: &io::Error) -> Failure {
         if error.kind() != io::ErrorKind::WouldBlock {
             self.give_up();
@@ -212,12 +212,12 @@ impl SocketFactory {
         Self(Some(broker))
     }
 
-    /// The broker, if there is one.
+    /// The broker, where one is used.
     pub fn broker(&self) -> Option<&Broker> {
         self.0.as_ref()
     }
 
-    /// As [`Self::broker`], to look whether it ended.
+    /// The same, to check whether it has ended.
     pub fn broker_mut(&mut self) -> Option<&mut Broker> {
         self.0.as_mut()
     }
@@ -287,15 +287,15 @@ impl SocketFactory {
     }
 }
 
-/// Why there is no socket.
+/// Why the broker sent no socket.
 enum Failure {
-    /// The broker says so.
+    /// The broker refused.
     Refused(Reply),
-    /// This process may not have any more descriptors.
+    /// This process may not open more descriptors.
     NoRoom,
     /// It did not answer in time.
     Silent,
-    /// It is not there any more.
+    /// It has ended.
     Gone(String),
 }
 
@@ -320,15 +320,15 @@ impl Failure {
     }
 }
 
-/// This program, also when its file was replaced meanwhile.
+/// This program, even if its file was replaced meanwhile.
 const PROGRAM: &str = "/proc/self/exe";
 
-/// A process has to be loaded and to read a file.
+/// The broker has to start and read its file.
 const READY_WAIT: Duration = Duration::from_secs(10);
-/// The broker has a handful of system calls to make for each socket. The main thread waits for
-/// them, and its service manager for a sign of it: `WatchdogSec=15s` in the unit.
+/// The broker makes a handful of system calls for each socket. `main` waits for them, and the
+/// service manager waits for `main`: `WatchdogSec=15s` in the unit.
 const ANSWER_WAIT: Duration = Duration::from_secs(3);
-/// A socket that waits for no time at all would wait for ever (socket(7), `SO_RCVTIMEO`).
+/// A timeout of zero would mean no timeout (socket(7), `SO_RCVTIMEO`).
 const WAIT_MIN: Duration = Duration::from_millis(1);
 const END_WAIT: Duration = Duration::from_secs(1);
 const END_STEP: Duration = Duration::from_millis(2);

@@ -1,16 +1,16 @@
-//! What the log says of requests that are denied.
+//! Logging requests that are denied.
 
 use std::collections::BTreeSet;
 
 use tracing::warn;
 
-/// Denials that were told. The same request comes again each second, as long as its rule is there.
+/// Denials that were logged. The same request is repeated every second as long as its rule exists.
 #[derive(Debug, Default)]
 pub(crate) struct Denials(BTreeSet<String>);
 
 impl Denials {
-    /// Says once why something is denied.
-    pub(crate) fn tell(&mut self, reason: &str) {
+    /// Logs a reason once.
+    pub(crate) fn report(&mut self, reason: &str) {
         if self.is_news(reason) {
             warn!("the socket broker denies a request: {reason}");
             if self.0.len() == TOLD_MAX {
@@ -19,7 +19,7 @@ impl Denials {
         }
     }
 
-    /// To be told anew: what was denied may not be any more.
+    /// Forgets what was logged, when rules have changed.
     pub(crate) fn forget(&mut self) {
         self.0.clear();
     }
@@ -29,7 +29,7 @@ impl Denials {
     }
 }
 
-/// Whoever asks chooses the names in the requests, so there may be any number of reasons.
+/// Requests contain names of the other process's choice, so there may be any number of reasons.
 const TOLD_MAX: usize = 64;
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
-//! How the broker is, for other threads to see.
+//! The broker's state, for other threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::server::sandbox::BrokerState;
 
-/// The last that is known of the broker. Clones see the same.
+/// The last known state of the broker. Clones share it.
 #[derive(Clone, Debug)]
 pub struct BrokerHealth(Arc<AtomicU8>);
 
 impl BrokerHealth {
-    /// Of one that answers.
+    /// The state of a broker that answers.
     pub(crate) fn up() -> Self {
         Self(Arc::new(AtomicU8::new(code(BrokerState::Up))))
     }
 
-    /// How it is. Not [`BrokerState::None`].
+    /// The state, never [`BrokerState::None`].
     pub fn state(&self) -> BrokerState {
         match self.0.load(Ordering::Relaxed) {
             ENDED => BrokerState::Ended,
@@ -24,7 +24,7 @@ impl BrokerHealth {
         }
     }
 
-    /// Notes how it is, and returns how it was.
+    /// Sets the state and returns the one before.
     pub(crate) fn set(&self, state: BrokerState) -> BrokerState {
         let before = self.state();
         self.0.store(code(state), Ordering::Relaxed);

@@ -1,11 +1,11 @@
-//! What the two processes say to each other: JSON, one message each, bounded by the channel.
+//! The messages between the two processes: JSON, one message each, bounded by the channel.
 
 use serde::{Deserialize, Serialize};
 
 use crate::sys::egress::{EgressOptions, EgressStep};
 use crate::sys::packet_socket::PacketStep;
 
-/// What the serving process asks for.
+/// A request of the serving process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(crate) enum Request {
@@ -21,7 +21,7 @@ pub(crate) enum Request {
 pub(crate) struct PacketRequest {
     /// Its name.
     pub(crate) interface: String,
-    /// The index that it should have.
+    /// The index that it must have.
     pub(crate) index: u32,
     /// One for each worker.
     pub(crate) count: usize,
@@ -34,26 +34,26 @@ pub(crate) struct PacketRequest {
 pub(crate) struct OutputRequest {
     /// Its interface's name.
     pub(crate) interface: String,
-    /// The index that it should have.
+    /// The index that it must have.
     pub(crate) index: u32,
     pub(crate) options: EgressOptions,
 }
 
-/// What the broker answers.
+/// The broker's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(crate) enum Reply {
-    /// It is ready, once, at its start.
+    /// Sent once, when it is ready.
     Ready,
-    /// Sockets came along; so many more follow.
+    /// This message has sockets with it; `left` more follow.
     Opened { left: usize },
-    /// There is no such interface, or it has another index by now.
+    /// There is no such interface, or it has another index now.
     Missing,
     /// The kernel refused a packet socket.
     Packets { step: PacketStep, errno: i32 },
     /// The kernel refused an output's socket.
     Output { step: EgressStep, errno: i32 },
-    /// It is against the rules.
+    /// The configuration does not permit it.
     Denied { reason: String },
 }
 
@@ -64,6 +64,6 @@ impl Reply {
     }
 }
 
-/// A reason is a sentence. Each character of a name that a request made up may take six bytes, and
-/// the message still fits.
+/// Long enough for a sentence, and short enough for a message when each character of a name in it
+/// takes six bytes.
 const REASON_CHARS_MAX: usize = 512;

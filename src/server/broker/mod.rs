@@ -1,10 +1,10 @@
 //! A second process that keeps the right to open the relay's sockets, and opens them on request.
 //!
-//! The process that serves gives all its rights up, and asks this one when a rule is added or an
-//! interface comes back. The broker trusts nobody: a request has to be well-formed and within what
-//! the operator configured, which it reads itself, from the same command line and file. Rules that
-//! come later count only where the process that asks could not have written them. What it cannot
-//! undo is that a packet socket sees all frames of its interface.
+//! The serving process drops all its rights, and asks this one when a rule is added or an interface
+//! comes back. The broker trusts nobody: a request must be well-formed and within what the operator
+//! configured, which the broker reads itself, from the same command line and file. Rules that are
+//! added later count only if the serving process could not have written them. What the broker
+//! cannot prevent is that a packet socket sees all frames of its interface.
 
 mod client;
 mod denials;
@@ -19,5 +19,5 @@ pub use self::client::{Broker, BrokerError, SocketFactory};
 pub use self::health::BrokerHealth;
 pub use self::server::{ServeError, serve};
 
-/// The hidden command that starts it, with the arguments of the process that serves behind it.
+/// The hidden command that starts it, followed by the arguments of the serving process.
 pub const COMMAND: &str = "socket-broker";

@@ -1,4 +1,4 @@
-//! What the broker may open: what the configuration says, as the broker itself reads it.
+//! What the broker may open, by the configuration as the broker itself reads it.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -12,16 +12,16 @@ use crate::values::limit::{self, Bytes};
 pub(crate) struct Policy {
     inputs: BTreeSet<String>,
     outputs: BTreeSet<(String, SocketAddr)>,
-    /// Interfaces on which everything goes.
+    /// Interfaces on which every socket is permitted.
     open: BTreeSet<String>,
 }
 
 /// Why a request is not granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Objection {
-    /// Nobody may ask for this.
+    /// It is never permitted.
     Senseless(String),
-    /// No rule says so.
+    /// No rule of the configuration needs it.
     Unconfigured(String),
 }
 
@@ -40,14 +40,14 @@ impl Policy {
         }
     }
 
-    /// Goes by the rules of these settings from now on. The interfaces on which everything goes
-    /// stay those of the start.
+    /// Uses the rules of these settings from now on. The interfaces on which everything is
+    /// permitted stay those of the start.
     pub(crate) fn take_rules(&mut self, settings: &Settings) {
         let open = std::mem::take(&mut self.open);
         *self = Self { open, ..Self::of(settings) };
     }
 
-    /// Why these packet sockets are not opened.
+    /// Why these packet sockets may not be opened, if so.
     pub(crate) fn objection_to_packets(&self, request: &PacketRequest) -> Option<Objection> {
         let PacketRequest { interface, count, receive_buffer_bytes, .. } = request;
         let senseless = |reason| Some(Objection::Senseless(reason));
@@ -65,7 +65,7 @@ impl Policy {
         })
     }
 
-    /// Why this output's socket is not opened.
+    /// Why this output's socket may not be opened, if so.
     pub(crate) fn objection_to_output(&self, request: &OutputRequest) -> Option<Objection> {
         let OutputRequest { interface, options, .. } = request;
         let to = options.to;

@@ -1,33 +1,33 @@
-//! The configuration file as the broker goes by it after the start.
+//! The configuration file as the broker uses it after the start.
 //!
-//! The process that asks has the same user, and may have been taken over: rules that it could
-//! have written itself are worth nothing. So the file is read again only where that user can
-//! change neither it nor what leads to it.
+//! The serving process has the same user and may have been compromised: rules that it could have
+//! written itself are worth nothing. So the file is read again only if that user can change neither
+//! the file nor any directory on the way to it.
 
 use std::path::{Path, PathBuf};
 
 use super::trust::{Distrust, Stamp, unalterable};
 use crate::server::config::{self, Settings};
 
-/// The file, and what is known of it.
+/// The file, and its last known content.
 #[derive(Debug, Default)]
 pub(crate) struct RuleFile {
     /// `None` without a file.
     path: Option<PathBuf>,
-    /// What was last read.
+    /// Its version when it was last read.
     seen: Option<Stamp>,
-    /// What was wrong with that.
+    /// What was wrong with it.
     wrong: Option<String>,
 }
 
 impl RuleFile {
-    /// To be called before the directory, and the right to ask for it, are given up.
+    /// Must be called before access to the directory is dropped.
     pub(crate) fn new(path: Option<&Path>) -> Self {
         let path = path.and_then(|path| std::path::absolute(path).ok());
         Self { path, seen: None, wrong: None }
     }
 
-    /// What the file says, if that may be gone by and is news since the last look.
+    /// The file's settings, if it can be trusted and has changed since the last call.
     pub(crate) fn news(&mut self, user: u32) -> Result<Option<Settings>, Distrust> {
         let Some(path) = &self.path else { return Ok(None) };
         let file = unalterable(path, user)?;
@@ -40,7 +40,7 @@ impl RuleFile {
         Ok(read.ok())
     }
 
-    /// What an operator can do about what is not in the file, after [`Self::news`].
+    /// What an operator can do about a rule that is not in the file, after [`Self::news`].
     pub(crate) fn remedy(&self, distrust: Option<&Distrust>) -> String {
         let Some(path) = self.path.as_ref().map(|path| path.display()) else {
             return "start ringtide with a configuration file that has the rule, or its interface \

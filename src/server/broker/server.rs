@@ -1,4 +1,4 @@
-//! The broker process: it waits for requests until nobody is left to make any.
+//! The broker process: it serves requests until the serving process has ended.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,23 +14,25 @@ use crate::error::Remedy;
 use crate::server::config::Settings;
 use crate::server::sandbox::{Files, PrivilegeError, Role, confine};
 use crate::sys::egress::{EgressStep, open_ready};
+use crate::sys::errno;
 use crate::sys::fd_passing::Channel;
 use crate::sys::interface::Interface;
 use crate::sys::packet_socket::{PacketStep, open_silent};
+use crate::values::paths::directory_of;
 
 /// Why the broker ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// Somebody called it by hand.
+    /// It was started by hand.
     #[error("this command is for ringtide itself, which starts it with a socket as its input")]
     NoChannel(#[source] io::Error),
-    /// It could not give up what it does not need.
+    /// It could not drop what it does not need.
     #[error("the socket broker cannot give up privileges")]
     Privileges(#[from] PrivilegeError),
-    /// Signals cannot be left to the other process.
+    /// Signals cannot be blocked.
     #[error("the socket broker cannot block signals")]
     Signals(#[source] io::Error),
-    /// The other process cannot be heard or answered.
+    /// Requests cannot be received or answered.
     #[error("the socket broker cannot go on")]
     Channel(#[source] io::Error),
 }
@@ -44,14 +46,14 @@ impl Remedy for ServeError {
 /// Serves requests on standard input until its other end is closed.
 ///
 /// # Errors
-/// When it cannot start. What is wrong with a request is an answer.
+/// When it cannot start. A bad request is answered.
 pub fn serve(settings: &Settings) -> Result<(), ServeError> {
     block_signals().map_err(ServeError::Signals)?;
-    // Its file is called otherwise: /proc/self/exe. Without the name it works as well.
+    // It would be named after its file, /proc/self/exe. The name is for ps(1) only.
     let _ = nix::sys::prctl::set_name(NAME);
     let input = io::stdin().as_fd().try_clone_to_owned().map_err(ServeError::NoChannel)?;
     let channel = Channel::adopt(input).map_err(ServeError::NoChannel)?;
-    let directory = settings.file.as_deref().map(crate::server::config::directory_of);
+    let directory = settings.file.as_deref().map(directory_of);
     let file = RuleFile::new(settings.file.as_deref());
     let files = Files { readable: directory.into_iter().collect(), writable: Vec::new() };
     let confinement = confine(&settings.privileges, Role::Broker, &files)?;
@@ -60,7 +62,7 @@ pub fn serve(settings: &Settings) -> Result<(), ServeError> {
     let mut broker = Server { policy, file, denials: Denials::default() };
     answer(&channel, &Reply::Ready, &[]).map_err(ServeError::Channel)?;
     while let Some(message) = channel.receive().map_err(ServeError::Channel)? {
-        // Nobody has a reason to send descriptors here.
+        // No request comes with descriptors.
         drop(message.descriptors);
         let (reply, sockets) = broker.handle(&message.bytes);
         send(&channel, reply, &sockets).map_err(ServeError::Channel)?;
@@ -68,7 +70,7 @@ pub fn serve(settings: &Settings) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// What ends the serving process ends this one, too, but later: when nobody is left.
+/// Signals that end the serving process do not end this one: it ends when its channel closes.
 fn block_signals() -> io::Result<()> {
     let mut set = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
@@ -95,7 +97,7 @@ impl Server {
             Ok(sockets) => (Reply::Opened { left: 0 }, sockets),
             Err(reply) => {
                 if let Reply::Denied { reason } = &reply {
-                    self.denials.tell(reason);
+                    self.denials.report(reason);
                 }
                 (reply, Vec::new())
             }
@@ -106,7 +108,7 @@ impl Server {
         self.check(|policy| policy.objection_to_packets(request))?;
         let failed = |(step, error): (PacketStep, io::Error)| Reply::Packets {
             step,
-            errno: errno_of(&error),
+            errno: errno::number(&error),
         };
         let interface = interface(&request.interface, request.index)?;
         open_silent(&interface, request.count, request.receive_buffer_bytes).map_err(failed)
@@ -116,20 +118,20 @@ impl Server {
         self.check(|policy| policy.objection_to_output(request))?;
         let failed = |(step, error): (EgressStep, io::Error)| Reply::Output {
             step,
-            errno: errno_of(&error),
+            errno: errno::number(&error),
         };
         let interface = interface(&request.interface, request.index)?;
         open_ready(&interface, &request.options).map_err(failed)
     }
 
-    /// Looks into the file again before it denies what may have been added there meanwhile.
+    /// Reads the file again before it denies what may have been added there.
     fn check(&mut self, objection: impl Fn(&Policy) -> Option<Objection>) -> Result<(), Reply> {
         match objection(&self.policy) {
             None => return Ok(()),
             Some(Objection::Senseless(reason)) => return Err(Reply::denied(reason)),
             Some(Objection::Unconfigured(_)) => {}
         }
-        // Who asks is the same user as this process.
+        // The serving process has the same user as this one.
         let looked = self.file.news(nix::unistd::geteuid().as_raw());
         if let Ok(Some(settings)) = &looked {
             self.policy.take_rules(settings);
@@ -154,7 +156,7 @@ fn interface(name: &str, index: u32) -> Result<Interface, Reply> {
     }
 }
 
-/// Sends a reply with its sockets, in as many messages as that takes.
+/// Sends a reply with its sockets, in as many messages as needed.
 fn send(channel: &Channel, reply: Reply, sockets: &[OwnedFd]) -> io::Result<()> {
     if sockets.is_empty() {
         return answer(channel, &reply, &[]);
@@ -172,13 +174,9 @@ fn answer(channel: &Channel, reply: &Reply, descriptors: &[BorrowedFd<'_>]) -> i
     channel.send(&serde_json::to_vec(reply).map_err(io::Error::other)?, descriptors)
 }
 
-/// One that finds no room at the other end is closed by the kernel; of several, those that found
-/// some would stay open unknown.
+/// A descriptor that the other end may not open is closed by the kernel. Of several, those that it
+/// did open would stay open unknown.
 const SOCKETS_AT_ONCE: usize = 1;
-
-fn errno_of(error: &io::Error) -> i32 {
-    error.raw_os_error().unwrap_or(nix::libc::EIO)
-}
 
 /// What ps(1) calls the process.
 const NAME: &std::ffi::CStr = c"ringtide-broker";

@@ -1,5 +1,5 @@
-//! Whether a file still says what the operator wrote, when the process that reads it guards
-//! against another one of the same user.
+//! Whether a file can only have been written by the operator, for a process that must not trust
+//! other processes of its own user.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -7,10 +7,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Why a file is not gone by.
+/// Why a file is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Distrust {
-    /// Its user is the one that is guarded against.
+    /// It belongs to the user who is not trusted.
     #[error("{} belongs to the user that ringtide runs as", .0.display())]
     Owned(PathBuf),
     /// Its mode, or what its access list leaves of it, lets others write.
@@ -22,12 +22,12 @@ pub(crate) enum Distrust {
     /// Links lead in circles.
     #[error("{} leads through too many links", .0.display())]
     Links(PathBuf),
-    /// It is not there, or out of reach.
+    /// It does not exist or cannot be accessed.
     #[error("{} cannot be looked at: {source}", path.display())]
     Unseen {
-        /// What was looked at.
+        /// The path.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
 }
@@ -35,9 +35,9 @@ pub(crate) enum Distrust {
 /// A file that cannot be changed by the user who was asked about.
 #[derive(Debug)]
 pub(crate) struct Trusted {
-    /// Where it is, free of links.
+    /// Its path without links.
     pub(crate) path: PathBuf,
-    /// Which file that is, and as of when.
+    /// Its identity and version.
     pub(crate) stamp: Stamp,
 }
 

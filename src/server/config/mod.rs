@@ -78,14 +78,6 @@ pub struct Settings {
     pub overridden: Vec<&'static str>,
 }
 
-/// The directory that a file is in.
-pub(crate) fn directory_of(file: &Path) -> PathBuf {
-    match file.parent() {
-        Some(directory) if directory != Path::new("") => directory.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
 /// What is logged and how it looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {

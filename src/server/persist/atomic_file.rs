@@ -1,6 +1,7 @@
 //! Replacing a file as a whole: readers, and whoever comes after a crash, find the old content or
 //! the new one, and never a part.
 
+use crate::values::paths::directory_of;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter};
@@ -63,13 +64,6 @@ fn aside_of(path: &Path) -> io::Result<PathBuf> {
     aside.push(name);
     aside.push(".new");
     Ok(path.with_file_name(aside))
-}
-
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
 }
 
 const BUFFER_BYTES: usize = 64 << 10;

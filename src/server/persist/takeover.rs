@@ -1,15 +1,16 @@
-//! A new process takes the sockets of the one that runs, so that no request and no frame is lost.
+//! A new process takes over the sockets of the running one, so that no request and no frame is
+//! lost.
 //!
 //! Sockets are handed over, not opened twice: two groups on one port would share its requests, and
-//! steering would deliver to the wrong ones; two packet sockets would see each frame twice. What
-//! comes in meanwhile waits in the sockets.
+//! steering would deliver to the wrong group; two packet sockets would see each frame twice. What
+//! arrives meanwhile waits in the sockets.
 //!
 //! ```text
-//! new  ->  "RTHANDOV", version, length and text of what it wants to serve
+//! new  ->  "RTHANDOV", version, and what it wants to serve as a text with its length
 //! old  ->  1 byte: 0 agreed, 1 it serves something else, 2 it speaks another version
 //!          stops its workers, saves the swarms
-//! old  ->  messages of sockets and what they are for, and that these were all
-//! new  ->  1 byte: 0 it has them
+//! old  ->  messages with sockets and their purpose, then one that says these were all
+//! new  ->  1 byte: 0 all received
 //! old  ->  ends, which the new process sees as the end of the stream
 //! ```
 //!
@@ -34,8 +35,8 @@ use tracing::{info, warn};
 
 use self::bundles::{give, receive};
 use super::directory::PRIVATE_MODE;
-use crate::sys::descriptors::peer_user;
 use crate::sys::fd_bundle::{FdBundle, Inherited};
+use crate::sys::fd_passing::peer_user;
 use crate::telemetry::log::LogOnChange;
 
 /// Waits for a successor.
@@ -44,13 +45,13 @@ pub struct Offer {
     path: PathBuf,
     serves: String,
     listener: Arc<UnixListener>,
-    /// The stream to the successor, once there is one.
+    /// The stream to the successor, once one has connected.
     successor: Arc<Mutex<Option<UnixStream>>>,
     /// Readable once there is one.
     found: Arc<EventFd>,
 }
 
-/// The stream to a successor that has everything: it starts when this is dropped.
+/// The stream to a successor that has everything: it starts serving when this is dropped.
 #[derive(Debug)]
 pub struct HandedOver(#[expect(dead_code, reason = "its end is the message")] UnixStream);
 
@@ -59,9 +60,9 @@ impl Offer {
     /// says. The offer is readable once one has come.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's.
     pub fn start(path: PathBuf, serves: String) -> io::Result<Self> {
-        // Whatever is there is of a process that has ended: the directory is locked.
+        // A socket at this path is left from a process that has ended: the directory is locked.
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -107,24 +108,23 @@ impl Offer {
         Ok(Self { path, serves, listener, successor, found })
     }
 
-    /// Whether there is a successor, and whether it is still there.
+    /// Whether there is a successor, and whether it still waits.
     pub fn successor(&self) -> Option<Presence> {
         let successor = self.successor.lock().unwrap_or_else(PoisonError::into_inner);
         let stream = successor.as_ref()?;
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        // It says nothing before it has the sockets: what can be read is the end.
+        // It sends nothing before it has the sockets: anything to read is the end of the stream.
         match recv(stream.as_raw_fd(), &mut [0], flags) {
             Err(Errno::EAGAIN | Errno::EINTR) => Some(Presence::There),
             Ok(_) | Err(_) => Some(Presence::Gone),
         }
     }
 
-    /// Gives the sockets in `bundles` to the successor, if there is one, and waits until it has
-    /// them. The workers must not run any more, and everything else that it needs must be in place
-    /// by now.
+    /// Sends the sockets in `bundles` to the successor, if there is one, and waits until it has
+    /// them. The workers must have stopped, and everything else that it needs must be in place.
     ///
     /// # Errors
-    /// When it does not take them.
+    /// When it does not confirm them.
     pub fn hand_over<S: AsFd>(&self, bundles: &[FdBundle<S>]) -> io::Result<()> {
         let successor = self.successor.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(stream) = successor.as_ref() else { return Ok(()) };
@@ -134,15 +134,15 @@ impl Offer {
         Ok(())
     }
 
-    /// Stops waiting.
+    /// Stops waiting for a successor.
     pub fn finish(self) -> Option<HandedOver> {
         self.close().map(HandedOver)
     }
 
-    /// Forgets the successor, and waits for another one.
+    /// Drops the successor, and waits for another.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's.
     pub fn renew(self) -> io::Result<Self> {
         let (path, serves) = (self.path.clone(), self.serves.clone());
         drop(self.close());
@@ -150,7 +150,7 @@ impl Offer {
     }
 
     fn close(self) -> Option<UnixStream> {
-        // Before the successor starts: it makes one of its own at this place.
+        // Before the successor starts: it creates its own at this path.
         let _ = fs::remove_file(&self.path);
         let _ = shutdown(self.listener.as_raw_fd(), Shutdown::Both);
         self.successor.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -164,7 +164,7 @@ impl AsFd for Offer {
     }
 }
 
-/// Whether one that asked to take over still wants to.
+/// Whether a successor still waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     /// It waits.
@@ -173,11 +173,11 @@ pub enum Presence {
     Gone,
 }
 
-/// Takes the sockets of the process that listens at `path`, and waits for its end. `None` when
-/// nobody listens, or when it ended without handing anything over.
+/// Takes over the sockets of the process that listens at `path`, and waits for its end. `None` when
+/// nothing listens, or when it ended without handing anything over.
 ///
 /// # Errors
-/// When it does not agree, or does not answer in time.
+/// When it refuses, or does not answer in time.
 pub fn take_over(path: &Path, serves: &str) -> io::Result<Option<Inherited>> {
     let mut stream = match UnixStream::connect(path) {
         Ok(stream) => stream,
@@ -202,7 +202,7 @@ pub fn take_over(path: &Path, serves: &str) -> io::Result<Option<Inherited>> {
         received => received?,
     };
     stream.write_all(&[TAKEN])?;
-    // The end of the stream is the end of the process, or at least of what it has locked.
+    // The stream ends with the process, or at least after it has unlocked its directory.
     match stream.read(&mut [0]) {
         Ok(0) => Ok(Some(Inherited::new(bundles))),
         Ok(_) => Err(io::ErrorKind::InvalidData.into()),
@@ -210,7 +210,7 @@ pub fn take_over(path: &Path, serves: &str) -> io::Result<Option<Inherited>> {
     }
 }
 
-/// What the answer to a request means.
+/// Turns a refusal into an error.
 fn check_answer([answer]: [u8; 1]) -> io::Result<()> {
     let reason = match answer {
         AGREED => return Ok(()),
@@ -224,7 +224,7 @@ fn check_answer([answer]: [u8; 1]) -> io::Result<()> {
     Err(io::Error::other(text))
 }
 
-/// Gives the sockets, and waits for the word that they arrived.
+/// Sends the sockets, and waits for the confirmation.
 fn deliver<S: AsFd>(mut stream: &UnixStream, bundles: &[FdBundle<S>]) -> io::Result<()> {
     give(stream, bundles)?;
     let mut word = [REFUSED];
@@ -232,7 +232,7 @@ fn deliver<S: AsFd>(mut stream: &UnixStream, bundles: &[FdBundle<S>]) -> io::Res
     if word == [TAKEN] { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
-/// Reads the request of one that connected, and answers it.
+/// Reads the request of a process that connected, and answers it.
 fn agree(mut stream: &UnixStream, serves: &str) -> io::Result<()> {
     check_peer(stream)?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
@@ -242,7 +242,7 @@ fn agree(mut stream: &UnixStream, serves: &str) -> io::Result<()> {
     stream.read_exact(&mut head)?;
     let mut wanted = Vec::new();
     if head == expected[..REQUEST_HEAD_BYTES] {
-        // The length is the one that is expected, so this reads no more than that.
+        // The length in the head is the expected one, so this reads no more than that.
         let length = expected.len() - REQUEST_HEAD_BYTES;
         stream.take(length as u64).read_to_end(&mut wanted)?;
     }
@@ -261,7 +261,7 @@ fn request(serves: &str) -> Vec<u8> {
     [&MAGIC[..], &VERSION_BYTES, &length.to_be_bytes(), serves.as_bytes()].concat()
 }
 
-/// The other end must run as the same user, or as root.
+/// Refuses a process that runs neither as the same user nor as root.
 fn check_peer(stream: &UnixStream) -> io::Result<()> {
     let user = peer_user(stream)?;
     if user == geteuid().as_raw() || user == 0 {
@@ -279,11 +279,11 @@ const AGREED: u8 = 0;
 const REFUSED: u8 = 1;
 const OTHER_VERSION: u8 = 2;
 const TAKEN: u8 = 0;
-/// An answer needs no work.
+/// Enough for an answer, which takes no work.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long to wait before another process is let in, after none could be.
+/// How long to wait after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-/// How long the other process may take to finish its replies and to save its swarms: more than the
+/// How long the other process may take to finish its replies and save its swarms: more than the
 /// longest `shutdown_timeout`.
 const STOP_TIMEOUT: Duration = Duration::from_secs(120);
 

@@ -1,10 +1,10 @@
-//! Capabilities: what is there, and dropping all but what is kept (capabilities(7)).
+//! Capabilities: which there are, and dropping those that are not kept (capabilities(7)).
 
 use caps::{CapSet, Capability, CapsHashSet};
 
-use super::PrivilegeError;
+use super::error::PrivilegeError;
 
-/// What opening the relay's sockets takes: seeing frames, and buffers past the system's limits.
+/// What opening the relay's sockets needs: packet sockets, and buffers beyond the system's limits.
 pub const SOCKET_CAPABILITIES: [Capability; 2] =
     [Capability::CAP_NET_RAW, Capability::CAP_NET_ADMIN];
 
@@ -17,7 +17,7 @@ pub(crate) fn none() -> CapsHashSet {
     CapsHashSet::new()
 }
 
-/// Those of [`SOCKET_CAPABILITIES`] that there are.
+/// Those of [`SOCKET_CAPABILITIES`] that are permitted.
 pub(crate) fn sockets(permitted: &CapsHashSet) -> CapsHashSet {
     SOCKET_CAPABILITIES.into_iter().filter(|one| permitted.contains(one)).collect()
 }
@@ -26,7 +26,7 @@ pub(crate) fn permitted() -> Result<CapsHashSet, PrivilegeError> {
     caps::read(None, CapSet::Permitted).map_err(PrivilegeError::Capabilities)
 }
 
-/// Puts all but `keep` out of the reach of whatever this process may run, where that is permitted.
+/// Limits the capabilities of programs that this process may run to `keep`, if it may do so.
 pub(crate) fn bound(keep: &CapsHashSet) -> Result<(), PrivilegeError> {
     let failed = PrivilegeError::Capabilities;
     if !caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).map_err(failed)? {
@@ -42,10 +42,10 @@ pub(crate) fn bound(keep: &CapsHashSet) -> Result<(), PrivilegeError> {
     Ok(())
 }
 
-/// Makes `keep` all that this thread has.
+/// Sets the capabilities of this thread to `keep`.
 pub(crate) fn set(keep: &CapsHashSet) -> Result<(), PrivilegeError> {
     let nothing = CapsHashSet::new();
-    // Ambient ones are a part of the inheritable.
+    // Ambient capabilities are a subset of the inheritable ones.
     [(CapSet::Inheritable, &nothing), (CapSet::Effective, keep), (CapSet::Permitted, keep)]
         .into_iter()
         .try_for_each(|(set, value)| caps::set(None, set, value))

@@ -1,4 +1,4 @@
-//! Files that stay within reach, and none besides (landlock(7)).
+//! Restricting access to files (landlock(7)).
 
 use std::path::PathBuf;
 
@@ -8,19 +8,19 @@ use landlock::{
 };
 use tracing::warn;
 
-use super::Landlock;
+use super::status::Landlock;
 
-/// The files and directories that a process still needs. Directories stand for all in them; one
-/// that is replaced by another file of its name is only found again through its directory.
+/// The files and directories that a process still needs. A directory includes everything in it. A
+/// file that is replaced by another of the same name is only found through its directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Files {
     /// To read.
     pub readable: Vec<PathBuf>,
-    /// To read, write, make and remove.
+    /// To read, write, create and remove.
     pub writable: Vec<PathBuf>,
 }
 
-/// Puts everything else out of reach. What does not exist cannot be named and is left out.
+/// Denies access to everything else. Paths that do not exist are left out.
 pub(crate) fn restrict(files: &Files, no_new_privileges: bool) -> Landlock {
     match enforce(files, no_new_privileges) {
         Ok(RulesetStatus::FullyEnforced) => Landlock::Full,
@@ -37,11 +37,11 @@ pub(crate) fn restrict(files: &Files, no_new_privileges: bool) -> Landlock {
 }
 
 fn enforce(files: &Files, no_new_privileges: bool) -> Result<RulesetStatus, RulesetError> {
-    // Neither running a program nor reaching for a device is left to anybody.
+    // Running programs and opening devices is denied everywhere.
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let devices = AccessFs::MakeBlock | AccessFs::MakeChar | AccessFs::IoctlDev | AccessFs::Execute;
     let write = AccessFs::from_all(KNOWN) & !devices;
-    // Nor signals to others, and their Unix sockets without a file, which ask for no permission.
+    // So are signals to other processes and abstract Unix sockets, which check no permission.
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(KNOWN))?
         .scope(Scope::Signal | Scope::AbstractUnixSocket)?
@@ -53,5 +53,5 @@ fn enforce(files: &Files, no_new_privileges: bool) -> Result<RulesetStatus, Rule
     Ok(status.ruleset)
 }
 
-/// The newest version whose rights are meant above; older kernels have fewer of them.
+/// The newest version of Landlock that is used; older kernels restrict less.
 const KNOWN: ABI = ABI::V6;

@@ -1,19 +1,19 @@
-//! What is in force, for the log and for whoever asks later.
+//! The active restrictions, for the log and the API.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a process has given up, as the kernel tells it.
+/// What a process has dropped, as the kernel reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {
     /// The effective user's number.
     pub uid: u32,
     /// The effective group's number.
     pub gid: u32,
-    /// The capabilities that are left, by name.
+    /// The remaining capabilities, by name.
     pub capabilities: Vec<String>,
-    /// Whether new privileges are out of reach.
+    /// Whether new privileges are ruled out.
     pub no_new_privileges: bool,
     /// Whether system calls are filtered.
     pub seccomp: bool,
@@ -21,12 +21,12 @@ pub struct Confinement {
     pub landlock: Landlock,
     /// The process that opens sockets, if one was started.
     pub broker_pid: Option<u32>,
-    /// How that process is.
+    /// The state of that process.
     #[serde(default)]
     pub broker: BrokerState,
 }
 
-/// How the process is that opens sockets.
+/// The state of the process that opens sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BrokerState {
@@ -35,9 +35,9 @@ pub enum BrokerState {
     None,
     /// It answers, or was not asked since it did.
     Up,
-    /// It owes an answer.
+    /// It has not answered its last request.
     Silent,
-    /// It is gone, and is not started again.
+    /// It ended, and is not restarted.
     Ended,
 }
 
@@ -48,16 +48,16 @@ pub enum Landlock {
     /// Switched off.
     #[default]
     Off,
-    /// The kernel has none.
+    /// The kernel does not support it.
     Unsupported,
-    /// The kernel has a part of it.
+    /// The kernel supports a part of it.
     Partial,
-    /// All that is asked for.
+    /// Everything that was asked for.
     Full,
 }
 
 impl Confinement {
-    /// What the kernel says of this thread; it does not tell of Landlock.
+    /// What the kernel reports of this thread; it does not report Landlock.
     pub fn of_this_thread() -> Self {
         let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
         let permitted = caps::read(None, caps::CapSet::Permitted).unwrap_or_default();
@@ -113,7 +113,7 @@ fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
-/// More are counted, not named.
+/// The most that are named; more are counted.
 const NAMED_MAX: usize = 4;
 
 /// `SECCOMP_MODE_FILTER` (proc_pid_status(5)).
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_tells_all() {
+    fn one_line_has_everything() {
         let given_up = Confinement {
             uid: 65_534,
             gid: 65_534,

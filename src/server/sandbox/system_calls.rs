@@ -1,10 +1,10 @@
 //! The system calls that a process may still make (seccomp(2)).
 //!
-//! Three filters, of which the strictest answer counts. One kills the process for what nothing here
-//! ever does and an intruder would do first; one has a kernel without `clone3`, whose arguments no
-//! filter can see, so that the C library takes `clone`; the last allows what is needed and has the
-//! rest fail with EPERM, so that a forgotten call is an error and no crash. Most calls are allowed
-//! or not whatever their arguments are: for those the kernel keeps the answer and does not run the
+//! Three filters; the strictest answer counts. The first kills the process for calls that it never
+//! makes and an intruder would make first. The second hides `clone3`, whose arguments no filter can
+//! see, so that the C library uses `clone`. The third allows what is needed and lets the rest fail
+//! with EPERM, so that a forgotten call is an error and not a crash. Most calls are allowed or
+//! denied whatever their arguments are; for those the kernel caches the answer and does not run the
 //! filters again.
 
 use std::collections::BTreeMap;
@@ -14,18 +14,18 @@ use seccompiler::{
     SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter_all_threads,
 };
 
-/// Which process is meant.
+/// Which process the filters are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowed {
-    /// The one that serves.
+    /// The serving process.
     Serve,
-    /// The one that opens sockets.
+    /// The broker.
     Broker,
 }
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Installs the filters, in all threads. It sets no_new_privs, without which it is not permitted.
+/// Installs the filters in all threads. Sets no_new_privs, which this requires.
 pub(crate) fn restrict(allowed: Allowed) -> Result<(), Error> {
     for program in programs(allowed)? {
         apply_filter_all_threads(&program)?;
@@ -33,7 +33,7 @@ pub(crate) fn restrict(allowed: Allowed) -> Result<(), Error> {
     Ok(())
 }
 
-/// The filters, in the order in which they can be installed: the last forbids to install more.
+/// The filters, in the order of installation: the last forbids installing more.
 fn programs(allowed: Allowed) -> Result<[BpfProgram; 3], BackendError> {
     let absent = SeccompAction::Errno(libc::ENOSYS as u32);
     let forbidden = SeccompAction::Errno(libc::EPERM as u32);
@@ -64,7 +64,7 @@ fn plain(allowed: Allowed) -> &'static [&'static [Call]] {
     }
 }
 
-/// Rules for calls whatever their arguments are.
+/// Rules for calls with any arguments.
 fn unchecked(calls: &[Call]) -> Rules {
     calls.iter().map(|(_, number)| (*number, Vec::new())).collect()
 }
@@ -92,7 +92,7 @@ fn rules(allowed: Allowed) -> Result<Rules, BackendError> {
     Ok(rules)
 }
 
-/// What starts a thread of this process: no other process, and no namespace of its own, in which
+/// Permits `clone` for threads of this process only: no new process, and no new namespace, in which
 /// it would have every capability. The flags are the first argument on all three architectures.
 fn thread_only() -> Result<SeccompRule, BackendError> {
     let flags = |mask: i32, value: i32| {
@@ -120,7 +120,7 @@ const ARCHITECTURE: TargetArch = TargetArch::aarch64;
 #[cfg(target_arch = "riscv64")]
 const ARCHITECTURE: TargetArch = TargetArch::riscv64;
 
-/// Memory, time, reading and writing, sockets that are there, ending.
+/// Memory, time, reading and writing, open sockets, exit.
 const BASIC: &[Call] = calls![
     SYS_brk,
     SYS_mmap,

@@ -1,10 +1,10 @@
 //! The unprivileged user that a process started as root becomes.
 
-use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::unistd::{self, Gid, Uid};
 
-use super::{PrivilegeError, PrivilegeSettings};
+use super::error::PrivilegeError;
+use super::settings::PrivilegeSettings;
 
 /// A user to become.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,11 +15,11 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// Finds a user by name or number; without either, the usual one. A number needs no entry in
-    /// the user database, as in containers that have none; its group then has the same number.
+    /// Finds a user by name or number; without either, the default one. A number need not be in the
+    /// user database, which containers often lack; its group then has the same number.
     pub(crate) fn find(wanted: Option<&str>) -> Result<Self, PrivilegeError> {
         let Some(wanted) = wanted else {
-            return Ok(Self::named(USUAL).or_else(|| Self::named(NOBODY)).unwrap_or_else(|| {
+            return Ok(Self::named(DEFAULT).or_else(|| Self::named(NOBODY)).unwrap_or_else(|| {
                 Self {
                     name: NOBODY.to_owned(),
                     uid: Uid::from_raw(NOBODY_NUMBER),
@@ -45,8 +45,8 @@ impl User {
         Some(Self { name: user.name, uid: user.uid, gid: user.gid })
     }
 
-    /// Becomes this user, with its group alone and for good. With `keep_capabilities` those that
-    /// are permitted stay permitted.
+    /// Becomes this user for good, with its group and no other. With `keep_capabilities` the
+    /// permitted capabilities stay permitted.
     pub(crate) fn switch(&self, keep_capabilities: bool) -> Result<(), PrivilegeError> {
         let switch = || {
             prctl::set_keepcaps(keep_capabilities)?;
@@ -58,14 +58,13 @@ impl User {
     }
 }
 
-/// The user that a process started as root is going to become, when it is one: what is kept
-/// between runs belongs to that user. The default is nobody in particular, for a process that
-/// stays who it is.
+/// The user that a process started as root will become, if it will: the state directory belongs to
+/// that user. The default is for a process that keeps its user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FutureUser(Option<User>);
 
 impl FutureUser {
-    /// Finds the user that `settings` make this process become.
+    /// Finds the user that this process will become by `settings`.
     ///
     /// # Errors
     /// When the settings name one that does not exist.
@@ -81,21 +80,21 @@ impl FutureUser {
         }
     }
 
-    /// User and group as numbers. `None` when this process stays who it is.
+    /// User and group as numbers. `None` when this process keeps its user.
     pub fn owner(&self) -> Option<(u32, u32)> {
         self.0.as_ref().map(|user| (user.uid.as_raw(), user.gid.as_raw()))
     }
 
-    /// The number of the user that this process is going to be.
+    /// The number of the user that this process will run as.
     pub fn uid(&self) -> u32 {
         self.owner().map_or(unistd::geteuid().as_raw(), |(user, _)| user)
     }
 
-    /// Does something as that user already, so that files are checked and made as they will be
-    /// used. To be called while there is no other thread.
+    /// Runs `act` as that user already, so that files are checked and created as they will be used.
+    /// Must be called while there is no other thread.
     ///
     /// # Errors
-    /// When the system lets this process become that user no more, or root again.
+    /// When this process cannot become that user, or root again.
     pub fn act<T>(&self, act: impl FnOnce() -> T) -> Result<T, PrivilegeError> {
         match &self.0 {
             None => Ok(act()),
@@ -118,18 +117,10 @@ fn act_as<T>(user: &User, act: impl FnOnce() -> T) -> Result<T, PrivilegeError> 
     Ok(acted)
 }
 
-/// What the kernel said when a switch failed.
-pub(crate) fn errno_of(error: &PrivilegeError) -> Errno {
-    match error {
-        PrivilegeError::User { source, .. } | PrivilegeError::NoNewPrivileges(source) => *source,
-        PrivilegeError::NoUser { .. } | PrivilegeError::Capabilities(_) => Errno::UnknownErrno,
-    }
-}
-
-/// The user that the package makes.
-const USUAL: &str = "ringtide";
+/// The user that the package creates.
+const DEFAULT: &str = "ringtide";
 const NOBODY: &str = "nobody";
-/// The number that stands for nobody where there is no user database.
+/// The usual number of `nobody`, for systems without a user database.
 const NOBODY_NUMBER: u32 = 65_534;
 
 #[cfg(test)]

@@ -79,8 +79,3 @@ fn json(summary: &impl Serialize) -> String {
     text.push('\n');
     text
 }
-
-/// Says on standard error what is not as it should be, and goes on.
-fn warn(message: &str) {
-    let _ = writeln!(io::stderr(), "ringtide: warning: {message}");
-}

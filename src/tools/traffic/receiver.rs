@@ -13,8 +13,7 @@ use super::error::TrafficError;
 use super::flows::{Flows, Received};
 use super::sender::realtime_ns;
 use super::summary::{Ended, ReceiveSummary};
-use super::warn;
-use super::watch::Shared;
+use super::watch::{Shared, warn};
 use crate::sys::interface::Interface;
 use crate::sys::udp_receiver::UdpReceiver;
 
@@ -48,7 +47,7 @@ impl Receiver {
         })
     }
 
-    /// SocketKind until there is a reason to stop.
+    /// Receives until there is a reason to stop.
     ///
     /// # Errors
     /// A receive that fails for good.

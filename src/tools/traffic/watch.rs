@@ -188,3 +188,8 @@ impl Progress {
 
 const TERMINAL_INTERVAL: Duration = Duration::from_secs(1);
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Prints a warning on standard error.
+pub(super) fn warn(message: &str) {
+    let _ = writeln!(io::stderr(), "ringtide: warning: {message}");
+}

@@ -59,7 +59,7 @@ impl Shard {
     }
 
     /// Removes the expired peers that are due; to be called once a tick by the shard's owner, and
-    /// after [`BACKLOG_INTERVAL`](crate::tracker::store::BACKLOG_INTERVAL) when it reports a backlog.
+    /// after [`BACKLOG_INTERVAL`](crate::tracker::store::BACKLOG_INTERVAL) when it has a backlog.
     pub fn expire_due(&mut self, now: Now, timeout_s: u32) -> Expired {
         let (ipv4, ipv6) = (self.ipv4.sweep_visits(), self.ipv6.sweep_visits());
         let total = ipv4 + ipv6;

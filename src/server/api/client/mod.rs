@@ -4,109 +4,14 @@ mod args;
 mod client;
 mod commands;
 mod drain;
+mod error;
 mod stats;
 mod table;
 
 use std::io;
-use std::path::PathBuf;
 
 pub use args::CtlArgs;
-
-use crate::error::Remedy;
-
-/// Why a command was not carried out.
-#[derive(Debug, thiserror::Error)]
-pub enum CtlError {
-    /// Nothing answers at the socket.
-    #[error("no ringtide answers at {}", path.display())]
-    Unreachable {
-        /// The socket.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// This user may not use the socket.
-    #[error("this user may not use the control socket {}", path.display())]
-    Forbidden {
-        /// The socket.
-        path: PathBuf,
-    },
-    /// What answers speaks something else, or stopped in the middle.
-    #[error("the answer from {} makes no sense: {reason}", path.display())]
-    Garbled {
-        /// The socket.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The process does not do it.
-    #[error("{error}")]
-    Refused {
-        /// Its reason.
-        error: String,
-        /// Its advice.
-        advice: String,
-    },
-    /// A file that the command names cannot be used.
-    #[error("cannot use {}: {reason}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// The process was asked to stop, and does not.
-    #[error("ringtide, process {pid}, is still there after {waited}")]
-    StillThere {
-        /// Its process ID.
-        pid: u32,
-        /// How long it was waited for.
-        waited: String,
-    },
-    /// An argument cannot be used.
-    #[error("{0}")]
-    Argument(String),
-    /// Standard output takes no more.
-    #[error("cannot write to standard output")]
-    Output(#[source] io::Error),
-}
-
-impl CtlError {
-    /// Whether no process was reached.
-    pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Forbidden { .. })
-    }
-
-    /// Whether what was typed is wrong.
-    pub fn is_usage(&self) -> bool {
-        matches!(self, Self::File { .. } | Self::Argument(_))
-    }
-}
-
-impl Remedy for CtlError {
-    fn remedy(&self) -> Option<String> {
-        match self {
-            Self::Unreachable { .. } => Some(
-                "start ringtide, or name its socket with --socket; its log says where that is, or \
-                 why there is none"
-                    .to_owned(),
-            ),
-            Self::Forbidden { .. } => Some(
-                "run this as the user or a member of the group that the socket belongs to \
-                 (control.group in the configuration)"
-                    .to_owned(),
-            ),
-            Self::Garbled { .. } => {
-                Some("use the same version of ringtide on both sides".to_owned())
-            }
-            Self::Refused { advice, .. } => Some(advice.clone()).filter(|text| !text.is_empty()),
-            Self::StillThere { pid, .. } => {
-                Some(format!("its log says what it is at; `kill {pid}` makes it stop at once"))
-            }
-            Self::File { .. } | Self::Argument(_) | Self::Output(_) => None,
-        }
-    }
-}
+pub use error::CtlError;
 
 /// Carries the command out. Text goes to `print`. False when the process is not well.
 pub fn run(

@@ -39,8 +39,6 @@ pub use write::{SwarmWriter, header};
 
 use crate::tracker::store::{Ipv4, Ipv6, PeerFamily};
 
-use read::Totals;
-
 /// A family as the file tells it.
 pub trait SavedFamily: PeerFamily {
     /// The second word of a block of its torrents.

@@ -1,5 +1,6 @@
 //! Writing: pieces of a walk become entries of blocks, in memory.
 
+use super::read::Totals;
 use super::*;
 use crate::io::Now;
 use crate::tracker::store::{PeerChunk, Record};

@@ -1,25 +1,25 @@
-//! Sockets on the stream between two processes, each message with what its sockets are for.
+//! The messages that carry sockets from one process to its successor, each with their purpose.
 //!
 //! ```text
 //!  0  u32 BE   kind: 0 the end, 1 listening, 2 packets, 3 memberships
-//!  4  u32 BE   how many sockets come along
+//!  4  u32 BE   number of sockets in this message
 //!  8  u32 BE   packets: the interface's index; 0 otherwise
 //! 12  16 bytes packets: the interface's name, filled up with zeros; zeros otherwise
 //! ```
 //!
-//! What does not fit into one message follows in others of the same kind, index and name.
+//! Sockets that do not fit into one message follow in others of the same kind, index and name.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use crate::sys::descriptors::{DESCRIPTORS_MAX, receive_descriptors, send_descriptors};
 use crate::sys::fd_bundle::{FdBundle, Purpose};
+use crate::sys::fd_passing::{DESCRIPTORS_MAX, receive_descriptors, send_descriptors};
 
-/// Sends all sockets, and that they are all.
+/// Sends all sockets, then the message that ends them.
 ///
 /// # Errors
-/// What the system says; `InvalidInput` when an interface has a name that none can have.
+/// The system's; `InvalidInput` when an interface's name is too long.
 pub(crate) fn give<S: AsFd>(stream: &UnixStream, bundles: &[FdBundle<S>]) -> io::Result<()> {
     for FdBundle { purpose, sockets } in bundles {
         for batch in sockets.chunks(DESCRIPTORS_MAX) {
@@ -30,11 +30,11 @@ pub(crate) fn give<S: AsFd>(stream: &UnixStream, bundles: &[FdBundle<S>]) -> io:
     send_descriptors(stream, &head(None, 0)?, &[])
 }
 
-/// SocketKind what [`give`] sends.
+/// Receives what [`give`] sends.
 ///
 /// # Errors
-/// What the system says; `UnexpectedEof` when the stream ends before, `InvalidData` when it says
-/// something else.
+/// The system's; `UnexpectedEof` when the stream ends early, `InvalidData` for anything but such
+/// messages.
 pub(crate) fn receive(stream: &UnixStream) -> io::Result<Vec<FdBundle<OwnedFd>>> {
     let mut bundles = Vec::new();
     for _ in 0..MESSAGES_MAX {
@@ -55,7 +55,7 @@ pub(crate) fn receive(stream: &UnixStream) -> io::Result<Vec<FdBundle<OwnedFd>>>
     Err(io::ErrorKind::InvalidData.into())
 }
 
-/// A message's bytes; without a purpose, the last one's.
+/// The bytes of a message; without a purpose, of the last one.
 fn head(purpose: Option<&Purpose>, count: usize) -> io::Result<[u8; HEAD_BYTES]> {
     let (kind, index, name) = match purpose {
         None => (END, 0, ""),
@@ -74,7 +74,7 @@ fn head(purpose: Option<&Purpose>, count: usize) -> io::Result<[u8; HEAD_BYTES]>
     Ok(head)
 }
 
-/// What a message says: what its sockets are for, unless it is the last, and how many there are.
+/// Parses a message: the purpose of its sockets, unless it is the last message, and their number.
 fn read_head(head: &[u8; HEAD_BYTES]) -> Option<(Option<Purpose>, usize)> {
     let words = head.as_chunks::<4>().0;
     let [kind, count, index] = [0, 1, 2].map(|at| u32::from_be_bytes(words[at]));
@@ -98,10 +98,10 @@ const MEMBERSHIPS: u32 = 3;
 
 const HEAD_BYTES: usize = 28;
 const NAME_AT: usize = 12;
-/// As long as a name of an interface can be, with a zero at its end (netdevice(7), `IFNAMSIZ`).
+/// The longest name of an interface with a zero at its end (netdevice(7), `IFNAMSIZ`).
 const NAME_BYTES: usize = HEAD_BYTES - NAME_AT;
 
-/// Above what the most workers with the most sockets take, a message or more for each interface.
+/// More than any number of workers and interfaces needs.
 const MESSAGES_MAX: usize = 1 << 14;
 
 #[cfg(test)]

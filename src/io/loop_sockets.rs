@@ -1,0 +1,24 @@
+//! How an event loop serves the sockets of `sys`.
+
+use super::socket_table::{LoopSocket, SocketKind};
+use crate::sys::egress::EgressSocket;
+use crate::sys::packet_socket::PacketSocket;
+use crate::sys::socket::BoundSocket;
+
+impl LoopSocket for BoundSocket {
+    fn kind(&self) -> SocketKind {
+        if self.is_wildcard() { SocketKind::DatagramsWithLocal } else { SocketKind::Datagrams }
+    }
+}
+
+impl LoopSocket for EgressSocket {
+    fn kind(&self) -> SocketKind {
+        SocketKind::Nothing
+    }
+}
+
+impl LoopSocket for PacketSocket {
+    fn kind(&self) -> SocketKind {
+        SocketKind::Frames
+    }
+}
