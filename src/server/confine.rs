@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
-use super::broker::{Broker, BrokerError, SocketFactory};
+use super::broker::{Broker, BrokerError};
 use super::config::{ControlSocket, Settings};
 use super::open::Opened;
 use super::sandbox::{
@@ -48,13 +48,13 @@ impl Opened {
 ///
 /// # Errors
 /// When it does not start.
-pub fn socket_factory(settings: &Settings) -> Result<SocketFactory, BrokerError> {
+pub fn start_broker(settings: &Settings) -> Result<Option<Broker>, BrokerError> {
     let privileges = &settings.privileges;
     let useful = settings.relay.is_some() && privileges.broker && privileges.drop_capabilities;
     if !useful || !has_socket_capabilities() {
-        return Ok(SocketFactory::default());
+        return Ok(None);
     }
-    Broker::start().map(SocketFactory::through)
+    Broker::start().map(Some)
 }
 
 fn give_up(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::broker::{Broker, BrokerHealth, SocketFactory};
+use super::broker::{Broker, BrokerHealth};
 use super::config::Settings;
 use super::error::StartupError;
 use super::open_tracker::{OpenTracker, TrackerContext, read_policy};
@@ -13,7 +13,7 @@ use crate::io::clock::Clock;
 use crate::io::socket_table::{LoopSocket, SocketTable};
 use crate::io::{Engine, LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
 use crate::relay::RelaySettings;
-use crate::relay::control::{RelayControl, RelayError, RelayWorker};
+use crate::relay::control::{OwnSockets, RelayControl, RelayError, RelayWorker, SocketFactory};
 use crate::relay::table::SharedTable;
 use crate::server::persist::StateDirectory;
 use crate::sys::fd_bundle::Inherited;
@@ -47,7 +47,7 @@ impl Opened {
     /// Binds and loads everything for one worker on each of `cores`. Takes over the sockets of
     /// the process that runs, where there is one and the settings ask for that.
     ///
-    /// The relay opens its sockets through `factory`. What is kept between runs is opened as
+    /// The relay opens its sockets through the `broker`, or without one itself. What is kept between runs is opened as
     /// `user`.
     ///
     /// # Errors
@@ -56,11 +56,11 @@ impl Opened {
     pub fn open(
         settings: &Settings,
         cores: &[usize],
-        factory: SocketFactory,
+        broker: Option<Broker>,
         user: &FutureUser,
     ) -> Result<Self, StartupError> {
-        let broker_pid = factory.broker().map(Broker::pid);
-        let broker_health = factory.broker().map(Broker::health);
+        let broker_pid = broker.as_ref().map(Broker::pid);
+        let broker_health = broker.as_ref().map(Broker::health);
         let policy = settings.tracker.as_ref().map(read_policy).transpose()?;
         let (state, mut inherited) = open_state(settings, cores.len(), user)?;
         let clock = Clock::start();
@@ -78,6 +78,10 @@ impl Opened {
         };
         let tracker = settings.tracker.as_ref().zip(policy).map(open_tracker).transpose()?;
         let plans = plan_workers(settings, cores, tracker.as_ref())?;
+        let factory: Box<dyn SocketFactory> = match broker {
+            Some(broker) => Box::new(broker),
+            None => Box::new(OwnSockets),
+        };
         let open_relay = |relay| open_relay(relay, &plans, factory, inherited.unwrap_or_default());
         let relay = settings.relay.as_ref().map(open_relay).transpose()?;
         Ok(Self { plans, clock, tracker, relay, broker_health, broker_pid, state })
@@ -97,7 +101,7 @@ impl Opened {
 fn open_relay(
     settings: &RelaySettings,
     plans: &[WorkerPlan],
-    factory: SocketFactory,
+    factory: Box<dyn SocketFactory>,
     inherited: Inherited,
 ) -> Result<OpenRelay, RelayError> {
     let tables: Vec<Arc<SharedTable>> = plans.iter().map(|_| Arc::default()).collect();

@@ -3,18 +3,10 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::view::View;
+use super::view::{Holdings, View};
 use crate::relay::control::RelayReporter;
+use crate::telemetry::rates::{named_counts, per_second};
 use crate::telemetry::{Counter, DropReason, Snapshot};
-
-/// How much the tracker holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Holdings {
-    /// Torrents, each address family counted for itself.
-    pub torrents: u64,
-    /// Peers of both address families.
-    pub peers: u64,
-}
 
 /// What happened over a stretch of time.
 #[derive(Clone, Debug)]
@@ -174,24 +166,6 @@ impl fmt::Display for Drops<'_> {
         let counts = DropReason::ALL.iter().map(|reason| (reason.name(), self.0.dropped(*reason)));
         f.write_str(&named_counts(counts))
     }
-}
-
-/// A rate over `elapsed`, to a tenth.
-pub(crate) fn per_second(amount: f64, elapsed: Duration) -> f64 {
-    tenth(amount / elapsed.as_secs_f64().max(0.001))
-}
-
-/// As many digits as a log line needs.
-pub(crate) fn tenth(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
-}
-
-/// The counts above zero, `corrupt=3 no_rule=1`, or `0` when there are none.
-pub(crate) fn named_counts(counts: impl Iterator<Item = (&'static str, u64)>) -> String {
-    let named =
-        counts.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name}={count}"));
-    let text = named.collect::<Vec<_>>().join(" ");
-    if text.is_empty() { "0".into() } else { text }
 }
 
 #[cfg(test)]

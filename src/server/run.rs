@@ -13,7 +13,7 @@ use super::admin::Administrator;
 use super::admin::commands::{AdminOps, CommandQueue, command_channel};
 use super::api::{Api, Listeners, Server, ServerError};
 use super::config::{CoreError, Settings};
-use super::confine::socket_factory;
+use super::confine::start_broker;
 use super::error::StartupError;
 use super::hand_over::{AfterHandOver, Ended};
 use super::open::Opened;
@@ -132,8 +132,8 @@ fn start(
     let user = FutureUser::find(&settings.privileges)?;
     // Opened first: a process that runs is taken over from only once all of this is there.
     let mut listeners = Listeners::open(settings, user.owner())?;
-    let factory = socket_factory(settings)?;
-    let opened = Opened::open(settings, cores, factory, &user)?;
+    let broker = start_broker(settings)?;
+    let opened = Opened::open(settings, cores, broker, &user)?;
     listeners.iter_mut().for_each(Listeners::publish);
     let confined = opened.confine(settings, &user)?;
     let serving = confined.serve(settings)?;

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use super::broker::SocketFactory;
 use super::config::Settings;
 use super::confine::Confined;
 use super::error::StartupError;
@@ -103,8 +102,7 @@ impl Serving {
     /// # Errors
     /// When something cannot be opened or started.
     pub fn start(settings: &Settings, cores: &[usize]) -> Result<Self, StartupError> {
-        let factory = SocketFactory::default();
-        Opened::open(settings, cores, factory, &FutureUser::default())?.unconfined().serve(settings)
+        Opened::open(settings, cores, None, &FutureUser::default())?.unconfined().serve(settings)
     }
 
     /// What other threads may read.

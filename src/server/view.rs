@@ -10,7 +10,6 @@ use arc_swap::ArcSwap;
 
 use super::broker::BrokerHealth;
 use super::persist::sizes::SharedSizes;
-use super::report::Holdings;
 use super::sandbox::Confinement;
 use crate::io::clock::Clock;
 use crate::io::{Engine, RingFeatures, WorkerControl};
@@ -70,6 +69,15 @@ pub struct TrackerView {
     pub shards: Arc<Shards>,
     /// Torrents by how many peers they have, where they are counted.
     pub torrent_sizes: SharedSizes,
+}
+
+/// How much the tracker stores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Torrents, each address family counted for itself.
+    pub torrents: u64,
+    /// Peers of both address families.
+    pub peers: u64,
 }
 
 impl View {

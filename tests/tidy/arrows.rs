@@ -49,7 +49,7 @@ const ARROWS: &[Row] = &[
         &["server/persist", "server/config", "tracker/core", "relay/control", "relay"],
     ),
     ("server/persist", &["tracker/udp", "tracker/store", "tracker/core", "io", "sys"]),
-    ("server/broker", &["server/config", "server/sandbox", "sys"]),
+    ("server/broker", &["server/config", "server/sandbox", "relay/control", "sys"]),
     ("server/config", &["server/sandbox", "tracker/core", "relay", "io"]),
     ("server/sandbox", &[]),
     ("tools", &["workers", "io", "wire", "sys"]),
@@ -80,9 +80,6 @@ const TODAY: &[(&str, &str)] = &[
     ("cli", "io"),
     ("cli", "relay"),
     ("cli", "tracker/core"),
-    // The relay opens its sockets through the broker itself.
-    ("relay/control", "server/broker"),
-    ("relay/control", "server"),
     // What the API shows and the administration changes is put together above them.
     ("server/admin", "server"),
     ("server/api", "server"),
@@ -107,7 +104,6 @@ const CIRCLES_TODAY: &[&str] = &[
     "src/server/config/mod.rs",
     "src/server/config/file.rs",
     "src/server/admin/mod.rs",
-    "src/server/process.rs",
     "src/tracker/core/source_limits/mod.rs",
     "src/tracker/store/memory.rs",
     "src/tracker/store/index.rs",

@@ -6,7 +6,7 @@ use tracing::info;
 
 use super::view::RelayView;
 use crate::relay::stats::{FlowSnapshot, RelayDrop};
-use crate::server::report::{named_counts, per_second, tenth};
+use crate::telemetry::rates::{named_counts, per_second, tenth};
 
 /// Figures of everything.
 #[derive(Clone, Debug, Default)]
