@@ -7,13 +7,12 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::stats::RelayDrop;
-use crate::io::PacketAuxData;
+use crate::io::{FrameMeta, Segmentation};
 use crate::wire::checksum::udp_holds;
 use crate::wire::ethernet::{ETHERNET_HEADER_BYTES, EthernetHeader, Ethertype};
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::{IPV6_HEADER_BYTES, Ipv6Header};
 use crate::wire::udp::{PROTOCOL_UDP, UDP_HEADER_BYTES, UdpHeader};
-use crate::wire::virtio::{Segmentation, VIRTIO_HEADER_BYTES, VirtioHeader};
 
 /// A UDP datagram, or many in a row that share everything but their payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +25,7 @@ pub struct Datagram {
     pub ttl: u8,
     /// Type of service or traffic class.
     pub tos: u8,
-    /// Where the payload lies in the bytes that were parsed.
+    /// Where the payload lies in the frame.
     pub payload: Range<usize>,
     /// With a size, the payload is that of several datagrams, each of this size but the last,
     /// which may be shorter. Without, it is one datagram.
@@ -34,40 +33,33 @@ pub struct Datagram {
 }
 
 impl Datagram {
-    /// Reads a frame behind its `virtio_net_hdr`, as [`crate::io::Frame`] has both.
+    /// Reads a frame from its Ethernet header on.
     ///
-    /// Checksums are verified unless the kernel or the hardware vouches for them, in the virtio
-    /// header or in `auxiliary`. The IPv4 header's costs little and is verified regardless of
-    /// what was said, except in a packet of this machine. Bytes past the IP packet (padding) and
-    /// past the UDP datagram (RFC 9868 options) are left out, as every receiver does.
+    /// Checksums are verified unless `meta` says that the kernel or the hardware vouches for them.
+    /// The IPv4 header's costs little and is verified regardless, except in a packet of this
+    /// machine. Bytes past the IP packet (padding) and past the UDP datagram (RFC 9868 options)
+    /// are left out, as every receiver does.
     ///
     /// # Errors
     ///
     /// [`RelayDrop::Looped`], [`RelayDrop::Tagged`], [`RelayDrop::NotUdp`],
-    /// [`RelayDrop::Fragment`], [`RelayDrop::Corrupt`], or [`RelayDrop::Malformed`], which a
-    /// truncated frame is as well.
+    /// [`RelayDrop::Fragment`], [`RelayDrop::Corrupt`], or [`RelayDrop::Malformed`], which is also
+    /// the reason for a truncated frame.
     #[inline]
-    pub fn parse(
-        frame: &[u8],
-        auxiliary: Option<PacketAuxData>,
-        outgoing: bool,
-        truncated: bool,
-    ) -> Result<Self, RelayDrop> {
-        if outgoing {
+    pub fn parse(frame: &[u8], meta: &FrameMeta) -> Result<Self, RelayDrop> {
+        if meta.outgoing {
             return Err(RelayDrop::Looped);
         }
-        if truncated {
+        if meta.truncated {
             return Err(RelayDrop::Malformed);
         }
-        let auxiliary = auxiliary.unwrap_or_default();
-        let (virtio, bytes) = VirtioHeader::split(frame)?;
-        let (ethernet, bytes) = EthernetHeader::split(bytes)?;
-        if auxiliary.vlan {
+        let (ethernet, bytes) = EthernetHeader::split(frame)?;
+        if meta.vlan {
             return Err(RelayDrop::Tagged);
         }
         match ethernet.ethertype() {
-            Ethertype::Ipv4 => Self::parse_ipv4(bytes, &Offloads::new(&virtio, auxiliary)?),
-            Ethertype::Ipv6 => Self::parse_ipv6(bytes, &Offloads::new(&virtio, auxiliary)?),
+            Ethertype::Ipv4 => Self::parse_ipv4(bytes, &Transport::new(meta)?),
+            Ethertype::Ipv6 => Self::parse_ipv6(bytes, &Transport::new(meta)?),
             Ethertype::Tagged => Err(RelayDrop::Tagged),
             Ethertype::Other => Err(RelayDrop::NotUdp),
         }
@@ -80,35 +72,35 @@ impl Datagram {
     }
 
     #[inline]
-    fn parse_ipv4(bytes: &[u8], offloads: &Offloads) -> Result<Self, RelayDrop> {
-        let (ip, payload) = Ipv4Header::split(bytes, offloads.segment_bytes.is_some())?;
+    fn parse_ipv4(bytes: &[u8], transport: &Transport) -> Result<Self, RelayDrop> {
+        let (ip, payload) = Ipv4Header::split(bytes, transport.segment_bytes.is_some())?;
         if ip.protocol() != PROTOCOL_UDP {
             return Err(RelayDrop::NotUdp);
         }
-        if offloads.checksum_start.is_none() && !ip.checksum_holds() {
+        if transport.checksum_start.is_none() && !ip.checksum_holds() {
             return Err(RelayDrop::Corrupt);
         }
         if ip.is_fragment() {
             return Err(RelayDrop::Fragment);
         }
         let at = ETHERNET_HEADER_BYTES + ip.header_bytes();
-        let (udp, payload) = offloads.open(payload, at, &ip.addresses())?;
+        let (udp, payload) = transport.open(payload, at, &ip.addresses())?;
         Ok(Self {
             source: SocketAddr::new(ip.source().into(), udp.source_port()),
             destination: SocketAddr::new(ip.destination().into(), udp.destination_port()),
             ttl: ip.ttl(),
             tos: ip.tos(),
-            segment_bytes: offloads.segment_bytes_of(payload.len()),
+            segment_bytes: transport.segment_bytes_of(payload.len()),
             payload,
         })
     }
 
     #[inline]
-    fn parse_ipv6(bytes: &[u8], offloads: &Offloads) -> Result<Self, RelayDrop> {
-        let (ip, payload) = Ipv6Header::split(bytes, offloads.segment_bytes.is_some())?;
+    fn parse_ipv6(bytes: &[u8], transport: &Transport) -> Result<Self, RelayDrop> {
+        let (ip, payload) = Ipv6Header::split(bytes, transport.segment_bytes.is_some())?;
         let extension_bytes = ip.extension_bytes(payload)?;
         let at = ETHERNET_HEADER_BYTES + IPV6_HEADER_BYTES + extension_bytes;
-        let (udp, payload) = offloads.open(&payload[extension_bytes..], at, &ip.addresses())?;
+        let (udp, payload) = transport.open(&payload[extension_bytes..], at, &ip.addresses())?;
         if udp.without_checksum() {
             return Err(RelayDrop::Corrupt);
         }
@@ -117,7 +109,7 @@ impl Datagram {
             destination: SocketAddr::new(ip.destination().into(), udp.destination_port()),
             ttl: ip.hop_limit(),
             tos: ip.traffic_class(),
-            segment_bytes: offloads.segment_bytes_of(payload.len()),
+            segment_bytes: transport.segment_bytes_of(payload.len()),
             payload,
         })
     }
@@ -133,58 +125,54 @@ pub fn count_datagrams(payload_bytes: usize, segment_bytes: Option<u16>) -> usiz
     }
 }
 
-/// What the kernel said about a frame.
-struct Offloads {
+/// What the kernel says about the UDP part of a frame.
+struct Transport {
     /// The size of the datagrams in a super-packet.
     segment_bytes: Option<u16>,
-    /// Where the transport header starts whose checksum is not filled in yet.
-    checksum_start: Option<usize>,
+    /// Where the UDP header starts if its checksum is not filled in yet.
+    checksum_start: Option<u16>,
     /// Whether the UDP checksum need not be verified.
-    vouched: bool,
+    trusted: bool,
 }
 
-impl Offloads {
+impl Transport {
     #[inline]
-    fn new(virtio: &VirtioHeader<'_>, auxiliary: PacketAuxData) -> Result<Self, RelayDrop> {
-        let segment_bytes = match virtio.segmentation() {
+    fn new(meta: &FrameMeta) -> Result<Self, RelayDrop> {
+        let segment_bytes = match meta.segmentation {
             Segmentation::Whole => None,
             Segmentation::Datagrams(0) => return Err(RelayDrop::Malformed),
             Segmentation::Datagrams(size) => Some(size),
             Segmentation::Other => return Err(RelayDrop::NotUdp),
         };
-        let checksum_start = virtio.checksum_start();
-        let vouched = checksum_start.is_some()
-            | virtio.checksum_valid()
-            | auxiliary.checksum_pending
-            | auxiliary.checksum_valid;
-        Ok(Self { segment_bytes, checksum_start, vouched })
+        let checksum_start = meta.checksum_start;
+        let trusted = checksum_start.is_some() | meta.checksum_trusted;
+        Ok(Self { segment_bytes, checksum_start, trusted })
     }
 
-    /// Takes the UDP header off `transport`, which starts `at` bytes into the frame, and says
-    /// where in the parsed bytes the payload lies. A checksum of 0 passes: it means none.
+    /// Takes the UDP header off `bytes`, which start `at` bytes into the frame, and returns it
+    /// with where in the frame the payload lies. A checksum of 0 passes: it means none.
     #[inline]
     fn open<'a, const N: usize>(
         &self,
-        transport: &'a [u8],
+        bytes: &'a [u8],
         at: usize,
         addresses: &[u8; N],
     ) -> Result<(UdpHeader<'a>, Range<usize>), RelayDrop> {
-        let (udp, _) = UdpHeader::split(transport)?;
-        let udp_bytes = self.udp_bytes(udp.length(), transport.len())?;
+        let (udp, _) = UdpHeader::split(bytes)?;
+        let udp_bytes = self.udp_bytes(udp.length(), bytes.len())?;
         // A tunnel's packet made on this machine: it is the inner checksum that is missing, and
         // once relayed nobody would fill it in.
-        if self.checksum_start.is_some_and(|start| start != at) {
+        if self.checksum_start.is_some_and(|start| usize::from(start) != at) {
             return Err(RelayDrop::Corrupt);
         }
-        if !self.vouched && !udp.without_checksum() {
+        if !self.trusted && !udp.without_checksum() {
             // Over the first of many datagrams, a checksum says nothing about the others.
             let covered = udp.length() == udp_bytes;
-            if !covered || !udp_holds(addresses, &transport[..udp_bytes]) {
+            if !covered || !udp_holds(addresses, &bytes[..udp_bytes]) {
                 return Err(RelayDrop::Corrupt);
             }
         }
-        let start = VIRTIO_HEADER_BYTES + at;
-        Ok((udp, start + UDP_HEADER_BYTES..start + udp_bytes))
+        Ok((udp, at + UDP_HEADER_BYTES..at + udp_bytes))
     }
 
     /// How many of the `available` bytes belong to UDP, its header included, when the header

@@ -5,11 +5,10 @@
 use std::ops::Range;
 
 use super::stats::RelayDrop;
-use crate::io::SocketId;
+use crate::io::{FrameMeta, Segmentation, SocketId};
 use crate::wire::ethernet::{ETHERNET_HEADER_BYTES, EthernetHeader, Ethertype};
 use crate::wire::ipv6::{IPV6_HEADER_BYTES, Ipv6Header, udp_behind};
 use crate::wire::udp::UdpHeader;
-use crate::wire::virtio::{Segmentation, VIRTIO_HEADER_BYTES, VirtioHeader};
 
 /// The longest packet that fragments can add up to: what its length field can say.
 pub const PACKET_BYTES_MAX: usize = 65_535;
@@ -43,7 +42,7 @@ pub struct Fragment {
     pub ttl: u8,
     /// Traffic class.
     pub tos: u8,
-    /// Where its bytes lie in what was parsed; at least one.
+    /// Where its bytes lie in the frame; at least one.
     pub bytes: Range<usize>,
 }
 
@@ -55,10 +54,10 @@ impl Fragment {
     /// [`RelayDrop::Malformed`] when it is empty, reaches past [`PACKET_BYTES_MAX`], or is not
     /// the last and no multiple of eight long (RFC 8200, 4.5); [`RelayDrop::Fragment`] when it is
     /// none over IPv6; otherwise as for datagrams.
-    pub fn parse(socket: SocketId, frame: &[u8]) -> Result<Self, RelayDrop> {
-        let (virtio, bytes) = VirtioHeader::split(frame)?;
-        let (ethernet, bytes) = EthernetHeader::split(bytes)?;
-        if ethernet.ethertype() != Ethertype::Ipv6 || virtio.segmentation() != Segmentation::Whole {
+    pub fn parse(socket: SocketId, frame: &[u8], meta: &FrameMeta) -> Result<Self, RelayDrop> {
+        let (ethernet, bytes) = EthernetHeader::split(frame)?;
+        let is_whole = meta.segmentation == Segmentation::Whole;
+        if ethernet.ethertype() != Ethertype::Ipv6 || !is_whole {
             return Err(RelayDrop::Fragment);
         }
         let (ip, payload) = Ipv6Header::split(bytes, false)?;
@@ -68,10 +67,11 @@ impl Fragment {
         if length == 0 || header.offset + length > PACKET_BYTES_MAX || !cut_right {
             return Err(RelayDrop::Malformed);
         }
-        let start = VIRTIO_HEADER_BYTES + ETHERNET_HEADER_BYTES + IPV6_HEADER_BYTES + taken;
-        let (addresses, identification) = (ip.addresses(), header.identification);
+        let start = ETHERNET_HEADER_BYTES + IPV6_HEADER_BYTES + taken;
+        let id =
+            PacketId { socket, addresses: ip.addresses(), identification: header.identification };
         Ok(Self {
-            id: PacketId { socket, addresses, identification },
+            id,
             next_header: header.next_header,
             offset: header.offset,
             more: header.more,

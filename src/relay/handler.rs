@@ -1,4 +1,4 @@
-//! The relay as a [`Handler`]: frames in, forwards or counted drops out.
+//! The relay as a [`FrameService`]: frames in, forwards or counted drops out.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::reassembly::Reassembly;
 use super::rule::Offload;
 use super::stats::RelayDrop;
 use super::table::{InputKey, RelayTable, SharedTable, TableOutput, TableRule};
-use crate::io::{BufferSlice, Forward, Frame, Handler, Now, Packet, SendCompletion, Transmit};
+use crate::io::{BufferSlice, Forward, Frame, FrameService, Now, SendCompletion, Transmit};
 
 /// One worker's relay.
 pub struct Relay {
@@ -91,8 +91,7 @@ impl Relay {
         frame: &Frame<'_>,
         tx: &mut T,
     ) -> Result<(), RelayDrop> {
-        let parsed =
-            Datagram::parse(frame.bytes, frame.auxiliary, frame.outgoing, frame.truncated)?;
+        let parsed = Datagram::parse(frame.bytes, &frame.meta)?;
         let key = InputKey::new(frame.socket, parsed.destination);
         let index = self.matching(key, parsed.source.ip())?;
         let rule = &self.table.rules[index];
@@ -112,7 +111,7 @@ impl Relay {
             self.is_cut[index] = true;
             self.frame_sends_max = sends_of_frame(&self.table, &self.is_cut);
         }
-        let received_ns = frame.auxiliary.map_or(0, |auxiliary| auxiliary.received_ns);
+        let received_ns = frame.meta.received_ns;
         if batch.is_empty() {
             self.departures.oldest_ns[index] = received_ns;
         }
@@ -149,10 +148,7 @@ impl Relay {
     }
 }
 
-impl Handler for Relay {
-    /// The relay serves packet sockets only.
-    fn on_packet<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {}
-
+impl FrameService for Relay {
     fn on_frame<T: Transmit>(&mut self, now: Now, frame: &Frame<'_>, tx: &mut T) {
         let relayed = match self.relay(now, frame, tx) {
             Err(RelayDrop::Fragment) => self.relay_fragment(now, frame, tx),

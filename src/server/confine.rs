@@ -13,7 +13,7 @@ use super::sandbox::{
     BrokerState, Confinement, Files, FutureUser, PrivilegeError, Role, confine,
     has_socket_capabilities, unreadable, unwritable,
 };
-use crate::values::paths::directory_of;
+use crate::values::path::directory_of;
 
 /// Everything is open, and the rights that this took are given up. Threads may start: they inherit
 /// what was given up.

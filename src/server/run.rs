@@ -272,7 +272,7 @@ fn log_panics() {
     let limit = Mutex::new(RateLimited::new(PANICS_LOGGED_MAX, PANICS_INTERVAL));
     std::panic::set_hook(Box::new(move |panic| {
         let mut limit = limit.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(admitted) = limit.admit(clock.now()) else { return };
+        let Some(admitted) = limit.admit(clock.now().since_epoch()) else { return };
         let backtrace = std::backtrace::Backtrace::force_capture();
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("unnamed").to_owned();

@@ -7,7 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringtide::io::{FORWARD_SLICES_MAX, Frame, Handler, Now, PacketAuxData, ReceivePool, SocketId};
+use ringtide::io::{
+    FORWARD_SLICES_MAX, Frame, FrameMeta, FrameService, Now, PacketAuxData, ReceivePool, SocketId,
+};
 use ringtide::relay::Datagram;
 use ringtide::relay::handler::Relay;
 use ringtide::relay::rule::Offload;
@@ -151,7 +153,8 @@ impl World {
         outgoing: bool,
         truncated: bool,
     ) {
-        let parsed = Datagram::parse(bytes, auxiliary, outgoing, truncated);
+        let (meta, frame) = FrameMeta::split(bytes, auxiliary, outgoing, truncated);
+        let parsed = Datagram::parse(frame, &meta);
         let is_fragment = matches!(parsed, Err(RelayDrop::Fragment));
         // Frames wait until there is room for all that they may send. Before a fragment nothing
         // else may hold a buffer, so that those of fragments can be told.
@@ -162,15 +165,8 @@ impl World {
         let (taken, dropped, held) = (self.taken(), self.dropped(), self.pool.held());
         let refused = self.slots.refused;
         let buffer = self.pool.fill(bytes).expect("a buffer at home");
-        let frame = Frame {
-            socket: INPUT,
-            bytes: buffer.bytes(),
-            start: 0,
-            buffer: &buffer,
-            auxiliary,
-            outgoing,
-            truncated,
-        };
+        let range = 0..bytes.len();
+        let frame = Frame::received(INPUT, &buffer, range, auxiliary, outgoing, truncated);
         self.relay.on_frame(self.now, &frame, &mut self.slots);
         drop(buffer);
         self.frames += 1;

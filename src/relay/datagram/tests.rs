@@ -1,10 +1,23 @@
 //! Whole frames written by hand, and what becomes of each.
 
 use super::*;
+use crate::io::PacketAuxData;
 use crate::relay::golden::*;
 
-fn parse(frame: &[u8]) -> Result<Datagram, RelayDrop> {
-    Datagram::parse(frame, None, false, false)
+/// Reads a frame behind its virtio header.
+fn parse(received: &[u8]) -> Result<Datagram, RelayDrop> {
+    parse_with(received, None, false, false)
+}
+
+/// The same with what the packet socket says besides.
+pub(super) fn parse_with(
+    received: &[u8],
+    auxiliary: Option<PacketAuxData>,
+    outgoing: bool,
+    truncated: bool,
+) -> Result<Datagram, RelayDrop> {
+    let (meta, frame) = FrameMeta::split(received, auxiliary, outgoing, truncated);
+    Datagram::parse(frame, &meta)
 }
 
 /// A frame with one byte of its packet changed.
@@ -38,18 +51,18 @@ fn pending(start: u16) -> Vec<u8> {
 #[test]
 fn golden_plain() {
     let frame = plain(IPV4, IPV4_PLAIN);
-    assert_eq!(parse(&frame), Ok(expected(false, 52..60, None)));
-    assert_eq!(&frame[52..60], b"ringtide");
+    assert_eq!(parse(&frame), Ok(expected(false, 42..50, None)));
+    assert_eq!(&frame[10..][42..50], b"ringtide");
     let frame = plain(IPV6, IPV6_PLAIN);
-    assert_eq!(parse(&frame), Ok(expected(true, 72..80, None)));
-    assert_eq!(&frame[72..80], b"ringtide");
+    assert_eq!(parse(&frame), Ok(expected(true, 62..70, None)));
+    assert_eq!(&frame[10..][62..70], b"ringtide");
 }
 
 #[test]
 fn golden_empty() {
     let mut frame = plain(IPV4, IPV4_EMPTY);
     let datagram = parse(&frame).unwrap();
-    assert_eq!(datagram, expected(false, 52..52, None));
+    assert_eq!(datagram, expected(false, 42..42, None));
     assert_eq!(datagram.count(), 1);
     frame.extend([0xee; 18]);
     assert_eq!(parse(&frame), Ok(datagram), "padding is not payload");
@@ -57,9 +70,9 @@ fn golden_empty() {
 
 #[test]
 fn golden_options_and_extension_headers() {
-    assert_eq!(parse(&plain(IPV4, IPV4_OPTIONS)), Ok(expected(false, 56..64, None)));
-    assert_eq!(parse(&plain(IPV6, IPV6_EXTENSIONS)), Ok(expected(true, 88..96, None)));
-    assert_eq!(parse(&plain(IPV6, IPV6_ATOMIC)), Ok(expected(true, 80..88, None)));
+    assert_eq!(parse(&plain(IPV4, IPV4_OPTIONS)), Ok(expected(false, 46..54, None)));
+    assert_eq!(parse(&plain(IPV6, IPV6_EXTENSIONS)), Ok(expected(true, 78..86, None)));
+    assert_eq!(parse(&plain(IPV6, IPV6_ATOMIC)), Ok(expected(true, 70..78, None)));
     let inside = altered(&virtio(0, 0, 0, 0), IPV4, IPV4_OPTIONS, 20, 0x95);
     assert_eq!(parse(&inside), Err(RelayDrop::Corrupt), "options are under the checksum");
 }
@@ -69,8 +82,8 @@ fn golden_super_packets() {
     for (flags, start4, start6) in [(0, 0, 0), (1, 34, 54), (2, 0, 0)] {
         let frame4 = frame(&virtio(flags, 5, 8, start4), IPV4, IPV4_SUPER);
         let frame6 = frame(&virtio(flags, 5, 8, start6), IPV6, IPV6_SUPER);
-        assert_eq!(parse(&frame4), Ok(expected(false, 52..72, Some(8))));
-        assert_eq!(parse(&frame6), Ok(expected(true, 72..92, Some(8))));
+        assert_eq!(parse(&frame4), Ok(expected(false, 42..62, Some(8))));
+        assert_eq!(parse(&frame6), Ok(expected(true, 62..82, Some(8))));
         assert_eq!(parse(&frame4).unwrap().count(), 3);
     }
 }
@@ -95,7 +108,7 @@ fn super_packets_may_give_other_lengths() {
     for length in [16, 0] {
         for header in [&local, &valid] {
             let frame = altered(header, IPV4, IPV4_SUPER, 25, length);
-            assert_eq!(parse(&frame), Ok(expected(false, 52..72, Some(8))), "{length}");
+            assert_eq!(parse(&frame), Ok(expected(false, 42..62, Some(8))), "{length}");
         }
         let frame = altered(&virtio(0, 5, 8, 0), IPV4, IPV4_SUPER, 25, length);
         assert_eq!(parse(&frame), Err(RelayDrop::Corrupt), "nobody vouches for the rest");
@@ -106,9 +119,9 @@ fn super_packets_may_give_other_lengths() {
     }
     // IP: 0, under which the frame's end is the packet's.
     let frame4 = altered(&local, IPV4, IPV4_SUPER, 3, 0);
-    assert_eq!(parse(&frame4), Ok(expected(false, 52..72, Some(8))));
+    assert_eq!(parse(&frame4), Ok(expected(false, 42..62, Some(8))));
     let frame6 = altered(&virtio(1, 5, 8, 54), IPV6, IPV6_SUPER, 5, 0);
-    assert_eq!(parse(&frame6), Ok(expected(true, 72..92, Some(8))));
+    assert_eq!(parse(&frame6), Ok(expected(true, 62..82, Some(8))));
     // Nothing goes past the frame, whatever the lengths say.
     let beyond = altered(&local, IPV4, IPV4_SUPER, 3, 49);
     assert_eq!(parse(&beyond), Err(RelayDrop::Malformed));
@@ -119,7 +132,7 @@ fn super_packets_may_give_other_lengths() {
 #[test]
 fn other_kinds_of_super_packet() {
     let whole = frame(&virtio(1, 3, 8, 34), IPV4, IPV4_SUPER);
-    assert_eq!(parse(&whole), Ok(expected(false, 52..72, None)), "UFO is one datagram");
+    assert_eq!(parse(&whole), Ok(expected(false, 42..62, None)), "UFO is one datagram");
     let cut = &whole[..whole.len() - 1];
     assert_eq!(parse(cut), Err(RelayDrop::Malformed));
     for kind in [1, 4, 0x81, 0x84, 2, 0x20] {
@@ -144,7 +157,7 @@ fn tags() {
     }
     let auxiliary = PacketAuxData { vlan: true, ..PacketAuxData::default() };
     let frame = plain(IPV4, IPV4_PLAIN);
-    let parsed = Datagram::parse(&frame, Some(auxiliary), false, false);
+    let parsed = parse_with(&frame, Some(auxiliary), false, false);
     assert_eq!(parsed, Err(RelayDrop::Tagged), "a tag that was taken off");
 }
 
@@ -161,8 +174,8 @@ fn not_udp() {
 #[test]
 fn what_this_host_sent_and_what_was_cut_off() {
     let frame = plain(IPV4, IPV4_PLAIN);
-    assert_eq!(Datagram::parse(&frame, None, true, false), Err(RelayDrop::Looped));
-    assert_eq!(Datagram::parse(&frame, None, false, true), Err(RelayDrop::Malformed));
+    assert_eq!(parse_with(&frame, None, true, false), Err(RelayDrop::Looped));
+    assert_eq!(parse_with(&frame, None, false, true), Err(RelayDrop::Malformed));
 }
 
 #[test]
@@ -176,18 +189,18 @@ fn wrong_checksums() {
         PacketAuxData { checksum_valid: true, ..PacketAuxData::default() },
         PacketAuxData { checksum_pending: true, ..PacketAuxData::default() },
     ] {
-        let vouched = |frame: &[u8]| Datagram::parse(frame, Some(auxiliary), false, false);
-        assert_eq!(vouched(&body4), Ok(expected(false, 52..60, None)));
-        assert_eq!(vouched(&body6), Ok(expected(true, 72..80, None)));
+        let vouched = |frame: &[u8]| parse_with(frame, Some(auxiliary), false, false);
+        assert_eq!(vouched(&body4), Ok(expected(false, 42..50, None)));
+        assert_eq!(vouched(&body6), Ok(expected(true, 62..70, None)));
         let header = altered(&unchecked, IPV4, IPV4_PLAIN, 8, 8);
         assert_eq!(vouched(&header), Err(RelayDrop::Corrupt), "the IP header is verified");
     }
     let silent = Some(PacketAuxData::default());
-    assert_eq!(Datagram::parse(&body4, silent, false, false), Err(RelayDrop::Corrupt));
+    assert_eq!(parse_with(&body4, silent, false, false), Err(RelayDrop::Corrupt));
     let header = altered(&virtio(2, 0, 0, 0), IPV4, IPV4_PLAIN, 8, 8);
     assert_eq!(parse(&header), Err(RelayDrop::Corrupt));
     let header = altered(&pending(34), IPV4, IPV4_PLAIN, 11, 0);
-    assert_eq!(parse(&header), Ok(expected(false, 52..60, None)), "this machine's own");
+    assert_eq!(parse(&header), Ok(expected(false, 42..50, None)), "this machine's own");
     let super_packet = altered(&virtio(0, 5, 8, 0), IPV4, IPV4_SUPER, 40, 0);
     assert_eq!(parse(&super_packet), Err(RelayDrop::Corrupt));
 }
@@ -200,7 +213,7 @@ fn the_lack_of_a_checksum() {
         parse(&frame(header, ethertype, &packet))
     };
     let unchecked = virtio(0, 0, 0, 0);
-    assert_eq!(without(&unchecked, IPV4, IPV4_PLAIN, 26), Ok(expected(false, 52..60, None)));
+    assert_eq!(without(&unchecked, IPV4, IPV4_PLAIN, 26), Ok(expected(false, 42..50, None)));
     assert_eq!(without(&unchecked, IPV6, IPV6_PLAIN, 46), Err(RelayDrop::Corrupt));
     let valid = virtio(2, 0, 0, 0);
     assert_eq!(without(&valid, IPV6, IPV6_PLAIN, 46), Err(RelayDrop::Corrupt));
@@ -209,13 +222,13 @@ fn the_lack_of_a_checksum() {
 #[test]
 fn an_unfinished_checksum_inside_a_tunnel_is_not_passed_on() {
     // Linux marks VXLAN packets of this machine so: the start is the inner transport header's.
-    assert_eq!(parse(&frame(&pending(34), IPV4, IPV4_PLAIN)), Ok(expected(false, 52..60, None)));
+    assert_eq!(parse(&frame(&pending(34), IPV4, IPV4_PLAIN)), Ok(expected(false, 42..50, None)));
     assert_eq!(parse(&frame(&pending(84), IPV4, IPV4_PLAIN)), Err(RelayDrop::Corrupt));
-    assert_eq!(parse(&frame(&pending(54), IPV6, IPV6_PLAIN)), Ok(expected(true, 72..80, None)));
+    assert_eq!(parse(&frame(&pending(54), IPV6, IPV6_PLAIN)), Ok(expected(true, 62..70, None)));
     let behind_options = frame(&pending(38), IPV4, IPV4_OPTIONS);
-    assert_eq!(parse(&behind_options), Ok(expected(false, 56..64, None)));
+    assert_eq!(parse(&behind_options), Ok(expected(false, 46..54, None)));
     let behind_extensions = frame(&pending(70), IPV6, IPV6_EXTENSIONS);
-    assert_eq!(parse(&behind_extensions), Ok(expected(true, 88..96, None)));
+    assert_eq!(parse(&behind_extensions), Ok(expected(true, 78..86, None)));
 }
 
 #[test]
@@ -223,7 +236,7 @@ fn udp_lengths() {
     // Shorter than the packet: the rest is not payload (RFC 9868). The checksum covers less.
     let valid = virtio(2, 0, 0, 0);
     let shorter = altered(&valid, IPV4, IPV4_PLAIN, 25, 12);
-    assert_eq!(parse(&shorter), Ok(expected(false, 52..56, None)));
+    assert_eq!(parse(&shorter), Ok(expected(false, 42..46, None)));
     for length in [0, 7, 17, 255] {
         let wrong = altered(&valid, IPV4, IPV4_PLAIN, 25, length);
         assert_eq!(parse(&wrong), Err(RelayDrop::Malformed), "{length}");

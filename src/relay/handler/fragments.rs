@@ -54,7 +54,7 @@ impl Relay {
         frame: &Frame<'_>,
         tx: &mut T,
     ) -> Result<(), RelayDrop> {
-        let fragment = Fragment::parse(frame.socket, frame.bytes)?;
+        let fragment = Fragment::parse(frame.socket, frame.bytes, &frame.meta)?;
         if fragment.offset == 0
             && let Err(reason) = self.would_match(&fragment, frame)
         {

@@ -72,15 +72,7 @@ impl Bench {
 
     fn arrive_with(&mut self, bytes: &[u8], auxiliary: Option<PacketAuxData>) {
         let buffer = self.pool.fill(bytes).unwrap();
-        let frame = Frame {
-            socket: INPUT,
-            bytes: buffer.bytes(),
-            start: 0,
-            buffer: &buffer,
-            auxiliary,
-            outgoing: false,
-            truncated: false,
-        };
+        let frame = Frame::received(INPUT, &buffer, 0..bytes.len(), auxiliary, false, false);
         self.relay.on_frame(Self::now(), &frame, &mut self.tx);
     }
 

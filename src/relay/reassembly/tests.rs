@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::io::ReceivePool;
+use crate::io::{FrameMeta, ReceivePool};
 use crate::relay::golden::{
     IPV4, IPV4_FRAGMENT_FIRST, IPV6, IPV6_ATOMIC, IPV6_FRAGMENTS, IPV6_PLAIN, plain, virtio,
 };
@@ -25,7 +25,8 @@ impl Bench {
     }
 
     pub(super) fn frame(&mut self, second: u64, frame: &[u8]) -> Result<(), RelayDrop> {
-        let fragment = Fragment::parse(SocketId(3), frame)?;
+        let fragment = parse(frame)?;
+        let (_, frame) = FrameMeta::split(frame, None, false, false);
         let part =
             BufferSlice { buffer: self.pool.fill(frame).unwrap(), range: fragment.bytes.clone() };
         self.reassembly.add(at(second), &fragment, part, &self.counters, |whole| {
@@ -52,6 +53,12 @@ impl Bench {
     pub(super) fn dropped(&self) -> u64 {
         self.counters.snapshot().dropped(RelayDrop::Fragment)
     }
+}
+
+/// A frame behind its virtio header.
+fn parse(received: &[u8]) -> Result<Fragment, RelayDrop> {
+    let (meta, frame) = FrameMeta::split(received, None, false, false);
+    Fragment::parse(SocketId(3), frame, &meta)
 }
 
 fn at(second: u64) -> Now {
@@ -90,7 +97,7 @@ fn a_whole_datagram_tells_where_it_comes_from_and_goes() {
     let mut bench = Bench::new(8);
     for (index, packet) in IPV6_FRAGMENTS.iter().enumerate() {
         let bytes = plain(IPV6, packet);
-        let fragment = Fragment::parse(SocketId(3), &bytes).unwrap();
+        let fragment = parse(&bytes).unwrap();
         assert_eq!((fragment.ttl, fragment.tos, fragment.more), (7, 0xb8, index < 2));
         let part =
             BufferSlice { buffer: bench.pool.fill(&bytes).unwrap(), range: fragment.bytes.clone() };
@@ -107,7 +114,7 @@ fn a_whole_datagram_tells_where_it_comes_from_and_goes() {
 
 #[test]
 fn what_is_no_fragment_over_ipv6_is_refused() {
-    let of = |frame: &[u8]| Fragment::parse(SocketId(3), frame).unwrap_err();
+    let of = |frame: &[u8]| parse(frame).unwrap_err();
     assert_eq!(of(&plain(IPV4, IPV4_FRAGMENT_FIRST)), RelayDrop::Fragment);
     assert_eq!(of(&plain(IPV6, IPV6_ATOMIC)), RelayDrop::Fragment);
     assert_eq!(of(&plain(IPV6, IPV6_PLAIN)), RelayDrop::Fragment);
@@ -116,7 +123,7 @@ fn what_is_no_fragment_over_ipv6_is_refused() {
     assert_eq!(of(&fragment(1, 0, &[0; 12], true)), RelayDrop::Malformed, "no multiple of eight");
     assert_eq!(of(&fragment(1, 8, &[], false)), RelayDrop::Malformed, "empty");
     assert_eq!(of(&fragment(1, 65_528, &[0; 8], false)), RelayDrop::Malformed, "too far");
-    assert!(Fragment::parse(SocketId(3), &fragment(1, 65_528, &[0; 7], false)).is_ok());
+    assert!(parse(&fragment(1, 65_528, &[0; 7], false)).is_ok());
     let frame = plain(IPV6, IPV6_FRAGMENTS[0]);
     for length in 0..frame.len() {
         assert_eq!(of(&frame[..length]), RelayDrop::Malformed, "{length}");
@@ -190,7 +197,7 @@ fn corrupt_and_unchecked_datagrams_are_dropped() {
 fn a_packet_that_is_refused_takes_no_room() {
     let mut bench = Bench::new(8);
     assert_eq!(bench.piece(1, 8, 8, true), Ok(()));
-    let id = Fragment::parse(SocketId(3), &fragment(1, 0, &[0; 8], true)).unwrap().id;
+    let id = parse(&fragment(1, 0, &[0; 8], true)).unwrap().id;
     bench.reassembly.refuse(at(0), id, RelayDrop::NoRule, &bench.counters);
     assert_eq!(bench.counters.snapshot().dropped(RelayDrop::NoRule), 1);
     assert_eq!(bench.piece(1, 16, 8, true), Err(RelayDrop::NoRule));

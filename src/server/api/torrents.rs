@@ -47,7 +47,7 @@ pub(crate) async fn top(
     Ok(Json(find_top(api.shards(), limit).await))
 }
 
-/// For everybody: made anew at most every [`TOP_AGE_MAX`], however often it is asked for.
+/// For everybody: recomputed at most every [`TOP_AGE_MAX`], however often it is requested.
 pub(crate) async fn top_cached(State(api): State<Api>) -> Json<Top> {
     let mut cached = api.top.lock().await;
     if let Some((made, top)) = &*cached
@@ -123,7 +123,7 @@ async fn find_top(shards: Option<&Shards>, limit: usize) -> Top {
     Top { torrents: torrents.collect() }
 }
 
-/// Returns whether the walk came to its end.
+/// Walks one slice. Returns whether the walk is complete.
 fn slice(
     shard: &Shard,
     family: &str,
@@ -153,5 +153,5 @@ const LIMIT_MAX: usize = 1000;
 /// Torrents looked at under one lock.
 const SLICE_TORRENTS: usize = 256;
 
-/// How old the list for everybody may be.
+/// The maximum age of the list for everybody.
 const TOP_AGE_MAX: Duration = Duration::from_secs(10);

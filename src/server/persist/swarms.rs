@@ -166,7 +166,7 @@ pub fn read(
     settings: &TrackerSettings,
     now: Now,
 ) -> Result<LoadedSwarms, FormatError> {
-    let limits = Limits::per_shard(settings, shards.len());
+    let limits = settings.limits_per_shard(shards.len());
     let timeout_s = settings.peer_timeout_s;
     let begin = |header| {
         let loaded = LoadedSwarms { age: age(header, now), ..LoadedSwarms::default() };

@@ -74,7 +74,7 @@ impl Offer {
         let listening = Arc::clone(&listener);
         let to_successor = Arc::clone(&successor);
         let wake = Arc::clone(&found);
-        let told = serves.clone();
+        let expected = serves.clone();
         let wait = move || {
             let mut refused = LogOnChange::default();
             loop {
@@ -92,7 +92,7 @@ impl Offer {
                     }
                 };
                 refused.is_over();
-                match agree(&stream, &told) {
+                match agree(&stream, &expected) {
                     Ok(()) => {
                         info!("another process takes over");
                         *to_successor.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);

@@ -8,7 +8,7 @@ use loom::thread;
 
 use super::explore;
 use crate::io::{
-    Forward, Frame, Handler, Now, ReceivePool, ReplyPath, SocketId, Transmit, TransmitFull,
+    Forward, Frame, FrameService, Now, ReceivePool, ReplyPath, SocketId, Transmit, TransmitFull,
 };
 use crate::relay::golden;
 use crate::relay::handler::Relay;
@@ -94,15 +94,8 @@ fn no_rule_is_gone_by_once_its_successor_was_seen() {
                 let bytes = golden::plain(golden::IPV4, golden::IPV4_PLAIN);
                 for _ in 0..2 {
                     let buffer = pool.fill(&bytes).unwrap();
-                    let frame = Frame {
-                        socket: INPUT,
-                        bytes: buffer.bytes(),
-                        start: 0,
-                        buffer: &buffer,
-                        auxiliary: None,
-                        outgoing: false,
-                        truncated: false,
-                    };
+                    let range = 0..bytes.len();
+                    let frame = Frame::received(INPUT, &buffer, range, None, false, false);
                     relay.on_frame(NOW, &frame, &mut tx);
                     relay.on_flush(NOW, &mut tx);
                     relay.on_tick(NOW, &mut tx);

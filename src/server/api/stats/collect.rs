@@ -1,4 +1,4 @@
-//! Reads the view into figures.
+//! Collects the figures from the view.
 
 use super::{
     ClientStats, Counts, FlowStats, Histogram, Holdings, OutputStats, Pools, ProcessStats,
@@ -37,7 +37,7 @@ fn worker_stats(
     shard: Holdings,
 ) -> WorkerStats {
     let counted = worker.counters.snapshot();
-    let turns = worker.counters.loop_figures().snapshot();
+    let iterations = worker.counters.loop_stats().snapshot();
     WorkerStats {
         index,
         core: worker.core,
@@ -47,13 +47,13 @@ fn worker_stats(
         drops: drops(&counted),
         shard,
         pools: Pools {
-            receive_buffers_free: turns.gauges.receive_buffers_free,
-            frame_buffers_free: turns.gauges.frame_buffers_free,
-            send_slots_free: turns.gauges.send_slots_free,
-            frames_waiting: turns.gauges.frames_waiting,
+            receive_buffers_free: iterations.gauges.receive_buffers_free,
+            frame_buffers_free: iterations.gauges.frame_buffers_free,
+            send_slots_free: iterations.gauges.send_slots_free,
+            frames_waiting: iterations.gauges.frames_waiting,
         },
-        turn_packets: (&turns.packets).into(),
-        turn_us: (&turns.busy_us).into(),
+        iteration_packets: (&iterations.packets).into(),
+        iteration_us: (&iterations.busy_us).into(),
     }
 }
 
@@ -156,7 +156,7 @@ fn drops(counted: &Snapshot) -> Counts {
         .collect()
 }
 
-/// The reasons that occurred: with a thousand rules, the others would be most of the text.
+/// Only reasons with a drop: with a thousand rules, the others would be most of the text.
 fn relay_drops(flow: &FlowSnapshot) -> Counts {
     let count = |reason: &RelayDrop| (reason.name().to_owned(), flow.dropped(*reason));
     RelayDrop::ALL.iter().map(count).filter(|(_, count)| *count > 0).collect()
