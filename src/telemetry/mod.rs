@@ -5,6 +5,7 @@ mod clients;
 mod counters;
 pub mod log;
 mod loops;
+pub(crate) mod rates;
 
 pub use clients::{ClientCounters, ClientSnapshot};
 pub use counters::{Counter, Counters, DropReason, Snapshot};

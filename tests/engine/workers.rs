@@ -27,7 +27,7 @@ fn clients_of_all_workers_meet_in_one_swarm() {
         let running = Running::with_workers(WORKERS, |settings| {
             settings.tracker.as_mut().unwrap().steering = steering
         });
-        assert_eq!(running.process().is_steered(), steering);
+        assert_eq!(running.view().is_steered(), steering);
         // Enough flows and transactions that both workers get some, whatever spreads them.
         let clients: Vec<Client> = (0..40).map(|_| running.client()).collect();
         for (before, client) in (0u16..).zip(&clients) {
@@ -35,7 +35,7 @@ fn clients_of_all_workers_meet_in_one_swarm() {
             assert_eq!(reply.counts(), (0, u32::from(before) + 1));
             assert_eq!(reply.ports(), (1001..1001 + before).collect::<Vec<_>>());
         }
-        let announces = running.process().counted_by_worker().map(|worker| {
+        let announces = running.view().counted_by_worker().map(|worker| {
             assert!(worker.get(Counter::ConnectsIpv4) > 0, "connects spread");
             worker.get(Counter::AnnouncesIpv4)
         });
@@ -89,7 +89,7 @@ fn connects_spread_over_the_workers() {
             request[12..].copy_from_slice(&numbering(number).to_be_bytes());
             assert_eq!(client.exchange(&request)[4..8], request[12..]);
         }
-        for (worker, before) in running.process().counted_by_worker().zip(&mut before) {
+        for (worker, before) in running.view().counted_by_worker().zip(&mut before) {
             let connects = worker.get(Counter::ConnectsIpv4);
             assert!((300..700).contains(&(connects - *before)), "{} of 1000", connects - *before);
             *before = connects;

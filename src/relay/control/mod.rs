@@ -12,6 +12,7 @@ mod inputs;
 mod outputs;
 mod registration;
 mod report;
+mod socket_factory;
 mod view;
 
 use std::io;
@@ -23,6 +24,7 @@ use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
 pub use report::{RelayFigures, RelayReporter, RuleFigures};
+pub use socket_factory::{OwnSockets, SocketFactory};
 pub use view::{OutputView, RelayView, RuleView};
 
 use self::inputs::Inputs;
@@ -33,7 +35,6 @@ use super::{Dscp, RelaySettings, Rule, Ttl};
 use crate::io::SocketId;
 use crate::io::WorkerControl;
 use crate::io::socket_table::SocketTable;
-use crate::server::broker::{Broker, SocketFactory};
 use crate::sys::egress::EgressError;
 use crate::sys::fd_bundle::{FdBundle, Inherited};
 use crate::sys::link_watch::LinkWatch;
@@ -74,7 +75,7 @@ pub struct RelayControl {
     /// Frame buffers in use in each worker.
     frame_buffers: usize,
     watch: LinkWatch,
-    factory: SocketFactory,
+    factory: Box<dyn SocketFactory>,
     /// What the process before this one handed over, until the first table is out.
     inherited: Inherited,
     inputs: Inputs,
@@ -93,7 +94,7 @@ struct OpenContext<'a> {
     watch: &'a LinkWatch,
     settings: &'a RelaySettings,
     workers: &'a [RelayWorker],
-    factory: &'a mut SocketFactory,
+    factory: &'a mut dyn SocketFactory,
     inherited: &'a mut Inherited,
 }
 
@@ -123,7 +124,7 @@ impl RelayControl {
     pub fn new(
         settings: RelaySettings,
         workers: Vec<RelayWorker>,
-        factory: SocketFactory,
+        factory: Box<dyn SocketFactory>,
         inherited: Inherited,
     ) -> Result<Self, RelayError> {
         let rules = settings.rules.clone();
@@ -199,7 +200,7 @@ impl RelayControl {
 
     /// How the socket broker ended, once, if it did.
     pub fn broker_ended(&mut self) -> Option<String> {
-        self.factory.broker_mut().and_then(Broker::ended)
+        self.factory.ended()
     }
 
     /// Has as many frame buffers in use as the largest fan-out asks for, and never fewer than
@@ -234,7 +235,7 @@ impl RelayControl {
             watch: &self.watch,
             settings: &self.settings,
             workers: &self.workers,
-            factory: &mut self.factory,
+            factory: &mut *self.factory,
             inherited: &mut self.inherited,
         };
         let opened = self.inputs.refresh(rules, &mut ground, &mut self.retired);

@@ -94,12 +94,6 @@ pub struct StateConfig {
 }
 
 impl Settings {
-    /// The tracker's settings; without a tracker there is nothing to listen on.
-    pub fn tracker_or_none(&self) -> TrackerConfig {
-        let none = || TrackerConfig { listen: Vec::new(), ..TrackerConfig::default() };
-        self.tracker.clone().unwrap_or_else(none)
-    }
-
     /// The state directory, where it is of use: with a tracker, whose state is kept there, and for
     /// takeovers.
     pub fn used_state_directory(&self) -> Option<&Path> {

@@ -38,7 +38,7 @@ pub fn write(to: &mut impl Write, shards: &Shards, manner: WalkOptions<'_>) -> i
 }
 
 /// Writes the list, and says in the log how that went; what `told` knows is not said again.
-pub fn export_and_say(
+pub fn export_and_log(
     path: &Path,
     shards: &Shards,
     manner: WalkOptions<'_>,

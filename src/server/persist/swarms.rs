@@ -249,7 +249,7 @@ pub fn load_or_set_aside(path: &Path, shards: &Shards, settings: &TrackerSetting
 }
 
 /// Saves all swarms, and says in the log how that went; what `told` knows is not said again.
-pub fn save_and_say(
+pub fn save_and_log(
     path: &Path,
     shards: &Shards,
     clock: &Clock,

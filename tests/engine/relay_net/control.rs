@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use ringtide::io::socket_table::SocketTable;
 use ringtide::io::{ServiceId, WorkerControl};
-use ringtide::relay::control::{RelayControl, RelayWorker};
+use ringtide::relay::control::{OwnSockets, RelayControl, RelayWorker};
 use ringtide::relay::{Dscp, Input, Output, RelaySettings, Rule, Ttl};
-use ringtide::server::broker::SocketFactory;
 use ringtide::sys::fd_bundle::Inherited;
 
 use crate::common::{Cable, switched_off};
@@ -49,7 +48,7 @@ fn an_output_by_an_interface_that_has_just_gone_is_down_for_that_reason() {
             let mut control = RelayControl::new(
                 settings,
                 vec![worker],
-                SocketFactory::default(),
+                Box::new(OwnSockets),
                 Inherited::default(),
             )
             .unwrap();

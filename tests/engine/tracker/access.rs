@@ -31,7 +31,7 @@ impl Guarded {
 
     fn reload(&self, text: &str) -> Result<usize, String> {
         fs::write(&self.list, text).unwrap();
-        let reloaded = self.running.process().reload(&self.running.settings);
+        let reloaded = self.running.serving().reload(&self.running.settings);
         reloaded.map_err(|error| error.to_string())
     }
 }
@@ -82,7 +82,7 @@ fn a_bad_list_leaves_the_old_one_in_force() {
     assert_eq!(client.announce(&Ask::leecher(hash(1), 1001)).counts(), (0, 1));
     assert_eq!(client.announce_refused(&Ask::leecher(hash(2), 1001)), REFUSAL);
     fs::remove_file(&guarded.list).unwrap();
-    assert!(guarded.running.process().reload(&guarded.running.settings).is_err());
+    assert!(guarded.running.serving().reload(&guarded.running.settings).is_err());
     assert_eq!(client.scrape_one(hash(1)), (0, 0, 1));
 }
 

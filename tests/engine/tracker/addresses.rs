@@ -41,7 +41,7 @@ fn several_addresses_share_one_tracker() {
         settings.tracker.as_mut().unwrap().listen =
             listen.map(|text| text.parse().unwrap()).to_vec();
     });
-    let addresses: Vec<SocketAddr> = running.process().addresses().collect();
+    let addresses: Vec<SocketAddr> = running.view().addresses().collect();
     for (at, asked) in listen.iter().zip(&addresses) {
         assert_eq!(asked.ip(), at.parse::<SocketAddr>().unwrap().ip());
         assert!(addresses.iter().filter(|other| *other == asked).count() == 1 && asked.port() > 0);

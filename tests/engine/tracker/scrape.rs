@@ -87,7 +87,7 @@ fn a_scrape_spans_the_shards_of_all_workers() {
     let clients = [0; 8].map(|_| running.client());
     populate(&clients[0], 74);
     let by_worker: Vec<u64> = running
-        .process()
+        .view()
         .counted_by_worker()
         .map(|worker| worker.get(Counter::AnnouncesIpv4))
         .collect();

@@ -71,7 +71,7 @@ fn several_workers_grant_together_what_one_would() {
         let clients: Vec<_> =
             (0..16).map(|_| Client::at("127.0.0.4", running.address(0))).collect();
         exceed(&running, &clients);
-        let busy = running.process().counted_by_worker();
+        let busy = running.view().counted_by_worker();
         let busy = busy.filter(|worker| worker.get(Counter::AnnouncesIpv4) > 0).count();
         assert!(busy > 1, "all announces came to one worker");
         running.stop();

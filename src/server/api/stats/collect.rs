@@ -13,7 +13,10 @@ use crate::tracker::store::Gauges;
 impl Stats {
     /// The figures as they are now.
     pub fn collect(view: &View) -> Self {
-        let shards: Vec<Holdings> = view.shards.gauges().map(Holdings::from).collect();
+        let shards: Vec<Holdings> = match &view.tracker {
+            Some(tracker) => tracker.shards.gauges().map(Holdings::from).collect(),
+            None => vec![Holdings::default(); view.workers.len()],
+        };
         let workers =
             view.workers.iter().zip(view.heartbeat_ages_s()).zip(&shards).enumerate().map(
                 |(index, ((worker, age_s), shard))| worker_stats(index, worker, age_s, *shard),
@@ -61,13 +64,13 @@ impl<const BUCKETS: usize> From<&SizesSnapshot<BUCKETS>> for Histogram {
 }
 
 fn tracker_stats(view: &View, tracker: &TrackerView, shards: &[Holdings]) -> TrackerStats {
-    let counted = Snapshot::total(view.workers.iter().map(|worker| &*worker.counters));
+    let counted = view.counted();
     let policy = tracker.policy.current();
     TrackerStats {
         listen: tracker.addresses.iter().map(ToString::to_string).collect(),
         steering: tracker.steering.to_owned(),
         holdings: shards.iter().fold(Holdings::default(), |sum, shard| sum.plus(*shard)),
-        memory_limit_bytes: view.shards.memory_bytes_max() as u64,
+        memory_limit_bytes: tracker.shards.memory_bytes_max() as u64,
         kernel_drops: tracker.kernel_drops(),
         access_mode: policy.access.mode().name().to_owned(),
         access_hashes: policy.access.len() as u64,

@@ -1,4 +1,4 @@
-//! What this process still needs when everything is open, by its settings.
+//! The second stage: the process has given up what it does not need any more.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,42 +6,66 @@ use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
-use super::broker::{Broker, BrokerError, SocketFactory};
+use super::broker::{Broker, BrokerError};
 use super::config::{ControlSocket, Settings};
+use super::open::Opened;
 use super::sandbox::{
     BrokerState, Confinement, Files, FutureUser, PrivilegeError, Role, confine,
     has_socket_capabilities, unreadable, unwritable,
 };
 use crate::values::path::directory_of;
 
-/// Starts the broker where one is of use: with a relay, and capabilities that are about to be
-/// dropped. To be called before other threads start.
+/// Everything is open, and the rights that this took are given up. Threads may start: they inherit
+/// what was given up.
+pub struct Confined {
+    pub(super) opened: Opened,
+    pub(super) confinement: Confinement,
+}
+
+impl Opened {
+    /// Gives up what `settings` say and logs what remains. To be called before other threads
+    /// start.
+    ///
+    /// # Errors
+    /// As [`confine`].
+    pub fn confine(
+        self,
+        settings: &Settings,
+        user: &FutureUser,
+    ) -> Result<Confined, PrivilegeError> {
+        let confinement = give_up(settings, self.broker_pid, user)?;
+        Ok(Confined { opened: self, confinement })
+    }
+
+    /// Goes on with all privileges that the process has.
+    pub fn unconfined(self) -> Confined {
+        Confined { opened: self, confinement: Confinement::of_this_thread() }
+    }
+}
+
+/// Starts the broker where it is useful: with a relay, and capabilities that are about to be
+/// dropped. Without it, the process opens sockets itself. To be called before other threads start.
 ///
 /// # Errors
 /// When it does not start.
-pub fn factory(settings: &Settings) -> Result<SocketFactory, BrokerError> {
+pub fn start_broker(settings: &Settings) -> Result<Option<Broker>, BrokerError> {
     let privileges = &settings.privileges;
     let useful = settings.relay.is_some() && privileges.broker && privileges.drop_capabilities;
     if !useful || !has_socket_capabilities() {
-        return Ok(SocketFactory::default());
+        return Ok(None);
     }
-    Broker::start().map(SocketFactory::through)
+    Broker::start().map(Some)
 }
 
-/// Gives up what `settings` say and logs what is in force. To be called when everything is open
-/// that needs more, and before other threads start.
-///
-/// # Errors
-/// As [`confine`].
-pub fn give_up(
+fn give_up(
     settings: &Settings,
-    factory: Option<u32>,
+    broker_pid: Option<u32>,
     user: &FutureUser,
 ) -> Result<Confinement, PrivilegeError> {
     let files = files(settings, user.uid());
     let confinement = confine(&settings.privileges, Role::Serve, &files)?;
-    let broker = factory.map_or(BrokerState::None, |_| BrokerState::Up);
-    let confinement = Confinement { broker_pid: factory, broker, ..confinement };
+    let broker = broker_pid.map_or(BrokerState::None, |_| BrokerState::Up);
+    let confinement = Confinement { broker_pid, broker, ..confinement };
     info!("privileges: {confinement}");
     for path in unreadable(read_again(settings)) {
         warn!(
