@@ -47,7 +47,8 @@ impl Opened {
     /// Binds and loads everything for one worker on each of `cores`. Takes over the sockets of
     /// the process that runs, where there is one and the settings ask for that.
     ///
-    /// The relay opens its sockets through the `broker`, or without one itself. What is kept between runs is opened as
+    /// The relay opens its sockets through the `broker`, or without one itself. What is kept
+    /// between runs is opened as
     /// `user`.
     ///
     /// # Errors

@@ -257,8 +257,8 @@ impl Retries {
     }
 }
 
-/// Raises the limit on open files to what the system permits: each worker has a socket for each address and
-/// output, and as many registered files must be allowed as its ring may hold.
+/// Raises the limit on open files to what the system permits: each worker has a socket for each
+/// address and output, and as many registered files must be allowed as its ring may hold.
 fn allow_many_files() {
     if let Err(error) = raise_file_limit() {
         warn!(%error, "the limit on open files stays as it is");

@@ -240,7 +240,8 @@ impl SocketFactory for Broker {
         })
     }
 
-    // How it ended, reported once. Must be called every second: it also reads answers that come late.
+    // How it ended, reported once. Must be called every second: it also reads answers that come
+    // late.
     fn ended(&mut self) -> Option<String> {
         if self.end_reported {
             return None;
