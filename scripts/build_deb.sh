@@ -8,7 +8,7 @@ usage() {
     cat <<'END'
 Usage: scripts/build_deb.sh
 
-Builds ringtide in release mode and packs it: the program, its systemd unit, the default
+Builds ringtide with the profile `dist` and packs it: the program, its systemd unit, the default
 configuration as a conffile, a sample for /etc/sysctl.d, and the manual pages and completions of
 the program. cargo-deb is installed into target/tools first, unless it is there.
 
@@ -28,10 +28,10 @@ main() {
     provide_cargo_deb
     if [[ -n ${RINGTIDE_BINARY:-} ]]; then
         [[ -x $RINGTIDE_BINARY ]] || die "RINGTIDE_BINARY: there is no program $RINGTIDE_BINARY"
-        [[ $RINGTIDE_BINARY -ef target/release/ringtide ]] ||
-            install -D -m 755 "$RINGTIDE_BINARY" target/release/ringtide
+        program=$RINGTIDE_BINARY
     else
-        cargo build --release --locked >&2
+        cargo build --profile dist --locked >&2
+        program=target/dist/ringtide
     fi
     local variant=()
     generate
@@ -54,13 +54,14 @@ provide_cargo_deb() {
 generate() {
     rm -rf target/package
     mkdir -p target/package
-    target/release/ringtide config default >target/package/ringtide.toml
+    install -m 755 "$program" target/package/ringtide
+    "$program" config default >target/package/ringtide.toml
     scripts/tune_kernel.sh --write-sysctl target/package/90-ringtide.conf >&2
 }
 
 # Manual pages and completions, by the program itself. False when it makes none.
 generate_documents() {
-    local program=target/release/ringtide shells=target/package/completions
+    local shells=target/package/completions
     mkdir -p target/package/man "$shells"
     if ! "$program" man target/package/man >/dev/null 2>&1; then
         echo "build_deb.sh: this program makes no manual pages and completions" >&2

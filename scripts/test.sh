@@ -9,7 +9,25 @@ set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
+usage() {
+    cat <<'END'
+Usage: scripts/test.sh
+
+Checks everything there is to check. As root it installs the Debian packages that tests need; as
+another user it says which are missing and skips the tests that need them. Stops at the first
+failure. On two cores it takes about half an hour.
+
+RINGTIDE_SKIP_REAL_CLIENTS=1 installs nothing and skips those tests. RINGTIDE_SOAK_MINUTES=N is how
+long the soak takes (5).
+END
+}
+
 main() {
+    case ${1:-} in
+        "") ;;
+        -h | --help) usage && exit 0 ;;
+        *) wrong "unexpected argument $1" ;;
+    esac
     trap finish EXIT
     cd "$root"
     step "Rust toolchain" require_cargo
@@ -144,7 +162,7 @@ test_as_on_6_0() {
 
 # From another directory, as a user may call it.
 check_run() {
-    (cd / && "$root/scripts/run.sh" --help >/dev/null)
+    (cd / && "$root/scripts/run.sh" run --help >/dev/null)
 }
 
 # Of the release build that was just made.

@@ -357,7 +357,7 @@ impl EventLoop for RingLoop<'_> {
             services.on_departed(wall_ns());
         }
         let wait = deadline.since_epoch().saturating_sub(self.clock.now().since_epoch());
-        // Sends with MSG_DONTWAIT complete while they are submitted. FrameQueue for what is wanted
+        // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for what is wanted
         // beside those spares a turn that would reap nothing but them.
         // Frames that wait already wait for nothing else.
         let more = if self.pools.waiting.is_empty() { services.wakeup().packets } else { 0 };

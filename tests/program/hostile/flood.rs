@@ -154,7 +154,7 @@ impl Flood {
 }
 
 const WINDOW: u64 = 100;
-/// EventLoop between two samples.
+/// Between two samples.
 const SAMPLES: u64 = 8;
 
 /// Swarms of peers at several addresses: small ones and a large one.

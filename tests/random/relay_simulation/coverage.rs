@@ -44,7 +44,7 @@ seen! {
     SecondHop,
     ThirdHop,
     SegmentsRefused,
-    /// LogOnChange of an earlier datagram instead of sending, and sent again.
+    /// The error of an earlier datagram is reported instead, and it is sent again.
     Refused,
     RefusedTwice,
     /// The rules changed while sends were on their way.

@@ -1,6 +1,6 @@
 //! Places in the file's text, and excerpts of it.
 
-/// EventLoop ascending offsets into lines and columns in one pass over the text.
+/// Turns ascending offsets into lines and columns in one pass over the text.
 pub(crate) struct LineCounter<'a> {
     text: &'a str,
     offset: usize,
