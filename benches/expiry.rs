@@ -8,8 +8,9 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use ringtide::io::Now;
 use ringtide::tracker::core::InfoHash;
-use ringtide::tracker::store::{Announce, EXPIRY_VISITS_MAX, Ipv4, Limits, Secrets, Shard, Shards};
-use ringtide::tracker::udp::request::Event;
+use ringtide::tracker::store::{
+    Announce, EXPIRY_VISITS_MAX, Event, Ipv4, Limits, NoPeers, Secrets, Shard, Shards,
+};
 
 fn main() {
     for (torrents, peers) in SHAPES {
@@ -98,7 +99,7 @@ fn announce(shard: &mut Shard, torrent: u32, peer: u32, at_s: u64) {
         event: Event::Started,
         numwant: 0,
     };
-    shard.ipv4.announce(&request, &limits, &mut shard.rng, &mut []);
+    shard.ipv4.announce(&request, &limits, &mut shard.rng, &mut NoPeers);
 }
 
 /// What this thread has used of a processor.

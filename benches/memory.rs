@@ -15,8 +15,7 @@ use std::time::Duration;
 
 use ringtide::io::Now;
 use ringtide::tracker::core::InfoHash;
-use ringtide::tracker::store::{Announce, Ipv4, Limits, Secrets, Shards};
-use ringtide::tracker::udp::request::Event;
+use ringtide::tracker::store::{Announce, Event, Ipv4, Limits, NoPeers, Secrets, Shards};
 
 use fill::Filler;
 
@@ -95,7 +94,7 @@ fn build(torrents: u32, peers: u32) {
                 event: Event::Started,
                 numwant: 0,
             };
-            shard.ipv4.announce(&request, &limits, &mut shard.rng, &mut []);
+            shard.ipv4.announce(&request, &limits, &mut shard.rng, &mut NoPeers);
         }
     }
     let after = resident_bytes();

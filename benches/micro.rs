@@ -12,12 +12,13 @@ use divan::{Bencher, black_box};
 use ringtide::io::Now;
 use ringtide::tracker::core::source_limits::{Decision, SourceLimits};
 use ringtide::tracker::core::{InfoHash, RateLimit, SourceLimitSettings};
-use ringtide::tracker::store::{self, Announced, Ipv4, Limits, Secrets, Shards};
-use ringtide::tracker::udp::connection_id::{ConnectionId, ConnectionIds};
-use ringtide::tracker::udp::request::{Event, Request};
-use ringtide::tracker::udp::request_write::{self, AnnounceRequest};
-use ringtide::tracker::udp::response::{self, AnnounceHeader, ScrapeEntry, ScrapeWriter};
-use ringtide::tracker::udp::wire::TransactionId;
+use ringtide::tracker::store::{
+    self, Announced, CompactPeers, Event, Ipv4, Limits, Secrets, Shards,
+};
+use ringtide::tracker::udp::connection_id::ConnectionIds;
+use ringtide::wire::bep15::request::AnnounceRequest;
+use ringtide::wire::bep15::response::{AnnounceHeader, ScrapeEntry, ScrapeWriter};
+use ringtide::wire::bep15::{ConnectionId, Request, TransactionId, request, response};
 
 fn main() {
     divan::main();
@@ -28,10 +29,10 @@ fn parse(bencher: Bencher<'_, '_>, kind: &str) {
     let mut out = [0; 2048];
     let hashes = |count| (0..count).map(info_hash);
     let length = match kind {
-        "connect" => request_write::write_connect(&mut out, TRANSACTION),
-        "announce" => announce_request().write(&mut out),
-        "scrape of 1" => request_write::write_scrape(&mut out, ID, TRANSACTION, hashes(1)),
-        "scrape of 74" => request_write::write_scrape(&mut out, ID, TRANSACTION, hashes(74)),
+        "connect" => request::emit_connect(&mut out, TRANSACTION),
+        "announce" => announce_request().emit(&mut out),
+        "scrape of 1" => request::emit_scrape(&mut out, ID, TRANSACTION, hashes(1)),
+        "scrape of 74" => request::emit_scrape(&mut out, ID, TRANSACTION, hashes(74)),
         _ => 100,
     };
     // All that a request holds has to be there, not only whether it is one.
@@ -85,9 +86,9 @@ fn response_writing(bencher: Bencher<'_, '_>, kind: &str) {
     bencher.bench_local(|| {
         let out = black_box(&mut out[..]);
         match kind {
-            "connect" => response::write_connect(out, TRANSACTION, ID),
-            "announce header" => black_box(&header).write(out),
-            "error" => response::write_error(out, TRANSACTION, "connection ID expired"),
+            "connect" => response::emit_connect(out, TRANSACTION, ID),
+            "announce header" => black_box(&header).emit(out),
+            "error" => response::emit_error(out, TRANSACTION, "connection ID expired"),
             _ => {
                 let mut writer = ScrapeWriter::new(out, TRANSACTION);
                 for _ in 0..74 {
@@ -246,7 +247,8 @@ impl Swarms {
             numwant,
         };
         let limits = shard.limits_ipv4(LIMITS);
-        shard.ipv4.announce(&request, &limits, &mut shard.rng, black_box(&mut self.out))
+        let mut sink = CompactPeers::new(black_box(&mut self.out));
+        shard.ipv4.announce(&request, &limits, &mut shard.rng, &mut sink)
     }
 }
 
@@ -269,7 +271,7 @@ fn announce_request() -> AnnounceRequest {
         downloaded: 1000,
         left: 65_536,
         uploaded: 255,
-        event_code: Event::Started.code(),
+        event_code: request::Event::Started.code(),
         ip: 0,
         key: 1,
         numwant: 50,

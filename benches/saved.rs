@@ -12,9 +12,8 @@ use ringtide::server::persist::swarm_file::SwarmWriter;
 use ringtide::server::persist::swarms::{load, save};
 use ringtide::tracker::core::{InfoHash, TrackerSettings};
 use ringtide::tracker::store::{
-    Announce, Ipv4, Limits, PeerChunk, Secrets, Shards, WALK_VISITS, Walk,
+    Announce, Event, Ipv4, Limits, NoPeers, PeerChunk, Secrets, Shards, WALK_VISITS, Walk,
 };
-use ringtide::tracker::udp::request::Event;
 
 fn main() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
@@ -90,7 +89,7 @@ fn fill(shards: &Shards, torrents: u32, peers: u32, clock: &Clock) {
             };
             let mut shard = shards.lock(shards.owner(&info_hash));
             let shard = &mut *shard;
-            shard.ipv4.announce(&request, &limits, &mut shard.rng, &mut []);
+            shard.ipv4.announce(&request, &limits, &mut shard.rng, &mut NoPeers);
         }
     }
 }

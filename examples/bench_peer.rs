@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use ringtide::io::Engine;
-use ringtide::io::{Handler, Now, Packet, Transmit};
+use ringtide::io::{DatagramService, Now, Packet, Transmit};
 use ringtide::tracker::core::InfoHash;
-use ringtide::tracker::udp::request::Request;
+use ringtide::wire::bep15::Request;
 
 use canned::Canned;
 
@@ -124,13 +124,13 @@ struct Recorder {
     seen: Arc<Mutex<HashSet<[u8; 20]>>>,
 }
 
-impl Handler for Recorder {
-    fn on_packet<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, tx: &mut T) {
+impl DatagramService for Recorder {
+    fn on_datagram<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, tx: &mut T) {
         if let Ok(Request::Announce(announce)) = Request::parse(packet.payload) {
             let InfoHash(hash) = announce.info_hash();
             self.seen.lock().unwrap().insert(hash);
         }
-        self.canned.on_packet(now, packet, tx);
+        self.canned.on_datagram(now, packet, tx);
     }
 
     fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}

@@ -26,7 +26,7 @@ main() {
     export RINGTIDE_FLOOD_MIB RINGTIDE_FLOOD_ANNOUNCES
     cd "$root"
     require_cargo
-    cargo test --locked --test hostile a_flood_stays -- --nocapture
+    cargo test --locked --test program a_flood_stays -- --nocapture
 }
 
 main "$@"

@@ -13,7 +13,7 @@ argument, under libFuzzer with the address sanitizer. Stops at the first finding
 
 What libFuzzer finds worth keeping stays in target/fuzz/corpus and is where the next run begins. An
 input that fails a target is left in target/fuzz/artifacts; once it is understood it belongs into
-fuzz/seeds/TARGET, which 'cargo test --test fuzz_corpus' replays.
+fuzz/seeds/TARGET, which 'cargo test --test random fuzz_corpus::' replays.
 
 Installs cargo-fuzz $cargo_fuzz_version into target/tools if it is not there. Needs a C++ compiler.
 TEXT

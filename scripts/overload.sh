@@ -11,8 +11,8 @@ usage() {
 Usage: scripts/overload.sh [OPTION]...
 
 Finds what one worker can take on a core that it shares with a busy process, then offers once, twice
-and three times as much, in turns: announces to the tracker; once and three times datagrams to the
-relay, beside a quiet flow from another interface and a few announces to the tracker of the same
+and three times as much, alternately: announces to the tracker; once and three times datagrams to
+the relay, beside a quiet flow from another interface and a few announces to the tracker of the same
 worker; and a flood of announces beside a quiet flow. Prints a table with a verdict for each line.
 What is judged are medians, and the peak is the best median at any load. Needs root and two cores.
 Touches nothing but the namespaces that it makes, and removes them.
@@ -169,7 +169,7 @@ arrivals_rest() {
     ((now - arrived_us >= 1000000))
 }
 
-# As much as goes through, and three times as much, in turns.
+# As much as goes through, and three times as much, alternately.
 flood_relay() {
     local round times capacity
     find_capacity

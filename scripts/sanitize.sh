@@ -15,8 +15,8 @@ Usage: scripts/sanitize.sh address|thread|valgrind [SUITE...]
             rustup toolchain install nightly --component rust-src
   valgrind  memcheck over the unit tests of the unsafe code. Needs the Debian package valgrind
 
-SUITE is "lib" or a file or directory in tests/. Stops at the first finding. Each has a directory of
-its own in target/; the first run builds every dependency.
+SUITE is "lib" or a module of a program in tests/, such as engine/relay. Stops at the first finding.
+Each has a directory of its own in target/; the first run builds every dependency.
 TEXT
 }
 
@@ -38,8 +38,8 @@ main() {
 check_address() {
     local suites=("$@")
     ((${#suites[@]} > 0)) || suites=(
-        lib loop engines storm workers tracker hostile fuzz_corpus simulation relay_simulation
-        relay_net relay
+        lib engine/event_loop random engine/storm engine/workers engine/tracker program/hostile
+        engine/relay_net engine/relay
     )
     export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address
     # Leaks are looked for at the end by a tracer, which the program's own filter of system calls
@@ -52,7 +52,7 @@ check_address() {
 
 check_thread() {
     local suites=("$@")
-    ((${#suites[@]} > 0)) || suites=(lib workers engines storm)
+    ((${#suites[@]} > 0)) || suites=(lib engine/workers random/engines engine/storm)
     export RUSTFLAGS=-Zsanitizer=thread
     run thread "cargo +nightly" "${suites[@]}" -- -Zbuild-std
 }
@@ -69,13 +69,14 @@ run() {
     done
     options=("${@:2}" --target "$(uname -m)-unknown-linux-gnu" --target-dir "target/$directory")
     for suite in "${suites[@]}"; do
-        local what=(--test "$suite")
+        local what=(--test "${suite%%/*}") filter=()
         [[ $suite != lib ]] || what=(--lib)
+        [[ $suite != */* ]] || filter=("${suite#*/}::")
         for engine in io_uring epoll; do
-            [[ $engine == io_uring || " ${on_both[*]} " == *" $suite "* ]] || continue
+            [[ $engine == io_uring || $suite == engine* ]] || continue
             echo "== $suite on $engine"
             RINGTIDE_TEST_ENGINE=$engine "${cargo[@]}" test --locked --quiet \
-                "${options[@]}" "${what[@]}" -- "${skipped[@]}"
+                "${options[@]}" "${what[@]}" -- "${filter[@]}" "${skipped[@]}"
         done
     done
 }
@@ -90,7 +91,5 @@ check_valgrind() {
         --test-threads 1 "${tests[@]}" --skip what_cannot_be_mapped
 }
 
-# Suites that start workers and go by RINGTIDE_TEST_ENGINE.
 skipped=()
-readonly on_both=(loop storm workers tracker relay_net relay)
 main "$@"

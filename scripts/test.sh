@@ -133,14 +133,13 @@ check_dependencies() {
 
 # All that runs a worker, on the other engine.
 test_on_epoll() {
-    local suites=(loop load_test tracker workers storm process relay relay_net faults_live)
-    suites+=(real_clients pipeline)
-    RINGTIDE_TEST_ENGINE=epoll cargo test --locked "${suites[@]/#/--test=}"
+    RINGTIDE_TEST_ENGINE=epoll cargo test --locked --test engine --test alone
 }
 
 # With no more of io_uring than the oldest kernel that has enough of it.
 test_as_on_6_0() {
-    RINGTIDE_TEST_KERNEL=6.0 cargo test --locked --test=loop --test=tracker --test=relay
+    RINGTIDE_TEST_KERNEL=6.0 cargo test --locked --test engine \
+        event_loop:: tracker:: relay::
 }
 
 # From another directory, as a user may call it.

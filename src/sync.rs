@@ -7,7 +7,7 @@
 #[cfg(not(all(test, ringtide_loom)))]
 mod real {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-    pub(crate) use std::sync::{Mutex, MutexGuard};
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 
     pub(crate) use arc_swap::ArcSwap;
     pub(crate) use nix::sys::eventfd::EventFd;

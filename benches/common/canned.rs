@@ -1,10 +1,11 @@
 //! A handler that answers like a tracker without being one: replies of the right form and a fixed
 //! size, from no storage. What it costs is what the loop and the kernel cost.
 
-use ringtide::io::{Handler, Now, Packet, REPLY_BYTES_MAX, Transmit};
-use ringtide::tracker::udp::response::{AnnounceHeader, PEER_IPV4_BYTES};
-use ringtide::tracker::udp::wire::{
-    ANNOUNCE_HEADER_BYTES, CONNECT_RESPONSE_BYTES, INFO_HASH_BYTES, REQUEST_HEADER_BYTES,
+use ringtide::io::{DatagramService, Now, Packet, REPLY_BYTES_MAX, Transmit};
+use ringtide::values::info_hash::INFO_HASH_BYTES;
+use ringtide::wire::bep15::response::AnnounceHeader;
+use ringtide::wire::bep15::{
+    ANNOUNCE_HEADER_BYTES, CONNECT_RESPONSE_BYTES, PEER_IPV4_BYTES, REQUEST_HEADER_BYTES,
     RESPONSE_HEADER_BYTES, SCRAPE_ENTRY_BYTES, TransactionId, action, request_field as request,
     response_field as response,
 };
@@ -26,7 +27,7 @@ impl Canned {
             leechers: peers as u32,
             seeders: peers as u32,
         }
-        .write(&mut announce);
+        .emit(&mut announce);
         let places = announce[ANNOUNCE_HEADER_BYTES..].chunks_exact_mut(PEER_IPV4_BYTES);
         for (index, place) in places.enumerate() {
             place.copy_from_slice(&[127, 0, 0, 1 + (index % 250) as u8, 0x1a, 0xe1]);
@@ -63,8 +64,8 @@ impl Canned {
     }
 }
 
-impl Handler for Canned {
-    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
+impl DatagramService for Canned {
+    fn on_datagram<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
         if packet.payload.len() >= REQUEST_HEADER_BYTES {
             let _ = tx.reply(packet.path, |out| self.answer(packet.payload, out));
         }

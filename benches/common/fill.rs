@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use ringtide::tracker::udp::wire::{ANNOUNCE_REQUEST_BYTES, request_field as request};
+use ringtide::wire::bep15::{ANNOUNCE_REQUEST_BYTES, request_field as request};
 
 /// The info hash of torrent `number`: spread over all values, as real ones are. Trackers that
 /// choose a table by the first bits would otherwise put all into one.

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringtide::io::Handler;
 use ringtide::io::clock::Clock;
 use ringtide::io::socket_table::SocketTable;
+use ringtide::io::{Dispatch, ServiceId};
 use ringtide::io::{Engine, LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
 use ringtide::sys::socket::{SocketOptions, bind_group};
 use ringtide::telemetry::Counters;
@@ -21,7 +21,7 @@ pub(crate) struct Served {
 }
 
 /// Starts one worker for each of `cores`; `None` leaves it to the system.
-pub(crate) fn serve<H: Handler>(
+pub(crate) fn serve<H: Dispatch>(
     listen: &str,
     engine: Engine,
     cores: &[Option<usize>],
@@ -39,7 +39,7 @@ pub(crate) fn serve<H: Handler>(
         .map(|(index, socket)| WorkerPlan {
             index,
             core: cores[index],
-            table: Arc::new(SocketTable::new([Arc::new(socket) as _])),
+            table: Arc::new(SocketTable::new(ServiceId::Tracker, [Arc::new(socket) as _])),
             counters: Arc::clone(&counters[index]),
             control: Arc::new(WorkerControl::new(Duration::from_secs(1)).expect("an eventfd")),
             engine,

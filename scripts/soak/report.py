@@ -148,7 +148,7 @@ def summary(record):
     seconds = record["load_end"] - record["load_start"]
     yield "load", f"{seconds:.0f} s"
     yield "tracker requests sent", f"{sum(load['sent'] for load in loads):,}"
-    yield "answered rightly per second", (
+    yield "answered correctly per second", (
         f"{sum(load['succeeded'] for load in loads) / seconds:,.0f}")
     yield "tracker drops by reason", ", ".join(f"{reason} {count:,}" for reason, count
                                                in sorted(drops.items())) or "none"

@@ -29,8 +29,8 @@ def requests_arrive(record):
 
 
 def requests_answered(record):
-    """Every request is answered rightly, but those whose loss was counted, and those that timed out
-    because the machine left a worker no time."""
+    """Every request is answered correctly, but those whose loss was counted, and those that timed
+    out because the machine left a worker no time."""
     unanswered, late, wrong = record["probe"]["unanswered"], 0, {}
     for load in record["loads"]:
         is_starved = within(starved(record), load["start"], load["end"])
@@ -50,7 +50,7 @@ def requests_answered(record):
     if unanswered > counted:
         problems.append(f"{unanswered} unanswered, {counted} counted as dropped")
     answered = sum(load["succeeded"] for load in record["loads"])
-    told = f"{answered:,} answered rightly, {unanswered} unanswered, {counted} counted as dropped"
+    told = f"{answered:,} answered correctly, {unanswered} unanswered, {counted} counted as dropped"
     return problems, told + (f"; {late} timed out while a worker got no core" if late else "")
 
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use super::{FlagProblems, ProcessArgs, choice};
+use super::shared_args::{FlagProblems, ProcessArgs, choice};
 use crate::relay::validate::{RuleDraft, RulePart, check_rules};
 use crate::relay::{Dscp, Input, Offload, Output, RelaySettings, Ttl};
 use crate::server::config::relay::{parse_dscp, parse_endpoint, parse_source, parse_ttl};

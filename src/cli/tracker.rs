@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{FlagProblems, ProcessArgs, choice, in_limit};
+use super::shared_args::{FlagProblems, ProcessArgs, choice, in_limit};
 use crate::server::config::{
-    self, AccessConfig, AccessError, AccessMode, ConfigError, Settings, TrackerConfig,
+    self, AccessConfig, AccessError, AccessMode, ConfigError, Settings, TrackerConfig, limits,
 };
-use crate::values::limit::{self, Seconds};
+use crate::values::limit::Seconds;
 use crate::values::listen::{check_listen, parse_listen};
 
 #[derive(Args, Debug)]
@@ -27,11 +27,11 @@ pub(super) struct TrackerArgs {
     access_file: Option<PathBuf>,
 
     /// How often clients are told to announce [default: 30m]
-    #[arg(long, value_name = "DURATION", value_parser = in_limit(limit::ANNOUNCE_INTERVAL))]
+    #[arg(long, value_name = "DURATION", value_parser = in_limit(limits::ANNOUNCE_INTERVAL))]
     announce_interval: Option<Seconds>,
 
     /// After how long without an announce a peer is forgotten [default: 45m]
-    #[arg(long, value_name = "DURATION", value_parser = in_limit(limit::PEER_TIMEOUT))]
+    #[arg(long, value_name = "DURATION", value_parser = in_limit(limits::PEER_TIMEOUT))]
     peer_timeout: Option<Seconds>,
 
     #[command(flatten)]

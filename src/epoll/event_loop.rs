@@ -9,7 +9,7 @@ use super::transmit::{QueueTransmit, SendQueue};
 use crate::io::clock::{Clock, wall_ns};
 use crate::io::socket_table::SocketKind;
 use crate::io::{Discard, EventLoop, FRAME_BYTES_MAX, Failures, WorkerPlan, run};
-use crate::io::{Handler, Now, SocketId};
+use crate::io::{Dispatch, Now, ServiceId, SocketId};
 use crate::sys::address::CONTROL_BYTES;
 use crate::sys::errno;
 use crate::telemetry::{Counter, Counters, DropReason, LoopGauges};
@@ -43,7 +43,7 @@ impl SendPath {
     }
 
     /// Sends what waits and tells the handler how its forwards ended, which may send again.
-    fn send(&mut self, sockets: &Sockets, handler: &mut impl Handler, now: Now) {
+    fn send(&mut self, sockets: &Sockets, services: &mut impl Dispatch, now: Now) {
         for _ in 0..SEND_ROUNDS_MAX {
             if self.queue.is_idle() {
                 return;
@@ -53,12 +53,12 @@ impl SendPath {
             for _ in 0..ended {
                 let Some(ended) = self.queue.take_ended() else { break };
                 let forwarded = crate::io::ended(&ended.forwarding, ended.result);
-                handler.on_forwarded(now, &forwarded, &mut self.transmit(sockets));
+                services.on_forwarded(now, &forwarded, &mut self.transmit(sockets));
                 // Only now: what the handler forwarded again has a slot of its own.
                 self.queue.slots.release_forward(ended.slot, ended.forwarding.parts);
             }
             if ended > 0 {
-                handler.on_flush(now, &mut self.transmit(sockets));
+                services.on_flush(now, &mut self.transmit(sockets));
             }
         }
     }
@@ -88,8 +88,8 @@ impl EpollLoop {
     /// Serves packets until the control asks to stop, then sends what was answered.
     ///
     /// An error means that the epoll itself is broken; the caller builds a new loop.
-    pub fn run(&mut self, handler: &mut impl Handler) -> io::Result<()> {
-        run(self, handler)
+    pub fn run(&mut self, services: &mut impl Dispatch) -> io::Result<()> {
+        run(self, services)
     }
 
     fn catch_up(&mut self) -> io::Result<()> {
@@ -107,20 +107,21 @@ impl EpollLoop {
     }
 
     /// Takes a batch from a socket and handles all of it.
-    fn receive(&mut self, id: SocketId, handler: &mut impl Handler, now: Now) -> io::Result<()> {
-        let Some((receives, descriptor)) = self.sockets.get(id) else { return Ok(()) };
-        if !self.has_room(receives) {
+    fn receive(&mut self, id: SocketId, services: &mut impl Dispatch, now: Now) -> io::Result<()> {
+        let Some((kind, service)) = self.sockets.get(id) else { return Ok(()) };
+        let Some(descriptor) = self.sockets.descriptor(id) else { return Ok(()) };
+        if !self.has_room(kind) {
             // Most of it waits in batches that the handler holds open, or to be sent.
-            self.flush(handler, now);
+            self.flush(services, now);
         }
-        if !self.has_room(receives) {
+        if !self.has_room(kind) {
             // The handler keeps it. Asking over and over again would not bring it back.
             return self.sockets.rest(id);
         }
-        let (inbox, control_bytes) = match receives {
-            SocketKind::Nothing => return Ok(()),
+        let (inbox, control_bytes) = match kind {
+            SocketKind::SendOnly => return Ok(()),
             SocketKind::Datagrams => (&mut self.datagrams, 0),
-            SocketKind::DatagramsWithLocal => (&mut self.datagrams, CONTROL_BYTES),
+            SocketKind::DatagramsWithPacketInfo => (&mut self.datagrams, CONTROL_BYTES),
             SocketKind::Frames => match &mut self.frames {
                 Some(frames) => (frames, CONTROL_BYTES),
                 None => return Ok(()),
@@ -128,8 +129,8 @@ impl EpollLoop {
         };
         self.plan.counters.count(Counter::ReceiveRearms);
         match inbox.receive(id, descriptor, control_bytes) {
-            Ok(_) if receives == SocketKind::Frames => self.handle_frames(handler, now),
-            Ok(_) => self.handle_datagrams(handler, now),
+            Ok(_) if kind == SocketKind::Frames => self.handle_frames(service, services, now),
+            Ok(_) => self.handle_datagrams(service, services, now),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
                 self.plan.counters.count(Counter::ReceiveErrors);
@@ -141,47 +142,54 @@ impl EpollLoop {
     }
 
     /// Whether a buffer is empty for what a socket of this kind receives.
-    fn has_room(&self, receives: SocketKind) -> bool {
-        match receives {
-            SocketKind::Nothing => true,
-            SocketKind::Datagrams | SocketKind::DatagramsWithLocal => self.datagrams.has_room(),
+    fn has_room(&self, kind: SocketKind) -> bool {
+        match kind {
+            SocketKind::SendOnly => true,
+            SocketKind::Datagrams | SocketKind::DatagramsWithPacketInfo => {
+                self.datagrams.has_room()
+            }
             SocketKind::Frames => self.frames.as_ref().is_some_and(RecvBatch::has_room),
         }
     }
 
     /// Has the handler close what it holds open, and sends all there is.
-    fn flush(&mut self, handler: &mut impl Handler, now: Now) {
+    fn flush(&mut self, services: &mut impl Dispatch, now: Now) {
         let Self { sockets, way_out, .. } = self;
-        handler.on_flush(now, &mut way_out.transmit(sockets));
-        way_out.send(sockets, handler, now);
-        if handler.awaits_departure() {
-            handler.on_departed(wall_ns());
+        services.on_flush(now, &mut way_out.transmit(sockets));
+        way_out.send(sockets, services, now);
+        if services.awaits_departure() {
+            services.on_departed(wall_ns());
         }
     }
 
-    fn handle_datagrams(&mut self, handler: &mut impl Handler, now: Now) {
+    fn handle_datagrams(&mut self, service: ServiceId, services: &mut impl Dispatch, now: Now) {
         let Self { sockets, datagrams, way_out, plan, handling, .. } = self;
         *handling = true;
         while let Some((arrival, buffer)) = datagrams.take() {
             if let Some(packet) = arrival.datagram(&buffer, &plan.counters) {
-                handler.on_packet(now, &packet, &mut way_out.transmit(sockets));
+                services.on_datagram(service, now, &packet, &mut way_out.transmit(sockets));
             }
         }
         *handling = false;
     }
 
     /// Handles frames; those whose sends might find no slot wait until what is queued has left.
-    fn handle_frames(&mut self, handler: &mut impl Handler, now: Now) {
+    fn handle_frames(&mut self, service: ServiceId, services: &mut impl Dispatch, now: Now) {
         let Self { sockets, frames: Some(frames), way_out, plan, handling_frame, .. } = self else {
             return;
         };
         while let Some((arrival, buffer)) = frames.take() {
             plan.counters.count(Counter::FramesReceived);
-            if !way_out.queue.slots.have_room_for(handler.sends_per_frame_max()) {
-                way_out.send(sockets, handler, now);
+            if !way_out.queue.slots.have_room_for(services.sends_per_frame_max()) {
+                way_out.send(sockets, services, now);
             }
             *handling_frame = true;
-            handler.on_frame(now, &arrival.frame(&buffer), &mut way_out.transmit(sockets));
+            services.on_frame(
+                service,
+                now,
+                &arrival.frame(&buffer),
+                &mut way_out.transmit(sockets),
+            );
             *handling_frame = false;
         }
     }
@@ -196,7 +204,7 @@ impl EventLoop for EpollLoop {
         self.clock.now()
     }
 
-    fn iterate(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<Now> {
+    fn iterate(&mut self, services: &mut impl Dispatch, deadline: Now) -> io::Result<Now> {
         self.catch_up()?;
         let wait = deadline.since_epoch().saturating_sub(self.now().since_epoch());
         let ready = match self.way_out.queue.is_idle() {
@@ -208,10 +216,10 @@ impl EventLoop for EpollLoop {
         for index in 0..ready {
             match self.sockets.ready(index) {
                 Ready::Wake => self.plan.control.clear_wake(),
-                Ready::Socket(id) => self.receive(id, handler, now)?,
+                Ready::Socket(id) => self.receive(id, services, now)?,
             }
         }
-        self.flush(handler, now);
+        self.flush(services, now);
         Ok(now)
     }
 
@@ -224,20 +232,20 @@ impl EventLoop for EpollLoop {
         }
     }
 
-    fn tick(&mut self, handler: &mut impl Handler, now: Now) -> io::Result<()> {
+    fn tick(&mut self, services: &mut impl Dispatch, now: Now) -> io::Result<()> {
         self.sockets.wake_resting()?;
         self.receive_failures.tell(self.plan.index, now);
         self.way_out.queue.failures.tell(self.plan.index, now);
-        handler.on_tick(now, &mut self.way_out.transmit(&self.sockets));
-        self.flush(handler, now);
+        services.on_tick(now, &mut self.way_out.transmit(&self.sockets));
+        self.flush(services, now);
         Ok(())
     }
 
     /// Everything received was handled at once; only sends may be left.
-    fn shut_down(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<()> {
+    fn shut_down(&mut self, services: &mut impl Dispatch, deadline: Now) -> io::Result<()> {
         while !self.way_out.queue.is_idle() && self.now() < deadline {
             let now = self.now();
-            self.way_out.send(&self.sockets, handler, now);
+            self.way_out.send(&self.sockets, services, now);
         }
         Ok(())
     }
@@ -253,19 +261,17 @@ impl Drop for EpollLoop {
             plan.counters.count(Counter::FramesLostToPanic);
         }
         // The rest of the batch that a panic cut short.
-        let mut discard = Discard(&plan.counters);
         while let Some((arrival, buffer)) = datagrams.take() {
-            if let Some(packet) = arrival.datagram(&buffer, &plan.counters) {
-                discard.on_packet(clock.now(), &packet, &mut way_out.transmit(sockets));
+            if arrival.datagram(&buffer, &plan.counters).is_some() {
+                plan.counters.dropped(DropReason::Shutdown);
             }
         }
-        while let Some((arrival, buffer)) = frames.as_mut().and_then(RecvBatch::take) {
+        while frames.as_mut().and_then(RecvBatch::take).is_some() {
             plan.counters.count(Counter::FramesReceived);
-            let (frame, now) = (arrival.frame(&buffer), clock.now());
-            discard.on_frame(now, &frame, &mut way_out.transmit(sockets));
+            plan.counters.count(Counter::FramesLostToShutdown);
         }
         // What was answered before it still leaves.
-        way_out.send(sockets, &mut discard, clock.now());
+        way_out.send(sockets, &mut Discard(&plan.counters), clock.now());
     }
 }
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::io::SocketId;
 use crate::io::WorkerControl;
 use crate::io::fault_injection::{Operation, refusal};
-use crate::io::socket_table::{LoopSocket, SocketKind, SocketTable};
+use crate::io::socket_table::{LoopSocket, Registered, SocketKind, SocketTable};
+use crate::io::{ServiceId, SocketId};
 
 /// What became ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub(super) enum Ready {
 
 #[derive(Default)]
 struct Slot {
-    socket: Option<Arc<dyn LoopSocket>>,
-    receives: SocketKind,
+    registered: Option<Registered>,
+    kind: SocketKind,
     /// Whether its receive failed for a reason that may last: it is watched again from the next
     /// tick on.
     resting: bool,
@@ -81,53 +81,59 @@ impl Sockets {
     }
 
     /// Empties a slot unless it has what is wanted.
-    fn let_go(&mut self, id: usize, wanted: Option<&Arc<dyn LoopSocket>>) -> io::Result<()> {
+    fn let_go(&mut self, id: usize, wanted: Option<&Registered>) -> io::Result<()> {
         let slot = &mut self.slots[id];
-        let Some(present) = &slot.socket else { return Ok(()) };
-        if wanted.is_some_and(|wanted| Arc::ptr_eq(present, wanted)) {
+        let Some(present) = &slot.registered else { return Ok(()) };
+        if wanted.is_some_and(|wanted| present.is_same(wanted)) {
             return Ok(());
         }
-        if slot.receives != SocketKind::Nothing && !slot.resting {
-            self.epoll.delete(descriptor(present))?;
+        if slot.kind != SocketKind::SendOnly && !slot.resting {
+            self.epoll.delete(descriptor(&present.socket))?;
         }
         *slot = Slot::default();
         Ok(())
     }
 
     /// Fills a slot that is empty.
-    fn take_up(&mut self, id: usize, wanted: Option<&Arc<dyn LoopSocket>>) -> io::Result<()> {
+    fn take_up(&mut self, id: usize, wanted: Option<&Registered>) -> io::Result<()> {
         if id == self.slots.len() {
             self.slots.push(Slot::default());
         }
         let slot = &mut self.slots[id];
-        if let (None, Some(wanted)) = (&slot.socket, wanted) {
-            let receives = wanted.kind();
-            if receives != SocketKind::Nothing {
-                self.epoll.add(descriptor(wanted), readable(id))?;
+        if let (None, Some(wanted)) = (&slot.registered, wanted) {
+            let kind = wanted.socket.kind();
+            if kind != SocketKind::SendOnly {
+                self.epoll.add(descriptor(&wanted.socket), readable(id))?;
             }
-            *slot = Slot { socket: Some(Arc::clone(wanted)), receives, resting: false };
+            *slot = Slot { registered: Some(wanted.clone()), kind, resting: false };
         }
         Ok(())
     }
 
-    /// What a socket receives, and its descriptor while it is lent.
-    pub(super) fn get(&self, id: SocketId) -> Option<(SocketKind, RawFd)> {
+    /// The descriptor of a registered socket.
+    pub(super) fn descriptor(&self, id: SocketId) -> Option<RawFd> {
         let slot = self.slots.get(usize::from(id.0))?;
-        slot.socket.as_ref().map(|socket| (slot.receives, socket.as_raw_fd()))
+        slot.registered.as_ref().map(|registered| registered.socket.as_raw_fd())
+    }
+
+    /// What a registered socket receives, and for which service.
+    pub(super) fn get(&self, id: SocketId) -> Option<(SocketKind, ServiceId)> {
+        let slot = self.slots.get(usize::from(id.0))?;
+        slot.registered.as_ref().map(|registered| (slot.kind, registered.service))
     }
 
     /// Whether packet sockets are lent, which need buffers of their own.
     pub(super) fn have_frames(&self) -> bool {
-        self.slots.iter().any(|slot| slot.receives == SocketKind::Frames)
+        self.slots.iter().any(|slot| slot.kind == SocketKind::Frames)
     }
 
     /// Leaves a socket alone until [`Self::wake_resting`].
     pub(super) fn rest(&mut self, id: SocketId) -> io::Result<()> {
         if let Some(slot) = self.slots.get_mut(usize::from(id.0))
-            && let Some(socket) = &slot.socket
+            && let Some(registered) = &slot.registered
             && !slot.resting
         {
-            self.epoll.delete(descriptor(socket))?;
+            self.epoll.delete(descriptor(&registered.socket))?;
             slot.resting = true;
         }
         Ok(())
@@ -136,8 +142,8 @@ impl Sockets {
     /// Watches the sockets that rested again.
     pub(super) fn wake_resting(&mut self) -> io::Result<()> {
         for (id, slot) in self.slots.iter_mut().enumerate() {
-            if let (Some(socket), true) = (&slot.socket, slot.resting) {
-                self.epoll.add(descriptor(socket), readable(id))?;
+            if let (Some(registered), true) = (&slot.registered, slot.resting) {
+                self.epoll.add(descriptor(&registered.socket), readable(id))?;
                 slot.resting = false;
             }
         }

@@ -12,13 +12,15 @@ use crate::io::socket_table::{LoopSocket, SocketTable};
 use crate::io::testing::{
     EchoUntil, ForwardTwice, Numbers, PanicInReply, ask_in_turn, assert_accounted, plan,
 };
-use crate::io::{Buffer, Handler, Now, Packet, ReplyPath, SocketId, Transmit};
+use crate::io::{
+    Buffer, DatagramService, Dispatch, Now, Packet, ReplyPath, ServiceId, SocketId, Transmit,
+};
 use crate::io::{Engine, EventLoop, LoopSizes, WorkerControl, WorkerPlan};
 use crate::sys::socket::{SocketOptions, bind_group};
 use crate::telemetry::{Counter, Counters, DropReason};
 
 /// Runs a loop to its end. Returns what it left taken: buffers of either kind, slots, sends.
-pub(crate) fn run_to_end(plan: WorkerPlan, handler: &mut impl Handler) -> [usize; 4] {
+pub(crate) fn run_to_end(plan: WorkerPlan, handler: &mut impl Dispatch) -> [usize; 4] {
     let mut event_loop = EpollLoop::new(plan, Clock::start()).unwrap();
     event_loop.run(handler).unwrap();
     let frames = event_loop.frames.as_ref().map_or(0, |frames| frames.pool().held());
@@ -107,7 +109,8 @@ fn two_sockets() -> (Arc<SocketTable>, [SocketAddr; 2]) {
         Arc::new(group.sockets.into_iter().next().unwrap())
     });
     let addresses = [0, 1].map(|index: usize| sockets[index].address());
-    (Arc::new(SocketTable::new(sockets.map(|socket| socket as Arc<dyn LoopSocket>))), addresses)
+    let sockets = sockets.map(|socket| socket as Arc<dyn LoopSocket>);
+    (Arc::new(SocketTable::new(ServiceId::Tracker, sockets)), addresses)
 }
 
 /// Keeps every buffer from one tick to the next.
@@ -117,8 +120,8 @@ struct Hoard {
     control: Arc<WorkerControl>,
 }
 
-impl Handler for Hoard {
-    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, _: &mut T) {
+impl DatagramService for Hoard {
+    fn on_datagram<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, _: &mut T) {
         self.kept.push(packet.buffer.clone());
         self.left -= 1;
         if self.left == 0 {
@@ -149,9 +152,9 @@ fn a_handler_that_keeps_all_buffers_does_not_make_the_loop_spin() {
 #[derive(Default)]
 struct Order(Vec<SocketId>);
 
-impl Handler for Order {
-    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, _: &mut T) {
-        self.0.push(packet.path.socket);
+impl DatagramService for Order {
+    fn on_datagram<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, _: &mut T) {
+        self.0.push(packet.path.socket());
     }
 
     fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
@@ -195,7 +198,7 @@ fn a_failing_message_is_told_apart_from_those_around_it() {
         (1, wrong, b'-'),
     ];
     for (socket, to, byte) in sends {
-        let path = ReplyPath { socket: SocketId(socket), to, from: None };
+        let path = ReplyPath::new(SocketId(socket), to, None);
         let (queue, sockets, counters) = (&mut queue, &sockets, &counters);
         let write = |out: &mut [u8]| {
             out[0] = byte;
@@ -230,7 +233,7 @@ fn a_socket_may_move_to_another_id() {
     let moving = table.with_wanted(|wanted, _| wanted[1].clone()).unwrap();
     table.deregister(SocketId(0));
     table.deregister(SocketId(1));
-    assert_eq!(table.register(moving), Some(SocketId(0)));
+    assert_eq!(table.register(moving.service, moving.socket), Some(SocketId(0)));
     sockets.catch_up().unwrap();
     assert_eq!(table.applied(), table.version());
     assert!(sockets.get(SocketId(1)).is_none());

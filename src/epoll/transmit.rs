@@ -90,7 +90,7 @@ impl SendQueue {
             let socket = self.waiting[index];
             let line = &mut self.lines[usize::from(socket.0)];
             let first = std::mem::replace(&mut line.first, NOBODY);
-            let descriptor = sockets.get(socket).map(|(_, descriptor)| descriptor);
+            let descriptor = sockets.descriptor(socket);
             self.send_line(first, descriptor, counters);
         }
         self.waiting.clear();
@@ -208,11 +208,11 @@ impl Transmit for QueueTransmit<'_> {
         write: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), TransmitFull> {
         self.make_room();
-        let Some(slot) = self.queue.slots.fill_reply(path.to, path.from, write) else {
+        let Some(slot) = self.queue.slots.fill_reply(path.client(), path.local(), write) else {
             self.counters.dropped(DropReason::SendSlotsFull);
             return Err(TransmitFull);
         };
-        self.queue.enqueue(path.socket, slot, self.counters);
+        self.queue.enqueue(path.socket(), slot, self.counters);
         Ok(())
     }
 
@@ -223,8 +223,8 @@ impl Transmit for QueueTransmit<'_> {
         write: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), TransmitFull> {
         self.make_room();
-        let slot = self.queue.slots.fill_segments(path.to, segment_bytes, write);
-        self.queue.enqueue(path.socket, slot.ok_or(TransmitFull)?, self.counters);
+        let slot = self.queue.slots.fill_segments(path.client(), segment_bytes, write);
+        self.queue.enqueue(path.socket(), slot.ok_or(TransmitFull)?, self.counters);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Handler, Now};
+use super::{Dispatch, Now};
 use super::{TICK_INTERVAL, WorkerPlan};
 use crate::telemetry::{Counter, LoopGauges};
 
@@ -16,16 +16,16 @@ pub(crate) trait EventLoop {
 
     /// One turn: wait for packets until `deadline`, handle all there is, flush, send. Returns the
     /// time that handlers were told.
-    fn iterate(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<Now>;
+    fn iterate(&mut self, services: &mut impl Dispatch, deadline: Now) -> io::Result<Now>;
 
     /// What the pools have left.
     fn gauges(&self) -> LoopGauges;
 
     /// Housekeeping, its own and the handler's.
-    fn tick(&mut self, handler: &mut impl Handler, now: Now) -> io::Result<()>;
+    fn tick(&mut self, services: &mut impl Dispatch, now: Now) -> io::Result<()>;
 
     /// Ends the loop in good order: what was received is still answered, until `deadline`.
-    fn shut_down(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<()>;
+    fn shut_down(&mut self, services: &mut impl Dispatch, deadline: Now) -> io::Result<()>;
 }
 
 /// Packets and frames taken so far.
@@ -33,27 +33,27 @@ fn taken(plan: &WorkerPlan) -> u64 {
     plan.counters.get(Counter::PacketsReceived) + plan.counters.get(Counter::FramesReceived)
 }
 
-/// EventLoop a loop until its control asks to stop, then ends what is in flight.
-pub(crate) fn run(turns: &mut impl EventLoop, handler: &mut impl Handler) -> io::Result<()> {
+/// Runs a loop until its control asks to stop, then ends what is in flight.
+pub(crate) fn run(turns: &mut impl EventLoop, services: &mut impl Dispatch) -> io::Result<()> {
     let mut next_tick = turns.now().after(TICK_INTERVAL);
     turns.plan().control.beat(next_tick);
     while !turns.plan().control.should_stop() {
         let before = taken(turns.plan());
-        let due = handler.next_deadline().map_or(next_tick, |due| due.min(next_tick));
-        let now = turns.iterate(handler, due)?;
+        let due = services.wakeup().at.map_or(next_tick, |due| due.min(next_tick));
+        let now = turns.iterate(services, due)?;
         let packets = taken(turns.plan()) - before;
         if packets > 0 {
             let busy = turns.now().since_epoch().saturating_sub(now.since_epoch());
-            let figures = turns.plan().counters.loop_figures();
-            figures.turned(packets, busy);
-            figures.left(turns.gauges());
+            let stats = turns.plan().counters.loop_stats();
+            stats.iteration(packets, busy);
+            stats.set_gauges(turns.gauges());
         }
         if now >= next_tick {
             turns.plan().control.beat(now);
-            turns.tick(handler, now)?;
+            turns.tick(services, now)?;
             next_tick = now.after(TICK_INTERVAL);
         }
     }
     let deadline = turns.now().after(turns.plan().control.shutdown_timeout());
-    turns.shut_down(handler, deadline)
+    turns.shut_down(services, deadline)
 }

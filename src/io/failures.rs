@@ -34,7 +34,7 @@ impl Failures {
 
     /// Says what failed since the last word about it, if that was long enough ago.
     pub(crate) fn tell(&mut self, worker: usize, now: Now) {
-        if self.count > 0 && self.told.admit(now).is_some() {
+        if self.count > 0 && self.told.admit(now.since_epoch()).is_some() {
             let (failed, what) = (self.count, self.what);
             let error = io::Error::from_raw_os_error(self.last);
             tracing::warn!(worker, failed, "{what} fail, the last with: {error}");

@@ -7,13 +7,13 @@ use crate::sys::socket::BoundSocket;
 
 impl LoopSocket for BoundSocket {
     fn kind(&self) -> SocketKind {
-        if self.is_wildcard() { SocketKind::DatagramsWithLocal } else { SocketKind::Datagrams }
+        if self.is_wildcard() { SocketKind::DatagramsWithPacketInfo } else { SocketKind::Datagrams }
     }
 }
 
 impl LoopSocket for EgressSocket {
     fn kind(&self) -> SocketKind {
-        SocketKind::Nothing
+        SocketKind::SendOnly
     }
 }
 

@@ -1,6 +1,7 @@
 //! What every engine is made of: a worker's plan, how other threads reach it, and what stands
 //! between the seam and the bytes, whichever way they come and go.
 
+mod applied;
 pub mod buffers;
 pub mod clock;
 mod engine;
@@ -22,6 +23,7 @@ mod worker_plan;
 
 use std::time::Duration;
 
+pub use applied::AppliedVersion;
 pub use engine::{Engine, EngineChoice};
 pub(crate) use event_loop::{EventLoop, run};
 pub(crate) use failures::Failures;

@@ -1,8 +1,8 @@
-//! What was received, as handlers get it, and what becomes of it when nobody handles it.
+//! From what the kernel received to what services get, and to a counted drop when the worker ends.
 
 use std::ops::Range;
 
-use super::{Buffer, Frame, Handler, Now, Packet, ReplyPath, SocketId, Transmit};
+use super::{Buffer, Dispatch, Frame, Now, Packet, ReplyPath, ServiceId, SocketId, Transmit};
 use crate::sys::address::{is_outgoing, read_address, read_auxiliary, read_local};
 use crate::telemetry::{Counter, Counters, DropReason};
 
@@ -38,7 +38,7 @@ impl Arrival<'_> {
             return None;
         };
         let from = read_local(self.control);
-        let path = ReplyPath { socket: self.socket, to: source, from };
+        let path = ReplyPath::new(self.socket, source, from);
         Some(Packet { path, payload, buffer })
     }
 
@@ -54,14 +54,12 @@ impl Arrival<'_> {
 /// Takes the packets that were received before a worker ended and are not handled any more.
 pub(crate) struct Discard<'a>(pub(crate) &'a Counters);
 
-impl Handler for Discard<'_> {
-    fn on_packet<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {
+impl Dispatch for Discard<'_> {
+    fn on_datagram<T: Transmit>(&mut self, _: ServiceId, _: Now, _: &Packet<'_>, _: &mut T) {
         self.0.dropped(DropReason::Shutdown);
     }
 
-    fn on_frame<T: Transmit>(&mut self, _: Now, _: &Frame<'_>, _: &mut T) {
+    fn on_frame<T: Transmit>(&mut self, _: ServiceId, _: Now, _: &Frame<'_>, _: &mut T) {
         self.0.count(Counter::FramesLostToShutdown);
     }
-
-    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
 }

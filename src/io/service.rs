@@ -1,8 +1,9 @@
 //! The one seam between a loop and what it serves.
 //!
-//! A loop receives datagrams, reads the clock once for the whole batch, and calls a [`Handler`];
-//! the handler answers through [`Transmit`]. Neither side knows the other: the same handler runs
-//! on every engine and, in tests, against a plain [`RecordedTransmit`].
+//! A loop receives datagrams and frames, reads the clock once for the whole batch, and calls the
+//! service that the socket was registered for: a [`DatagramService`] or a [`FrameService`], which
+//! sends through [`Transmit`]. Neither side knows the other: the same service runs on every engine
+//! and, in tests, against a plain [`RecordedTransmit`].
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 pub use super::buffers::{Buffer, BufferSlice, ReceivePool};
 pub use super::frame::{Frame, FrameMeta, Segmentation};
 pub use super::send_slots::{FORWARD_SLICES_MAX, REPLY_BYTES_MAX, SEGMENTS_BYTES_MAX};
-pub use super::socket_table::SocketId;
+pub use super::socket_table::{ServiceId, SocketId};
 pub use crate::sys::address::{PacketAuxData, PacketInfo};
 
 /// A point in time, read once per batch of packets.
@@ -42,15 +43,36 @@ impl Now {
     }
 }
 
-/// Where a reply goes and which address it leaves from.
+/// The way back to a client. Only drivers make it from what they received, and only they know all
+/// that is in it: services pass it on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyPath {
-    /// The socket that the request came in on.
-    pub socket: SocketId,
+    socket: SocketId,
+    client: SocketAddr,
+    local: Option<PacketInfo>,
+}
+
+impl ReplyPath {
+    /// The way to `client` by `socket`, from the address in `local`; `None` leaves that to the
+    /// socket, which is bound to one address.
+    pub const fn new(socket: SocketId, client: SocketAddr, local: Option<PacketInfo>) -> Self {
+        Self { socket, client, local }
+    }
+
     /// The client.
-    pub to: SocketAddr,
-    /// The address to answer from; `None` when the socket is bound to one address anyway.
-    pub from: Option<PacketInfo>,
+    pub const fn client(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// The socket that the request came in on.
+    pub const fn socket(&self) -> SocketId {
+        self.socket
+    }
+
+    /// The address to answer from.
+    pub(crate) const fn local(&self) -> Option<PacketInfo> {
+        self.local
+    }
 }
 
 /// One received datagram, borrowed from the receive buffer that holds it.
@@ -83,7 +105,7 @@ pub struct Forward<'a> {
     pub ttl: Option<u8>,
     /// The type of service or traffic class, where it is not the socket's own.
     pub tos: Option<u8>,
-    /// Comes back with [`Handler::on_forwarded`].
+    /// Comes back with [`FrameService::on_forwarded`].
     pub tag: u32,
 }
 
@@ -130,7 +152,7 @@ pub trait Transmit {
     /// `write` gets an area of [`SEGMENTS_BYTES_MAX`] bytes and returns how many of them to send:
     /// at most [`FORWARD_SLICES_MAX`] segments. It is not called when no slot is free, which is
     /// always so in a loop whose sizes do not provide for segments. They leave from the socket's
-    /// own address: [`ReplyPath::from`] is not looked at.
+    /// own address: the one that the client asked is not looked at.
     fn send_segments(
         &mut self,
         path: ReplyPath,
@@ -142,58 +164,164 @@ pub trait Transmit {
     fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull>;
 }
 
-/// What a loop serves. All calls come from the one thread of the worker that owns it.
-pub trait Handler {
+/// Answers datagrams. All calls come from the one thread of the worker that owns it.
+pub trait DatagramService {
     /// Handles one datagram. It never reads a clock, makes a system call or allocates.
-    fn on_packet<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, tx: &mut T);
-
-    /// Handles one frame from a packet socket, under the same rules.
-    fn on_frame<T: Transmit>(&mut self, now: Now, frame: &Frame<'_>, tx: &mut T) {
-        let _ = (now, frame, tx);
-    }
-
-    /// Sends that the next frame can lead to at the most, those of the flush after it included.
-    /// The engine holds frames back while it has fewer free slots.
-    fn sends_per_frame_max(&self) -> usize {
-        0
-    }
-
-    /// Learns how a forward ended; may forward its parts again.
-    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
-        let _ = (now, forwarded, tx);
-    }
+    fn on_datagram<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, tx: &mut T);
 
     /// Called at most once per tick interval for bounded housekeeping such as expiry.
-    fn on_tick<T: Transmit>(&mut self, now: Now, tx: &mut T);
+    fn on_tick<T: Transmit>(&mut self, now: Now, tx: &mut T) {
+        let _ = (now, tx);
+    }
 
-    /// Called at the end of every iteration, before anything is submitted: close the batches held
-    /// open.
+    /// Called at the end of every iteration, before anything is submitted.
     fn on_flush<T: Transmit>(&mut self, now: Now, tx: &mut T) {
         let _ = (now, tx);
     }
 
-    /// Whether it wants to be told when what it sent has left.
+    /// When it needs an iteration, apart from ticks and datagrams that arrive. Asked before each
+    /// wait.
+    fn wakeup(&self) -> Wakeup {
+        Wakeup::default()
+    }
+}
+
+/// Handles frames from packet sockets and forwards them straight from their receive buffers. All
+/// calls come from the one thread of the worker that owns it.
+pub trait FrameService {
+    /// Handles one frame. It never reads a clock, makes a system call or allocates.
+    fn on_frame<T: Transmit>(&mut self, now: Now, frame: &Frame<'_>, tx: &mut T);
+
+    /// The most sends that the next frame can lead to, including those of the flush after it. The
+    /// loop holds frames back while fewer slots are free.
+    fn sends_per_frame_max(&self) -> usize;
+
+    /// Reports how a forward ended. The service may forward its parts again.
+    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T);
+
+    /// Called at most once per tick interval for bounded housekeeping.
+    fn on_tick<T: Transmit>(&mut self, now: Now, tx: &mut T);
+
+    /// Called at the end of every iteration, before anything is submitted: closes the batches that
+    /// are open.
+    fn on_flush<T: Transmit>(&mut self, now: Now, tx: &mut T);
+
+    /// Whether [`Self::on_departed`] is to be called in this iteration.
     fn awaits_departure(&self) -> bool {
         false
     }
 
     /// Everything sent so far has been handed to the kernel, which carries sends out at once or
-    /// refuses them. `wall_ns` is the wall clock then, in nanoseconds since the Unix epoch, as the
-    /// kernel stamps frames by it.
+    /// refuses them. `wall_ns` is the wall clock then, in nanoseconds since the Unix epoch: the
+    /// clock by which the kernel stamps frames.
+    fn on_departed(&mut self, wall_ns: u64) {
+        let _ = wall_ns;
+    }
+}
+
+/// When a service needs the next iteration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wakeup {
+    /// The latest time for it, even if nothing arrives; `None` leaves it at the next tick.
+    pub at: Option<Now>,
+    /// How many datagrams are worth an iteration: a loop that supports it sleeps until that many
+    /// have arrived, or until `at`. One that does not wakes for the first.
+    pub packets: usize,
+}
+
+impl Default for Wakeup {
+    fn default() -> Self {
+        Self { at: None, packets: 1 }
+    }
+}
+
+/// All that one loop serves: routes each event to the service that the socket was registered for.
+///
+/// Dispatch is static. A worker with a single [`DatagramService`] needs no router: that service is
+/// one itself.
+pub trait Dispatch {
+    /// A datagram on a socket of `service`; see [`DatagramService::on_datagram`].
+    fn on_datagram<T: Transmit>(
+        &mut self,
+        service: ServiceId,
+        now: Now,
+        packet: &Packet<'_>,
+        tx: &mut T,
+    ) {
+        let _ = (service, now, packet, tx);
+    }
+
+    /// A frame on a socket of `service`; see [`FrameService::on_frame`].
+    fn on_frame<T: Transmit>(
+        &mut self,
+        service: ServiceId,
+        now: Now,
+        frame: &Frame<'_>,
+        tx: &mut T,
+    ) {
+        let _ = (service, now, frame, tx);
+    }
+
+    /// See [`FrameService::sends_per_frame_max`].
+    fn sends_per_frame_max(&self) -> usize {
+        0
+    }
+
+    /// A forward ended. Only one service of a loop forwards; see [`FrameService::on_forwarded`].
+    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
+        let _ = (now, forwarded, tx);
+    }
+
+    /// See [`FrameService::awaits_departure`].
+    fn awaits_departure(&self) -> bool {
+        false
+    }
+
+    /// See [`FrameService::on_departed`].
     fn on_departed(&mut self, wall_ns: u64) {
         let _ = wall_ns;
     }
 
-    /// When the next iteration is due even though nothing arrives, for handlers that send on a
-    /// schedule finer than ticks. Asked before each wait; `None` leaves it at the next tick.
-    fn next_deadline(&self) -> Option<Now> {
-        None
+    /// Called at most once per tick interval, for every service.
+    fn on_tick<T: Transmit>(&mut self, now: Now, tx: &mut T) {
+        let _ = (now, tx);
     }
 
-    /// How many datagrams are worth an iteration: a loop that can do so sleeps until as many are
-    /// there, or until [`Self::next_deadline`]. One that cannot wakes for the first.
-    fn packets_wanted(&self) -> usize {
-        1
+    /// Called at the end of every iteration, for every service.
+    fn on_flush<T: Transmit>(&mut self, now: Now, tx: &mut T) {
+        let _ = (now, tx);
+    }
+
+    /// The earliest wake-up that a service needs.
+    fn wakeup(&self) -> Wakeup {
+        Wakeup::default()
+    }
+}
+
+impl<S: DatagramService> Dispatch for S {
+    #[inline]
+    fn on_datagram<T: Transmit>(
+        &mut self,
+        _: ServiceId,
+        now: Now,
+        packet: &Packet<'_>,
+        tx: &mut T,
+    ) {
+        DatagramService::on_datagram(self, now, packet, tx);
+    }
+
+    fn on_tick<T: Transmit>(&mut self, now: Now, tx: &mut T) {
+        DatagramService::on_tick(self, now, tx);
+    }
+
+    #[inline]
+    fn on_flush<T: Transmit>(&mut self, now: Now, tx: &mut T) {
+        DatagramService::on_flush(self, now, tx);
+    }
+
+    #[inline]
+    fn wakeup(&self) -> Wakeup {
+        DatagramService::wakeup(self)
     }
 }
 

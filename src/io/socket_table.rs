@@ -1,10 +1,13 @@
-//! Sockets that the process owns and lends to a worker's loop, which may change while it runs.
+//! The sockets that a worker's loop serves. They belong to the process and may change while the
+//! loop runs.
 
 use std::fmt::Debug;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
+use super::AppliedVersion;
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard};
 
 /// Which of the worker's sockets a packet came in on or leaves by: an index into the list of
@@ -12,7 +15,18 @@ use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketId(pub u16);
 
-/// A socket that can be lent to a loop.
+/// The service that a socket belongs to. The drivers carry it and never look at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ServiceId {
+    /// The tracker over UDP.
+    Tracker,
+    /// The multicast relay.
+    Relay,
+    /// The clients of a load test.
+    LoadTest,
+}
+
+/// A socket that a loop can serve.
 pub trait LoopSocket: AsRawFd + Debug + Send + Sync {
     /// What the loop receives from it.
     fn kind(&self) -> SocketKind;
@@ -23,36 +37,51 @@ pub trait LoopSocket: AsRawFd + Debug + Send + Sync {
 pub enum SocketKind {
     /// Nothing: the socket only sends.
     #[default]
-    Nothing,
+    SendOnly,
     /// Datagrams for one address.
     Datagrams,
-    /// Datagrams for any local address, with the one that was asked.
-    DatagramsWithLocal,
+    /// Datagrams for any local address, each with the address that it was sent to.
+    DatagramsWithPacketInfo,
     /// Link-layer frames, from a packet socket with `PACKET_VNET_HDR` and `PACKET_AUXDATA`.
     Frames,
 }
 
+/// A socket in the table, and the service that gets what it receives.
+#[derive(Clone, Debug)]
+pub(crate) struct Registered {
+    pub(crate) service: ServiceId,
+    pub(crate) socket: Arc<dyn LoopSocket>,
+}
+
+impl Registered {
+    /// Whether both are the same socket for the same service.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.service == other.service && Arc::ptr_eq(&self.socket, &other.socket)
+    }
+}
+
 /// What one worker's loop serves: its sockets by [`SocketId`].
 ///
-/// The control thread says what should be lent; the loop catches up when it is woken. A worker
-/// that is restarted takes the same sockets again.
+/// The thread `main` changes it and wakes the worker; the loop applies the change. A worker that is
+/// restarted takes the same sockets again.
 #[derive(Debug)]
 pub struct SocketTable {
-    wanted: Mutex<Vec<Option<Arc<dyn LoopSocket>>>>,
+    wanted: Mutex<Vec<Option<Registered>>>,
     frame_buffers: AtomicUsize,
     version: AtomicU64,
-    applied: AtomicU64,
+    applied: AppliedVersion,
 }
 
 impl SocketTable {
-    /// A table that lends `sockets` under the IDs 0, 1, 2 and so on.
-    pub fn new(sockets: impl IntoIterator<Item = Arc<dyn LoopSocket>>) -> Self {
-        let wanted = sockets.into_iter().map(Some).collect();
+    /// A table with the `sockets` of one service under the IDs 0, 1, 2 and so on.
+    pub fn new(service: ServiceId, sockets: impl IntoIterator<Item = Arc<dyn LoopSocket>>) -> Self {
+        let registered = |socket| Some(Registered { service, socket });
+        let wanted = sockets.into_iter().map(registered).collect();
         Self {
             wanted: Mutex::new(wanted),
             frame_buffers: AtomicUsize::new(usize::MAX),
             version: AtomicU64::new(1),
-            applied: AtomicU64::new(0),
+            applied: AppliedVersion::default(),
         }
     }
 
@@ -69,9 +98,9 @@ impl SocketTable {
         self.frame_buffers.load(Ordering::Acquire)
     }
 
-    /// Lends a socket under the lowest free ID, in a loop of the usual size. `None` when
-    /// [`SOCKETS_MAX`] are lent.
-    pub fn register(&self, socket: Arc<dyn LoopSocket>) -> Option<SocketId> {
+    /// Registers a socket of `service` under the lowest free ID, in a loop of the usual size.
+    /// `None` when there are [`SOCKETS_MAX`] already.
+    pub fn register(&self, service: ServiceId, socket: Arc<dyn LoopSocket>) -> Option<SocketId> {
         let mut wanted = self.lock();
         let id = wanted.iter().position(Option::is_none).unwrap_or(wanted.len());
         if id >= SOCKETS_MAX {
@@ -80,12 +109,12 @@ impl SocketTable {
         if id == wanted.len() {
             wanted.push(None);
         }
-        wanted[id] = Some(socket);
+        wanted[id] = Some(Registered { service, socket });
         self.version.fetch_add(1, Ordering::Release);
         Some(SocketId(id as u16))
     }
 
-    /// Takes a socket back. The loop lets go of it when it applies the change.
+    /// Removes a socket. The loop releases it when it applies the change.
     pub fn deregister(&self, id: SocketId) {
         if let Some(slot) = self.lock().get_mut(usize::from(id.0)) {
             *slot = None;
@@ -100,23 +129,26 @@ impl SocketTable {
 
     /// The last version that the loop has fully applied.
     pub fn applied(&self) -> u64 {
-        self.applied.load(Ordering::Acquire)
+        self.applied.get()
+    }
+
+    /// Waits until the loop has fully applied `version`, at most for `timeout`. Returns whether it
+    /// has.
+    pub fn wait_applied(&self, version: u64, timeout: Duration) -> bool {
+        self.applied.wait(version, timeout)
     }
 
     pub(crate) fn set_applied(&self, version: u64) {
-        self.applied.store(version, Ordering::Release);
+        self.applied.set(version);
     }
 
-    /// Hands what should be lent to `look`, with its version.
-    pub(crate) fn with_wanted<R>(
-        &self,
-        look: impl FnOnce(&[Option<Arc<dyn LoopSocket>>], u64) -> R,
-    ) -> R {
+    /// Shows `look` the sockets that the loop should serve, and the version of that.
+    pub(crate) fn with_wanted<R>(&self, look: impl FnOnce(&[Option<Registered>], u64) -> R) -> R {
         let wanted = self.lock();
         look(&wanted, self.version())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Option<Arc<dyn LoopSocket>>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Option<Registered>>> {
         // Every change is one assignment: a panic elsewhere leaves nothing half-done here.
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,7 +157,7 @@ impl SocketTable {
 /// The most sockets that a tracker's or a relay's loop serves.
 pub const SOCKETS_MAX: usize = 960;
 
-/// What stands for a socket in tests of who lends it, and receives what it says.
+/// Stands for a socket of a given kind in tests of who registers it.
 #[cfg(test)]
 #[derive(Debug)]
 pub(crate) struct Nowhere(pub(crate) SocketKind);
@@ -150,17 +182,24 @@ mod tests {
 
     #[test]
     fn ids_are_reused_and_versions_count_up() {
-        let table = SocketTable::new([]);
-        let first = table.register(Arc::new(Nowhere(SocketKind::Nothing))).unwrap();
-        let second = table.register(Arc::new(Nowhere(SocketKind::Nothing))).unwrap();
+        let table = SocketTable::new(ServiceId::Relay, []);
+        let first =
+            table.register(ServiceId::Relay, Arc::new(Nowhere(SocketKind::SendOnly))).unwrap();
+        let second =
+            table.register(ServiceId::Relay, Arc::new(Nowhere(SocketKind::SendOnly))).unwrap();
         assert_eq!((first, second), (SocketId(0), SocketId(1)));
         let before = table.version();
         table.deregister(first);
         assert!(table.version() > before);
-        assert_eq!(table.register(Arc::new(Nowhere(SocketKind::Nothing))), Some(first));
+        assert_eq!(
+            table.register(ServiceId::Relay, Arc::new(Nowhere(SocketKind::SendOnly))),
+            Some(first)
+        );
         for _ in 2..SOCKETS_MAX {
-            assert!(table.register(Arc::new(Nowhere(SocketKind::Nothing))).is_some());
+            assert!(
+                table.register(ServiceId::Relay, Arc::new(Nowhere(SocketKind::SendOnly))).is_some()
+            );
         }
-        assert_eq!(table.register(Arc::new(Nowhere(SocketKind::Nothing))), None);
+        assert_eq!(table.register(ServiceId::Relay, Arc::new(Nowhere(SocketKind::SendOnly))), None);
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::socket_table::{LoopSocket, SocketTable};
 use super::{
-    BufferSlice, Forward, Handler, Now, Packet, ReplyPath, SendCompletion, SocketId, Transmit,
+    BufferSlice, DatagramService, Dispatch, Forward, Now, Packet, ReplyPath, SendCompletion,
+    ServiceId, SocketId, Transmit,
 };
 use super::{Engine, LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
 use crate::sys::socket::{SocketOptions, bind_group};
@@ -22,7 +23,7 @@ pub(crate) fn plan(engine: Engine, sizes: LoopSizes) -> (WorkerPlan, SocketAddr)
     let plan = WorkerPlan {
         index: 0,
         core: None,
-        table: Arc::new(SocketTable::new(sockets)),
+        table: Arc::new(SocketTable::new(ServiceId::Tracker, sockets)),
         counters: Arc::new(Counters::default()),
         control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
         engine,
@@ -105,8 +106,8 @@ pub(crate) struct EchoUntil {
     pub(crate) control: Arc<WorkerControl>,
 }
 
-impl Handler for EchoUntil {
-    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
+impl DatagramService for EchoUntil {
+    fn on_datagram<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
         let _ = tx.reply(packet.path, |out| {
             out[..packet.payload.len()].copy_from_slice(packet.payload);
             packet.payload.len()
@@ -129,8 +130,8 @@ pub(crate) struct ForwardTwice {
 impl ForwardTwice {
     fn forward(path: ReplyPath, parts: &[BufferSlice], tag: u32, tx: &mut impl Transmit) {
         let forward = Forward {
-            socket: path.socket,
-            to: Some(path.to),
+            socket: path.socket(),
+            to: Some(path.client()),
             ipv6: false,
             parts,
             segment_bytes: None,
@@ -142,12 +143,12 @@ impl ForwardTwice {
     }
 }
 
-impl Handler for ForwardTwice {
-    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
+impl Dispatch for ForwardTwice {
+    fn on_datagram<T: Transmit>(&mut self, _: ServiceId, _: Now, packet: &Packet<'_>, tx: &mut T) {
         let start = packet.payload.as_ptr() as usize - packet.buffer.bytes().as_ptr() as usize;
         let range = start..start + packet.payload.len();
         let part = BufferSlice { buffer: packet.buffer.clone(), range };
-        Self::forward(packet.path, &[part], u32::from(packet.path.to.port()), tx);
+        Self::forward(packet.path, &[part], u32::from(packet.path.client().port()), tx);
     }
 
     fn on_forwarded<T: Transmit>(&mut self, _: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
@@ -157,19 +158,17 @@ impl Handler for ForwardTwice {
             self.control.stop();
         } else if forwarded.tag != 0 {
             let to = SocketAddr::from(([127, 0, 0, 1], forwarded.tag as u16));
-            let path = ReplyPath { socket: SocketId(0), to, from: None };
+            let path = ReplyPath::new(SocketId(0), to, None);
             Self::forward(path, forwarded.parts, 0, tx);
         }
     }
-
-    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
 }
 
 /// Panics while it writes its first reply.
 pub(crate) struct PanicInReply;
 
-impl Handler for PanicInReply {
-    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
+impl DatagramService for PanicInReply {
+    fn on_datagram<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
         let _ = tx.reply(packet.path, |_| panic!("as this test wants"));
     }
 

@@ -2,18 +2,22 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::EfdFlags;
 
 use super::Now;
-use crate::sync::{AtomicBool, AtomicU64, EventFd};
+use crate::sync::{AtomicBool, AtomicU64, Condvar, EventFd, Mutex};
 
 /// How other threads reach a worker: flags, and an eventfd that its loop reads.
 #[derive(Debug)]
 pub struct WorkerControl {
     stop: AtomicBool,
+    /// Held while `stop` is set, for [`Self::wait_for_stop`].
+    stop_change: Mutex<()>,
+    stopped: Condvar,
     wake: EventFd,
     shutdown_timeout: Duration,
     heartbeat_s: AtomicU64,
@@ -25,6 +29,8 @@ impl WorkerControl {
         let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC)?;
         Ok(Self {
             stop: AtomicBool::new(false),
+            stop_change: Mutex::new(()),
+            stopped: Condvar::new(),
             wake,
             shutdown_timeout,
             heartbeat_s: AtomicU64::new(0),
@@ -33,11 +39,30 @@ impl WorkerControl {
 
     /// Asks the worker to stop and wakes it.
     pub fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
+        {
+            // Nothing is guarded that a panic could leave half-done.
+            let _change = self.stop_change.lock().unwrap_or_else(PoisonError::into_inner);
+            self.stop.store(true, Ordering::Release);
+            self.stopped.notify_all();
+        }
         self.wake();
     }
 
-    /// Takes the request to stop back, once the worker has ended.
+    /// Sleeps for `timeout`, or until the worker is asked to stop.
+    pub(crate) fn wait_for_stop(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        let mut change = self.stop_change.lock().unwrap_or_else(PoisonError::into_inner);
+        while !self.should_stop() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.stopped.wait_timeout(change, left);
+            change = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Withdraws the request to stop, once the worker has ended.
     pub(crate) fn start_over(&self) {
         self.stop.store(false, Ordering::Release);
     }

@@ -1,4 +1,4 @@
-//! The relay as a [`Handler`]: frames in, forwards or counted drops out.
+//! The relay as a [`FrameService`]: frames in, forwards or counted drops out.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::reassembly::Reassembly;
 use super::rule::Offload;
 use super::stats::RelayDrop;
 use super::table::{InputKey, RelayTable, SharedTable, TableOutput, TableRule};
-use crate::io::{BufferSlice, Forward, Frame, Handler, Now, Packet, SendCompletion, Transmit};
+use crate::io::{BufferSlice, Forward, Frame, FrameService, Now, SendCompletion, Transmit};
 
 /// One worker's relay.
 pub struct Relay {
@@ -148,10 +148,7 @@ impl Relay {
     }
 }
 
-impl Handler for Relay {
-    /// The relay serves packet sockets only.
-    fn on_packet<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {}
-
+impl FrameService for Relay {
     fn on_frame<T: Transmit>(&mut self, now: Now, frame: &Frame<'_>, tx: &mut T) {
         let relayed = match self.relay(now, frame, tx) {
             Err(RelayDrop::Fragment) => self.relay_fragment(now, frame, tx),

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::rule::Offload;
 use super::stats::FlowCounters;
-use crate::io::SocketId;
-use crate::sync::{ArcSwap, AtomicBool, AtomicU64};
+use crate::io::{AppliedVersion, SocketId};
+use crate::sync::{ArcSwap, AtomicBool};
 use crate::telemetry::Sizes;
 
 /// Everything one worker's relay goes by.
@@ -103,7 +103,7 @@ pub const LATENCY_BUCKETS: usize = 22;
 #[derive(Debug, Default)]
 pub struct SharedTable {
     table: ArcSwap<RelayTable>,
-    seen: AtomicU64,
+    applied: AppliedVersion,
     /// What arrived on this worker's packet sockets and belongs to no rule.
     pub unmatched: FlowCounters,
 }
@@ -114,9 +114,14 @@ impl SharedTable {
         self.table.store(Arc::new(table));
     }
 
-    /// The generation that the worker goes by.
+    /// The generation that the worker uses.
     pub fn seen(&self) -> u64 {
-        self.seen.load(Ordering::Acquire)
+        self.applied.get()
+    }
+
+    /// Waits until the worker uses `generation`, at most for `timeout`. Returns whether it does.
+    pub fn wait_seen(&self, generation: u64, timeout: Duration) -> bool {
+        self.applied.wait(generation, timeout)
     }
 
     pub(super) fn current(&self) -> Arc<RelayTable> {
@@ -128,6 +133,6 @@ impl SharedTable {
     }
 
     pub(super) fn set_seen(&self, generation: u64) {
-        self.seen.store(generation, Ordering::Release);
+        self.applied.set(generation);
     }
 }

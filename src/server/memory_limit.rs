@@ -12,9 +12,8 @@ use crate::tracker::store::SHARE_BYTES_MIN;
 use crate::values::units::format_size;
 
 /// The most memory that swarms may take, in bytes: as configured, or half of what the process may
-/// use. Without a tracker it is none.
-pub(crate) fn of_swarms(tracker: Option<&TrackerConfig>, workers: usize) -> usize {
-    let Some(tracker) = tracker else { return 0 };
+/// use.
+pub(crate) fn of_swarms(tracker: &TrackerConfig, workers: usize) -> usize {
     let automatic = automatic().map(|bytes| bytes as usize);
     let least = workers * SHARE_BYTES_MIN;
     let Some(bytes) = tracker.memory_limit_bytes else {

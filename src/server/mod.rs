@@ -1,18 +1,26 @@
-//! One running ringtide: what its main thread does from the start to an orderly end.
+//! One running ringtide, from its start to an orderly end, in four stages: [`open::Opened`],
+//! [`confine::Confined`], [`serve::Serving`] and [`hand_over::Ended`]. The thread `main` goes
+//! through them in [`run`].
 
 pub mod admin;
 pub mod api;
-mod bootstrap;
 pub mod broker;
 pub mod config;
-pub mod confinement;
+pub mod confine;
+mod error;
+pub mod hand_over;
 mod listen_sockets;
 pub mod memory_limit;
+pub mod open;
+mod open_tracker;
 pub mod persist;
-pub mod process;
 pub mod report;
 pub mod run;
 pub mod sandbox;
+pub mod serve;
 pub mod service_manager;
 pub mod services;
+mod state;
 pub mod view;
+
+pub use self::error::StartupError;

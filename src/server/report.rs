@@ -1,18 +1,12 @@
 //! The line that says what the process does, every few seconds and once more at the end.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::view::{Holdings, View};
+use crate::relay::control::RelayReporter;
+use crate::telemetry::rates::{named_counts, per_second};
 use crate::telemetry::{Counter, DropReason, Snapshot};
-
-/// How much the tracker holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Holdings {
-    /// Torrents, each address family counted for itself.
-    pub torrents: u64,
-    /// Peers of both address families.
-    pub peers: u64,
-}
 
 /// What happened over a stretch of time.
 #[derive(Clone, Debug)]
@@ -27,7 +21,60 @@ pub struct Report {
     pub holdings: Holdings,
 }
 
+/// Logs a report from time to time, each of what happened since the last.
+pub struct Reporter {
+    at: Instant,
+    counted: Snapshot,
+    kernel_drops: u64,
+    relay: RelayReporter,
+}
+
+impl Default for Reporter {
+    fn default() -> Self {
+        Self {
+            at: Instant::now(),
+            counted: Snapshot::default(),
+            kernel_drops: 0,
+            relay: RelayReporter::default(),
+        }
+    }
+}
+
+impl Reporter {
+    /// The time since the last report.
+    pub fn age(&self) -> Duration {
+        self.at.elapsed()
+    }
+
+    /// Logs rates since the last report, of the relay and of the tracker, as far as they run.
+    pub fn report(&mut self, view: &View) {
+        let elapsed = self.age();
+        let total = Report::of(view, elapsed);
+        if let Some(relay) = &view.relay {
+            self.relay.report(relay.load().figures(), elapsed);
+        }
+        if view.tracker.is_some() {
+            let counted = total.counted.since(&self.counted);
+            let kernel_drops = total.kernel_drops.saturating_sub(self.kernel_drops);
+            Report { counted, kernel_drops, ..total.clone() }.log_rates();
+        }
+        self.at = Instant::now();
+        self.counted = total.counted;
+        self.kernel_drops = total.kernel_drops;
+    }
+}
+
 impl Report {
+    /// What happened in the whole time that a process served.
+    pub fn of(view: &View, elapsed: Duration) -> Self {
+        Self {
+            elapsed,
+            counted: view.counted(),
+            kernel_drops: view.kernel_drops(),
+            holdings: view.holdings(),
+        }
+    }
+
     /// Writes the report to the log as rates per second.
     pub fn log_rates(&self) {
         tracing::info!(
@@ -119,24 +166,6 @@ impl fmt::Display for Drops<'_> {
         let counts = DropReason::ALL.iter().map(|reason| (reason.name(), self.0.dropped(*reason)));
         f.write_str(&named_counts(counts))
     }
-}
-
-/// A rate over `elapsed`, to a tenth.
-pub(crate) fn per_second(amount: f64, elapsed: Duration) -> f64 {
-    tenth(amount / elapsed.as_secs_f64().max(0.001))
-}
-
-/// As many digits as a log line needs.
-pub(crate) fn tenth(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
-}
-
-/// The counts above zero, `corrupt=3 no_rule=1`, or `0` when there are none.
-pub(crate) fn named_counts(counts: impl Iterator<Item = (&'static str, u64)>) -> String {
-    let named =
-        counts.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name}={count}"));
-    let text = named.collect::<Vec<_>>().join(" ");
-    if text.is_empty() { "0".into() } else { text }
 }
 
 #[cfg(test)]

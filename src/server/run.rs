@@ -1,26 +1,31 @@
-//! From settings to a running process, and from a signal to its orderly end.
+//! The thread `main`: takes the process through its stages, and waits for what there is to do
+//! while it serves.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
-use super::admin::Running;
+use super::admin::Administrator;
 use super::admin::commands::{AdminOps, CommandQueue, command_channel};
-use super::api::{Api, Server, ServerError};
+use super::api::{Api, Listeners, Server, ServerError};
 use super::config::{CoreError, Settings};
-use super::process::{Process, ProcessError};
-use super::report::Report;
+use super::confine::start_broker;
+use super::error::StartupError;
+use super::hand_over::{AfterHandOver, Ended};
+use super::open::Opened;
+use super::report::{Report, Reporter};
+use super::sandbox::FutureUser;
+use super::serve::Serving;
 use super::service_manager::ServiceManager;
 use crate::error::{Remedy, one_line};
 use crate::io::clock::Clock;
-use crate::relay::control::{RelayControl, RelayError, RelayReporter};
+use crate::relay::control::{RelayControl, RelayError};
 use crate::sys::files::raise_file_limit;
 use crate::sys::signals::{Event, Signals};
-use crate::telemetry::Snapshot;
 use crate::telemetry::log::{LogControl, LogOnChange, RateLimited};
 use crate::workers::StartError;
 
@@ -30,13 +35,13 @@ pub enum RunError {
     /// Workers cannot be spread over cores.
     #[error("cannot place the workers")]
     Cores(#[from] CoreError),
-    /// Something that the process is made of could not be had.
+    /// Something cannot be opened or started.
     #[error(transparent)]
-    Process(#[from] ProcessError),
-    /// The control thread cannot be started.
+    Startup(StartupError),
+    /// The thread `api` cannot be started.
     #[error("cannot be controlled")]
     Server(#[from] ServerError),
-    /// No eventfd for what others ask.
+    /// There is no eventfd for the queue of commands.
     #[error("cannot take commands")]
     Control(#[source] io::Error),
     /// Signals cannot be received.
@@ -49,8 +54,8 @@ impl RunError {
     pub fn is_configuration(&self) -> bool {
         matches!(
             self,
-            Self::Process(
-                ProcessError::Access(_) | ProcessError::KeyFile(_) | ProcessError::State(_)
+            Self::Startup(
+                StartupError::Access(_) | StartupError::KeyFile(_) | StartupError::State(_)
             )
         )
     }
@@ -60,11 +65,11 @@ impl Remedy for RunError {
     fn remedy(&self) -> Option<String> {
         match self {
             Self::Cores(error) => error.remedy(),
-            Self::Server(error) | Self::Process(ProcessError::Server(error)) => error.remedy(),
-            Self::Process(ProcessError::Start(StartError::Ring(_))) => {
+            Self::Server(error) | Self::Startup(StartupError::Server(error)) => error.remedy(),
+            Self::Startup(StartupError::Start(StartError::Ring(_))) => {
                 Some("or go without io_uring: engine = \"auto\" or \"epoll\" (--engine)".to_owned())
             }
-            Self::Process(_) | Self::Signals(_) | Self::Control(_) => None,
+            Self::Startup(_) | Self::Signals(_) | Self::Control(_) => None,
         }
     }
 }
@@ -89,52 +94,76 @@ pub fn run(settings: Settings, log: LogControl) -> Result<(), RunError> {
         warn!("{} workers share {} cores", cores.len(), usable.len());
     }
     let started = Instant::now();
-    let (process, listeners) = Process::start_confined(&settings, &cores)?;
+    let (serving, listeners) = start(&settings, &cores).map_err(RunError::Startup)?;
     let (sender, commands) = command_channel().map_err(RunError::Control)?;
-    let api = Api::new(process.view(), sender);
+    let api = Api::new(Arc::clone(serving.view()), sender);
     let server = listeners.map(|listeners| Server::start(listeners, api)).transpose()?;
-    log_serving(&settings, &process, cores.len());
+    log_serving(&serving);
     let mut manager = ServiceManager::ready();
-    let mut running = Running::new(settings, process, log);
-    loop {
-        watch(&mut running, &mut signals, &commands, &mut manager)?;
-        if !running.process.hand_over() {
-            break;
+    let mut admin = Administrator::new(settings, serving, log);
+    let end = loop {
+        wait_for_end(&mut admin, &mut signals, &commands, &mut manager)?;
+        if !admin.serving.is_asked_to_hand_over() {
+            break AfterHandOver::Serving(admin.serving);
         }
-    }
+        match admin.serving.hand_over() {
+            AfterHandOver::Serving(serving) => admin.serving = serving,
+            ended => break ended,
+        }
+    };
     ServiceManager::stopping();
-    running.process.view().draining.store(true, Ordering::Relaxed);
+    end.view().draining.store(true, Ordering::Relaxed);
     info!("stopping; a second signal stops at once");
     signals.release().map_err(RunError::Signals)?;
     drop((commands, server));
-    running.process.stop();
-    if let Some(relay) = running.process.relay() {
-        relay.figures().log_totals();
-    }
-    Report {
-        elapsed: started.elapsed(),
-        counted: running.process.counted(),
-        kernel_drops: running.process.kernel_drops(),
-        holdings: running.process.holdings(),
-    }
-    .log_totals();
+    let ended = match end {
+        AfterHandOver::Serving(serving) => serving.stop(),
+        AfterHandOver::Ended(ended) => ended,
+    };
+    log_totals(&ended, started.elapsed());
     Ok(())
 }
 
-fn log_serving(settings: &Settings, process: &Process, workers: usize) {
-    let engine = process.engine().name();
-    let view = process.view();
-    let Some(tracker) = view.tracker.as_ref().filter(|_| settings.tracker.is_some()) else {
+/// From the settings to the workers that serve, and what the thread `api` is to serve on.
+fn start(
+    settings: &Settings,
+    cores: &[usize],
+) -> Result<(Serving, Option<Listeners>), StartupError> {
+    let user = FutureUser::find(&settings.privileges)?;
+    // Opened first: a process that runs is taken over from only once all of this is there.
+    let mut listeners = Listeners::open(settings, user.owner())?;
+    let broker = start_broker(settings)?;
+    let opened = Opened::open(settings, cores, broker, &user)?;
+    listeners.iter_mut().for_each(Listeners::publish);
+    let confined = opened.confine(settings, &user)?;
+    let serving = confined.serve(settings)?;
+    Ok((serving, listeners))
+}
+
+fn log_serving(serving: &Serving) {
+    let view = serving.view();
+    let workers = view.workers.len();
+    let engine = view.engine.name();
+    let Some(tracker) = &view.tracker else {
         return info!(workers, engine, "serving");
     };
-    let addresses: Vec<_> = process.addresses().map(|address| address.to_string()).collect();
+    let addresses: Vec<_> = view.addresses().map(|address| address.to_string()).collect();
     let steering = tracker.steering;
     info!(listen = %addresses.join(", "), workers, engine, steering, "serving");
 }
 
-/// Reports, reloads, follows interfaces and carries out commands until it is time to stop.
-fn watch(
-    running: &mut Running,
+fn log_totals(ended: &Ended, elapsed: Duration) {
+    let view = ended.view();
+    if let Some(relay) = &view.relay {
+        relay.load().figures().log_totals();
+    }
+    Report::of(view, elapsed).log_totals();
+}
+
+/// Reports, reloads, follows interfaces and carries out commands until it is time to stop or to
+/// hand over.
+fn wait_for_end(
+    admin: &mut Administrator,
     signals: &mut Signals,
     commands: &CommandQueue,
     manager: &mut ServiceManager,
@@ -142,57 +171,60 @@ fn watch(
     let mut reporter = Reporter::default();
     let mut retries = Retries::default();
     loop {
-        let interval = running.settings.report_interval;
-        let due = interval.map(|interval| interval.saturating_sub(reporter.age()));
-        let retry = running.process.relay().map(|_| retries.due());
-        let dues = [due, retry, running.stops_in(), manager.due()];
+        let interval = admin.settings.report_interval;
+        let report = interval.map(|interval| interval.saturating_sub(reporter.age()));
+        let retry = admin.serving.relay().map(|_| retries.due());
+        let dues = [report, retry, admin.stops_in(), manager.due()];
         let wait = dues.into_iter().flatten().min();
         let mut others = vec![commands.as_fd()];
-        others.extend(running.process.relay().map(AsFd::as_fd));
+        others.extend(admin.serving.relay().map(AsFd::as_fd));
+        others.extend(admin.serving.offer());
         let event = signals.wait(wait, &others).map_err(RunError::Signals)?;
         let followed = match event {
             Event::Stop => return Ok(()),
             Event::Reload => {
-                let _told = ServiceManager::reloading();
+                let _until_reloaded = ServiceManager::reloading();
                 // What is wrong has been logged.
-                let _ = running.reload();
+                let _ = admin.reload();
                 Ok(())
             }
             Event::News => {
                 while let Some(command) = commands.next() {
-                    command(running);
+                    command(admin);
                 }
-                running.process.relay_mut().map_or(Ok(()), RelayControl::follow_links)
+                admin.serving.relay_mut().map_or(Ok(()), RelayControl::follow_links)
             }
             Event::Timeout => Ok(()),
         };
-        retries.follow(running.process.relay_mut(), followed);
-        if running.stops_in().is_some_and(|wait| wait.is_zero()) {
+        retries.follow(admin.serving.relay_mut(), followed);
+        let is_over = admin.stops_in().is_some_and(|wait| wait.is_zero());
+        if is_over || admin.serving.is_asked_to_hand_over() {
             return Ok(());
         }
-        if let Some(how) = running.process.relay_mut().and_then(RelayControl::broker_ended) {
+        if let Some(how) = admin.serving.relay_mut().and_then(RelayControl::broker_ended) {
             error!(
                 "the socket broker ended ({how}): rules that are open go on, but interfaces that \
                  come back and new rules get no sockets before a restart of ringtide"
             );
         }
-        let Running { settings, process, .. } = &*running;
-        manager.watch(process.heartbeats());
-        if settings.report_interval.is_some_and(|interval| reporter.age() >= interval) {
-            reporter.report(settings, process);
+        let view = admin.serving.view();
+        manager.watch(view.heartbeats());
+        if interval.is_some_and(|interval| reporter.age() >= interval) {
+            reporter.report(view);
         }
     }
 }
 
-/// Has the relay try again what could not be opened, in time however much else there is to do.
+/// Has the relay try again what could not be opened, on time however much else there is to do.
 struct Retries {
     last: Instant,
-    unfollowed: LogOnChange,
+    /// Why the relay could not follow a change, as it was logged.
+    failure: LogOnChange,
 }
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { last: Instant::now(), unfollowed: LogOnChange::default() }
+        Self { last: Instant::now(), failure: LogOnChange::default() }
     }
 }
 
@@ -202,74 +234,31 @@ impl Retries {
         RELAY_RETRY_INTERVAL.saturating_sub(self.last.elapsed())
     }
 
-    /// Tries again if it is time to, and says what keeps the relay from following a change.
+    /// Tries again if it is time to, and logs what keeps the relay from following a change.
     fn follow(&mut self, relay: Option<&mut RelayControl>, followed: Result<(), RelayError>) {
         let Some(relay) = relay else { return };
         if let Err(error) = followed {
-            self.tell(&error);
+            self.log(&error);
         }
         if self.due().is_zero() {
             match relay.retry() {
-                Ok(()) => drop(self.unfollowed.is_over()),
-                Err(error) => self.tell(&error),
+                Ok(()) => drop(self.failure.is_over()),
+                Err(error) => self.log(&error),
             }
             self.last = Instant::now();
         }
     }
 
-    fn tell(&mut self, error: &RelayError) {
+    fn log(&mut self, error: &RelayError) {
         let reason = one_line(error);
-        if self.unfollowed.is_news(&reason) {
+        if self.failure.is_news(&reason) {
             error!("the relay could not follow a change: {reason}");
         }
     }
 }
 
-/// Remembers the last report, so that the next one tells what happened since.
-struct Reporter {
-    at: Instant,
-    counted: Snapshot,
-    kernel_drops: u64,
-    relay: RelayReporter,
-}
-
-impl Default for Reporter {
-    fn default() -> Self {
-        Self {
-            at: Instant::now(),
-            counted: Snapshot::default(),
-            kernel_drops: 0,
-            relay: RelayReporter::default(),
-        }
-    }
-}
-
-impl Reporter {
-    fn age(&self) -> Duration {
-        self.at.elapsed()
-    }
-
-    fn report(&mut self, settings: &Settings, process: &Process) {
-        let elapsed = self.age();
-        let (counted, kernel_drops) = (process.counted(), process.kernel_drops());
-        if let Some(relay) = process.relay() {
-            self.relay.report(relay.figures(), elapsed);
-        }
-        let report = Report {
-            elapsed,
-            counted: counted.since(&self.counted),
-            kernel_drops: kernel_drops.saturating_sub(self.kernel_drops),
-            holdings: process.holdings(),
-        };
-        if settings.tracker.is_some() {
-            report.log_rates();
-        }
-        (self.at, self.counted, self.kernel_drops) = (Instant::now(), counted, kernel_drops);
-    }
-}
-
-/// Takes all descriptors that the system permits: each worker has a socket for each address and
-/// output, and as many registered files must be allowed as its ring may hold.
+/// Raises the limit on open files to what the system permits: each worker has a socket for each
+/// address and output, and as many registered files must be allowed as its ring may hold.
 fn allow_many_files() {
     if let Err(error) = raise_file_limit() {
         warn!(%error, "the limit on open files stays as it is");
@@ -283,7 +272,7 @@ fn log_panics() {
     let limit = Mutex::new(RateLimited::new(PANICS_LOGGED_MAX, PANICS_INTERVAL));
     std::panic::set_hook(Box::new(move |panic| {
         let mut limit = limit.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(admitted) = limit.admit(clock.now()) else { return };
+        let Some(admitted) = limit.admit(clock.now().since_epoch()) else { return };
         let backtrace = std::backtrace::Backtrace::force_capture();
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("unnamed").to_owned();

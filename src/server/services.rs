@@ -1,53 +1,95 @@
-//! Both services behind one handler: datagrams are the tracker's, frames the relay's.
+//! All that one worker serves: routes what its loop receives to the service it is for.
 
-use crate::io::{Frame, Handler, Now, Packet, SendCompletion, Transmit};
+use crate::io::{
+    self, DatagramService, Frame, FrameService, Now, Packet, SendCompletion, ServiceId, Transmit,
+    Wakeup,
+};
 use crate::relay::handler::Relay;
 use crate::tracker::udp::handler::Tracker;
 
-/// What one worker serves. A job that is not configured has no sockets, and so nothing to do.
+/// The services of one worker; `None` for one that is not configured, which has no sockets.
 pub struct Services {
     /// Answers datagrams.
-    pub tracker: Tracker,
+    pub tracker: Option<Tracker>,
     /// Forwards frames.
-    pub relay: Relay,
+    pub relay: Option<Relay>,
 }
 
-impl Handler for Services {
-    fn on_packet<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, tx: &mut T) {
-        self.tracker.on_packet(now, packet, tx);
+impl io::Dispatch for Services {
+    #[inline]
+    fn on_datagram<T: Transmit>(
+        &mut self,
+        service: ServiceId,
+        now: Now,
+        packet: &Packet<'_>,
+        tx: &mut T,
+    ) {
+        match (service, &mut self.tracker) {
+            (ServiceId::Tracker, Some(tracker)) => {
+                DatagramService::on_datagram(tracker, now, packet, tx)
+            }
+            _ => debug_assert!(false, "{service:?} takes no datagrams here"),
+        }
     }
 
-    fn on_frame<T: Transmit>(&mut self, now: Now, frame: &Frame<'_>, tx: &mut T) {
-        self.relay.on_frame(now, frame, tx);
+    #[inline]
+    fn on_frame<T: Transmit>(
+        &mut self,
+        service: ServiceId,
+        now: Now,
+        frame: &Frame<'_>,
+        tx: &mut T,
+    ) {
+        match (service, &mut self.relay) {
+            (ServiceId::Relay, Some(relay)) => relay.on_frame(now, frame, tx),
+            _ => debug_assert!(false, "{service:?} takes no frames here"),
+        }
     }
 
+    #[inline]
+    fn sends_per_frame_max(&self) -> usize {
+        self.relay.as_ref().map_or(0, FrameService::sends_per_frame_max)
+    }
+
+    #[inline]
     fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
-        self.relay.on_forwarded(now, forwarded, tx);
+        if let Some(relay) = &mut self.relay {
+            relay.on_forwarded(now, forwarded, tx);
+        }
     }
 
+    #[inline]
     fn awaits_departure(&self) -> bool {
-        self.relay.awaits_departure()
+        self.relay.as_ref().is_some_and(FrameService::awaits_departure)
     }
 
     fn on_departed(&mut self, wall_ns: u64) {
-        self.relay.on_departed(wall_ns);
-    }
-
-    fn sends_per_frame_max(&self) -> usize {
-        self.relay.sends_per_frame_max()
-    }
-
-    fn on_flush<T: Transmit>(&mut self, now: Now, tx: &mut T) {
-        self.tracker.on_flush(now, tx);
-        self.relay.on_flush(now, tx);
-    }
-
-    fn next_deadline(&self) -> Option<Now> {
-        self.tracker.next_deadline()
+        if let Some(relay) = &mut self.relay {
+            relay.on_departed(wall_ns);
+        }
     }
 
     fn on_tick<T: Transmit>(&mut self, now: Now, tx: &mut T) {
-        self.tracker.on_tick(now, tx);
-        self.relay.on_tick(now, tx);
+        if let Some(tracker) = &mut self.tracker {
+            DatagramService::on_tick(tracker, now, tx);
+        }
+        if let Some(relay) = &mut self.relay {
+            relay.on_tick(now, tx);
+        }
+    }
+
+    #[inline]
+    fn on_flush<T: Transmit>(&mut self, now: Now, tx: &mut T) {
+        if let Some(tracker) = &mut self.tracker {
+            DatagramService::on_flush(tracker, now, tx);
+        }
+        if let Some(relay) = &mut self.relay {
+            relay.on_flush(now, tx);
+        }
+    }
+
+    #[inline]
+    fn wakeup(&self) -> Wakeup {
+        self.tracker.as_ref().map_or_else(Wakeup::default, DatagramService::wakeup)
     }
 }

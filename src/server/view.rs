@@ -1,5 +1,5 @@
-//! What the control thread may look at while workers run: counters, gauges, and what is in force.
-//! None of it takes a lock that a worker needs.
+//! What the threads `main` and `api` read while workers run: counters, gauges, and the current
+//! rules and limits. Nothing here waits for a worker; only listing torrents takes a shard's lock.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::io::clock::Clock;
 use crate::io::{Engine, RingFeatures, WorkerControl};
 use crate::relay::control::RelayView;
 use crate::sys::socket::BoundSocket;
-use crate::telemetry::Counters;
+use crate::telemetry::{Counters, Snapshot};
 use crate::tracker::core::policy::SharedPolicy;
 use crate::tracker::store::Shards;
 
@@ -35,8 +35,6 @@ pub struct View {
     pub broker: Option<BrokerHealth>,
     /// In the order of their indices.
     pub workers: Vec<WorkerView>,
-    /// All shards, one for each worker.
-    pub shards: Arc<Shards>,
     /// The tracker, if there is one.
     pub tracker: Option<TrackerView>,
     /// The relay, if there is one.
@@ -65,13 +63,63 @@ pub struct TrackerView {
     pub steering: &'static str,
     /// The sockets of all workers.
     pub sockets: Vec<Arc<BoundSocket>>,
-    /// Limits, intervals and access list in force.
+    /// The current limits, intervals and access list.
     pub policy: SharedPolicy,
+    /// The swarms: one shard for each worker.
+    pub shards: Arc<Shards>,
     /// Torrents by how many peers they have, where they are counted.
     pub torrent_sizes: SharedSizes,
 }
 
+/// How much the tracker stores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Torrents, each address family counted for itself.
+    pub torrents: u64,
+    /// Peers of both address families.
+    pub peers: u64,
+}
+
 impl View {
+    /// The bound addresses, with the ports that were chosen where 0 was asked for.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.tracker.iter().flat_map(|tracker| tracker.addresses.iter().copied())
+    }
+
+    /// Whether the kernel steers every request to the worker that owns its torrent.
+    pub fn is_steered(&self) -> bool {
+        self.tracker.as_ref().is_none_or(|tracker| tracker.steered)
+    }
+
+    /// When each worker's loop last ticked, in seconds since the Unix epoch.
+    pub fn heartbeats(&self) -> impl Iterator<Item = u64> {
+        self.workers.iter().map(|worker| worker.control.heartbeat_s())
+    }
+
+    /// What all workers counted so far.
+    pub fn counted(&self) -> Snapshot {
+        Snapshot::total(self.workers.iter().map(|worker| &*worker.counters))
+    }
+
+    /// What each worker counted so far.
+    pub fn counted_by_worker(&self) -> impl Iterator<Item = Snapshot> {
+        self.workers.iter().map(|worker| worker.counters.snapshot())
+    }
+
+    /// Datagrams that the kernel dropped because a receive buffer was full.
+    pub fn kernel_drops(&self) -> u64 {
+        self.tracker.as_ref().map_or(0, TrackerView::kernel_drops)
+    }
+
+    /// How much the tracker stores.
+    pub fn holdings(&self) -> Holdings {
+        let gauges = self.tracker.iter().flat_map(|tracker| tracker.shards.gauges());
+        gauges.fold(Holdings::default(), |sum, shard| Holdings {
+            torrents: sum.torrents + shard.torrents() as u64,
+            peers: sum.peers + shard.peers() as u64,
+        })
+    }
+
     /// Whether the process is about to stop.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)

@@ -64,7 +64,7 @@ pub enum EgressError {
     /// The destination cannot be reached from the interface.
     #[error(
         "{to} cannot be reached from {interface}: the interface is down, has no address of this \
-         family, or there is no route (`ip addr show {interface}` and `ip route get` tell)"
+         family, or there is no route (`ip addr show {interface}` and `ip route get` show it)"
     )]
     NoRoute {
         /// The destination.
@@ -131,7 +131,7 @@ pub enum EgressError {
         to: SocketAddr,
         /// The interface to leave by.
         interface: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
 }
@@ -260,7 +260,7 @@ impl EgressSocket {
 /// Opens the socket of an output. This is what needs privileges.
 ///
 /// # Errors
-/// What the kernel said, and at which step.
+/// The kernel's error, and the step that failed.
 pub fn open_ready(
     interface: &Interface,
     options: &EgressOptions,
@@ -276,7 +276,7 @@ pub fn open_ready(
     let local = local.filter(|local| !local.ip().is_unspecified());
     let local = local.ok_or_else(|| fail(io::Error::from_raw_os_error(libc::ENETUNREACH)))?;
     if !peer.ip().is_multicast() {
-        // Connecting told that there is a route, and the address to send from.
+        // Connecting has found a route and the address to send from.
         socket = unbound(interface, options).map_err(fail)?;
         bind(&socket, interface, local.ip())?;
     }

@@ -130,7 +130,7 @@ fn check_group(sockets: &[OwnedFd], interface_index: u32) -> Result<(), Unfit> {
         }
         for option in [libc::PACKET_VNET_HDR, libc::PACKET_AUXDATA] {
             if get_option(socket, libc::SOL_PACKET, option)? != [1] {
-                return Err(Unfit::Strange("does not tell enough of frames"));
+                return Err(Unfit::Strange("does not report enough about frames"));
             }
         }
         let [fanout] = get_option(socket, libc::SOL_PACKET, libc::PACKET_FANOUT)?;

@@ -99,7 +99,7 @@ pub fn compile(wanted: &[Wanted]) -> FrameFilter {
 type Row = Vec<u32>;
 type Code = Vec<libc::sock_filter>;
 
-/// The words of the address from the last, which tells groups apart best, then the port.
+/// The words of the address from the last, which distinguishes groups best, then the port.
 fn row_v6(address: Ipv6Addr, port: u16) -> Row {
     let words = address.octets();
     let words = words.as_chunks::<4>().0.iter().rev().map(|word| u32::from_be_bytes(*word));

@@ -13,7 +13,7 @@ use super::netlink::{LinkNews, News, RouteSocket};
 pub struct Interface {
     /// Its name.
     pub name: String,
-    /// Its number in this namespace; an interface made anew under the same name has another.
+    /// Its number in this namespace; a recreated interface of the same name has another.
     pub index: u32,
     /// The longest IP packet it carries, in bytes.
     pub mtu: u32,

@@ -86,7 +86,7 @@ pub enum MembershipError {
         group: IpAddr,
         /// The interface's index.
         index: u32,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
 }
@@ -138,7 +138,7 @@ impl Memberships {
         self.helpers.retain(|helper| !helper.joined.is_empty());
     }
 
-    /// Joins everything anew on the interface that now has this index, as after it came back:
+    /// Joins everything again on the interface that now has this index, as after it came back:
     /// routers and switches hear the reports again.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
-/// The buffers of a worker cannot be had.
+/// The memory for a worker's buffers is not available.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot map {bytes} bytes for the buffers of a worker; allow this process more address space \

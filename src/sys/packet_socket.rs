@@ -110,7 +110,7 @@ pub enum PacketError {
         interface: String,
         /// What was being done.
         step: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
 }
@@ -164,7 +164,7 @@ pub fn open_group(
 /// Opens the sockets of a group, which receive nothing yet. This is what needs privileges.
 ///
 /// # Errors
-/// What the kernel said, and at which step.
+/// The kernel's error, and the step that failed.
 pub fn open_silent(
     interface: &Interface,
     count: usize,

@@ -125,7 +125,7 @@ pub enum BindError {
     Other {
         /// What was asked for.
         address: SocketAddr,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
 }

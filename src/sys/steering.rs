@@ -14,6 +14,7 @@ use super::bpf::{
     ADD_X, BpfProgram, JEQ, JGE, LD_LEN, LD_WORD, LDX_IMM, MOD, MUL, RET_A, RET_K, RSH, TAX, XOR_X,
     jump, op,
 };
+use crate::wire::bep15::{action, request_field};
 
 /// The secret constants of the hash that steers. All arithmetic is modulo 2^32.
 #[derive(Clone, Copy, Debug)]
@@ -38,18 +39,18 @@ impl SteeringProgram {
         let mut code = vec![
             op(LD_LEN, 0),
             // Shorter than a header and one hash: neither an announce nor a scrape.
-            jump(JGE, (HASH_OFFSET + HASH_BYTES) as u32, 0, SHORT_AT - 2),
-            op(LD_WORD, ACTION_OFFSET),
-            jump(JEQ, ACTION_ANNOUNCE, 1, 0),
-            jump(JEQ, ACTION_SCRAPE, 0, SHORT_AT - 5),
+            jump(JGE, request_field::INFO_HASH.end as u32, 0, SHORT_AT - 2),
+            op(LD_WORD, request_field::ACTION.start as u32),
+            jump(JEQ, action::ANNOUNCE, 1, 0),
+            jump(JEQ, action::SCRAPE, 0, SHORT_AT - 5),
         ];
         code.extend(hash(constants, workers));
         assert_eq!(code.len(), usize::from(SHORT_AT));
         code.extend([
             op(LD_LEN, 0),
-            jump(JGE, TRANSACTION_OFFSET + 4, 1, 0),
+            jump(JGE, request_field::TRANSACTION.end as u32, 1, 0),
             op(RET_K, 0),
-            op(LD_WORD, TRANSACTION_OFFSET),
+            op(LD_WORD, request_field::TRANSACTION.start as u32),
             op(MUL, constants.multipliers[0]),
         ]);
         // Some clients count transactions in the first bytes.
@@ -69,7 +70,7 @@ fn hash(constants: SteeringConstants, workers: u32) -> Vec<libc::sock_filter> {
     let mut code = vec![op(LDX_IMM, constants.addend)];
     for (word, multiplier) in constants.multipliers[..5].iter().enumerate() {
         // A = (word + X) * multiplier, folded; X = A
-        code.push(op(LD_WORD, (HASH_OFFSET + 4 * word) as u32));
+        code.push(op(LD_WORD, (request_field::INFO_HASH.start + 4 * word) as u32));
         code.push(op(ADD_X, 0));
         code.push(op(MUL, *multiplier));
         code.extend(fold());
@@ -91,14 +92,6 @@ fn choose(constants: SteeringConstants, workers: u32) -> [libc::sock_filter; 6] 
     [multiply, move_to_x, shift, xor, op(MOD, workers), op(RET_A, 0)]
 }
 
-/// Where the branch for packets without a hash begins: after 5 instructions that tell and 42
+/// Where the branch for packets without a hash begins: after 5 instructions that decide and 42
 /// that hash.
 const SHORT_AT: u8 = 5 + 42;
-
-const ACTION_ANNOUNCE: u32 = 1;
-const ACTION_SCRAPE: u32 = 2;
-
-const ACTION_OFFSET: u32 = 8;
-const TRANSACTION_OFFSET: u32 = 12;
-const HASH_OFFSET: usize = 16;
-const HASH_BYTES: usize = 20;

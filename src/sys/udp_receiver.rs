@@ -16,7 +16,7 @@ use super::options::{ask_receive_buffer, kernel_drops};
 
 /// A bound UDP socket that has joined its group.
 ///
-/// It takes super-packets whole (udp(7), `UDP_GRO`): a control message of such a receive tells the
+/// It takes super-packets whole (udp(7), `UDP_GRO`): a control message of such a receive has the
 /// size of the datagrams in it.
 #[derive(Debug)]
 pub struct UdpReceiver {
@@ -24,7 +24,7 @@ pub struct UdpReceiver {
     receive_buffer_short: Option<usize>,
 }
 
-/// Why a feed cannot be received.
+/// Why a group or an address cannot be received.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiverError {
     /// Another process has the port for itself.
@@ -80,7 +80,7 @@ pub enum ReceiverError {
         address: SocketAddr,
         /// The interface to receive on.
         interface: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
 }

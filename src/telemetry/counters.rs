@@ -2,13 +2,13 @@
 //!
 //! Each worker owns one [`Counters`] and is its only writer, so an increment is a plain load and
 //! store of a relaxed atomic: no locked instruction on the packet path. Readers take a
-//! [`Snapshot`] whenever they like; figures within one snapshot may be a packet apart.
+//! [`Snapshot`] at any time; its figures may be a packet apart.
 
 use std::sync::atomic::Ordering;
 
 use super::bump::bump;
 use super::clients::ClientCounters;
-use super::loops::LoopFigures;
+use super::loops::LoopStats;
 use crate::sync::AtomicU64;
 
 /// Declares an enum whose variants index a row of counters, with a stable name and a description
@@ -37,7 +37,7 @@ macro_rules! counted {
 }
 
 counted! {
-    /// What a worker counts, drops apart.
+    /// What a worker counts, except drops.
     Counter {
         PacketsReceived = "packets_received", "Datagrams taken from sockets.";
         BytesReceived = "bytes_received", "Payload bytes of the datagrams taken from sockets.";
@@ -47,8 +47,8 @@ counted! {
         FramesLostToPanic = "frames_lost_to_panic",
             "Frames that the worker handled when it panicked.";
         FramesLostToShutdown = "frames_lost_to_shutdown",
-            "Frames received, but not handled before the worker stopped or let go of the socket.";
-        Iterations = "iterations", "EventLoop of the event loop.";
+            "Frames received, but not handled before the worker stopped or closed the socket.";
+        Iterations = "iterations", "Iterations of the event loop.";
         ReceiveRearms = "receive_rearms",
             "Receives started: multishot ones of io_uring, or single batches of epoll.";
         ReceiveErrors = "receive_errors",
@@ -74,10 +74,10 @@ counted! {
         Completed = "completed", "Downloads reported complete.";
         PeersExpired = "peers_expired", "Peers removed because they stopped announcing.";
         TorrentsEvicted = "torrents_evicted",
-            "Torrents given up for new ones, because the memory limit is reached.";
-        PeersEvicted = "peers_evicted", "Peers that went with torrents given up.";
+            "Torrents evicted for new ones, because the memory limit is reached.";
+        PeersEvicted = "peers_evicted", "Peers of evicted torrents.";
         BadConnectionIdsAnswered = "bad_connection_ids_answered",
-            "Wrong connection IDs answered with an error, where the operator wants that.";
+            "Wrong connection IDs answered with an error, if configured.";
         AnnouncesDenied = "announces_denied", "Announces refused by the access list.";
         UnstoredPortZero = "unstored_port_zero",
             "Announces answered without storing the peer: it announced port 0.";
@@ -102,17 +102,18 @@ counted! {
         BadMagic = "bad_magic", "A connect request without the protocol's magic number.";
         UnknownAction = "unknown_action", "An action that the protocol does not define.";
         BadConnectionId = "bad_connection_id",
-            "A connection ID that is forged, expired, or was given to another address.";
+            "A connection ID that is forged, expired, or was issued to another address.";
         ConnectsOverLimit = "connects_over_limit",
-            "A connect request over what connects_per_source leaves its source.";
+            "A connect request over its source's limit (connects_per_source).";
         AnnouncesOverLimit = "announces_over_limit",
-            "An announce or a scrape over what announces_per_source leaves its source.";
-        ScrapeWithoutHash = "scrape_without_hash", "A scrape that asks for no torrent.";
+            "An announce or scrape over its source's limit (announces_per_source).";
+        ScrapeWithoutHash = "scrape_without_hash", "A scrape without an info hash.";
         BadSource = "bad_source", "A source that cannot be answered, such as port 0.";
         Draining = "draining", "A connect request while ringtide is about to stop.";
-        SendSlotsFull = "send_slots_full", "All transmit slots of the worker were in flight.";
+        SendSlotsFull = "send_slots_full", "All send slots of the worker were in flight.";
         SocketFull = "socket_full", "The socket's send buffer was full.";
-        SendError = "send_error", "The kernel refused the send, for instance for want of a route.";
+        SendError = "send_error",
+            "The kernel refused the send, for example because there is no route.";
         Panic = "panic", "The worker panicked while it handled the datagram.";
         Shutdown = "shutdown", "Received, but not handled before the worker stopped.";
     }
@@ -127,7 +128,7 @@ const REASONS: usize = DropReason::ALL.len();
 pub struct Counters {
     counts: [AtomicU64; COUNTERS],
     drops: [AtomicU64; REASONS],
-    loop_figures: LoopFigures,
+    loop_stats: LoopStats,
     clients: ClientCounters,
 }
 
@@ -136,7 +137,7 @@ impl Default for Counters {
         Self {
             counts: std::array::from_fn(|_| AtomicU64::new(0)),
             drops: std::array::from_fn(|_| AtomicU64::new(0)),
-            loop_figures: LoopFigures::default(),
+            loop_stats: LoopStats::default(),
             clients: ClientCounters::default(),
         }
     }
@@ -155,7 +156,7 @@ impl Counters {
         self.add(counter, 1);
     }
 
-    /// One counter as it is now.
+    /// The current value of one counter.
     #[inline]
     pub fn get(&self, counter: Counter) -> u64 {
         self.counts[counter as usize].load(Ordering::Relaxed)
@@ -167,14 +168,14 @@ impl Counters {
         bump(&self.drops[reason as usize], 1);
     }
 
-    /// Which programs new peers run; counted only where that is wanted.
+    /// Which programs new peers run; counted only if configured.
     pub fn clients(&self) -> &ClientCounters {
         &self.clients
     }
 
-    /// What the loop tells of its turns.
-    pub fn loop_figures(&self) -> &LoopFigures {
-        &self.loop_figures
+    /// Statistics of the loop's iterations.
+    pub fn loop_stats(&self) -> &LoopStats {
+        &self.loop_stats
     }
 
     /// The figures as they are now.

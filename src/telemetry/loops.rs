@@ -1,5 +1,5 @@
-//! What the turns of an event loop are like: how much each takes, how long it is busy with that,
-//! and what is left in its pools. Written once a turn by the loop's own thread.
+//! Statistics of an event loop: packets per iteration, how long handling them takes, and what is
+//! free in its pools. Written once per iteration by the loop's own thread.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::bump::bump;
 use crate::sync::AtomicU64;
 
-/// What one loop tells of its turns.
+/// Statistics of one loop's iterations.
 #[derive(Debug, Default)]
-pub struct LoopFigures {
+pub struct LoopStats {
     packets: Sizes,
     busy_us: Sizes,
     receive_buffers_free: AtomicU64,
@@ -18,20 +18,20 @@ pub struct LoopFigures {
     frames_waiting: AtomicU64,
 }
 
-/// What a loop has at hand at the end of a turn that took packets.
+/// The state of a loop's pools at the end of an iteration that took packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoopGauges {
-    /// Receive buffers for datagrams that nobody holds on to.
+    /// Free receive buffers for datagrams.
     pub receive_buffers_free: u64,
-    /// Receive buffers for frames that nobody holds on to.
+    /// Free receive buffers for frames.
     pub frame_buffers_free: u64,
     /// Send slots that are not in flight.
     pub send_slots_free: u64,
-    /// Frames that wait for send slots.
+    /// Frames waiting for send slots.
     pub frames_waiting: u64,
 }
 
-/// Counts by size, in powers of two, written by one thread and read by any.
+/// A histogram in powers of two, written by one thread and read by any.
 #[derive(Debug)]
 pub struct Sizes<const BUCKETS: usize = SIZE_BUCKETS> {
     buckets: [AtomicU64; BUCKETS],
@@ -45,32 +45,32 @@ impl<const BUCKETS: usize> Default for Sizes<BUCKETS> {
 }
 
 impl<const BUCKETS: usize> Sizes<BUCKETS> {
-    /// Counts one. Only the owning thread may call this.
+    /// Counts one value. Only the owning thread may call this.
     #[inline]
     pub fn add(&self, size: u64) {
         bump(&self.buckets[bucket_of::<BUCKETS>(size)], 1);
         bump(&self.sum, size);
     }
 
-    /// The counts as they are now.
+    /// The current counts.
     pub fn snapshot(&self) -> SizesSnapshot<BUCKETS> {
         let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
         SizesSnapshot { buckets: self.buckets.each_ref().map(read), sum: read(&self.sum) }
     }
 }
 
-/// The bucket of 0 and 1 is the first, that of 2 the second, that of 3 and 4 the third.
+/// 0 and 1 are in the first bucket, 2 in the second, 3 and 4 in the third.
 #[inline]
 fn bucket_of<const BUCKETS: usize>(size: u64) -> usize {
     let bucket = u64::BITS - (size.max(1) - 1).leading_zeros();
     (bucket as usize).min(BUCKETS - 1)
 }
 
-/// Counts of one moment, or of one thread's own.
+/// A histogram as plain numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SizesSnapshot<const BUCKETS: usize = SIZE_BUCKETS> {
-    /// How many were at most 1, 2, 4, 8 and so on, but more than the one before; the last takes
-    /// all that is larger.
+    /// Values up to 1, 2, 4, 8 and so on, each above the previous bound; the last bucket holds
+    /// everything larger.
     pub buckets: [u64; BUCKETS],
     /// The sum of all sizes.
     pub sum: u64,
@@ -83,13 +83,13 @@ impl<const BUCKETS: usize> Default for SizesSnapshot<BUCKETS> {
 }
 
 impl<const BUCKETS: usize> SizesSnapshot<BUCKETS> {
-    /// Counts one.
+    /// Counts one value.
     pub fn add(&mut self, size: u64) {
         self.buckets[bucket_of::<BUCKETS>(size)] += 1;
         self.sum += size;
     }
 
-    /// The sum of two threads' counts.
+    /// The sum of two histograms.
     pub fn plus(mut self, other: &Self) -> Self {
         self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, part)| *sum += part);
         self.sum += other.sum;
@@ -97,27 +97,27 @@ impl<const BUCKETS: usize> SizesSnapshot<BUCKETS> {
     }
 }
 
-/// Everything at one moment.
+/// All statistics of a loop at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoopSnapshot {
-    /// Packets and frames of a turn. EventLoop without any are left out.
+    /// Packets and frames per iteration; iterations without any are not counted.
     pub packets: SizesSnapshot,
-    /// Microseconds from the end of a wait to the submission of what came of it.
+    /// Microseconds from the end of the wait until all packets are handled and submitted.
     pub busy_us: SizesSnapshot,
-    /// What the last turn left.
+    /// The pools after the last iteration that took packets.
     pub gauges: LoopGauges,
 }
 
-impl LoopFigures {
-    /// Counts a turn that took `packets`, at least one, and was busy for so long with them. Only
-    /// the owning worker may call this.
-    pub fn turned(&self, packets: u64, busy: Duration) {
+impl LoopStats {
+    /// Counts an iteration that took `packets` (at least one) and was `busy` with them. Only the
+    /// owning worker may call this.
+    pub fn iteration(&self, packets: u64, busy: Duration) {
         self.packets.add(packets);
         self.busy_us.add(u64::try_from(busy.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// Notes what a turn left. Only the owning worker may call this.
-    pub fn left(&self, gauges: LoopGauges) {
+    /// Stores the state of the pools. Only the owning worker may call this.
+    pub fn set_gauges(&self, gauges: LoopGauges) {
         let LoopGauges {
             receive_buffers_free,
             frame_buffers_free,
@@ -130,7 +130,7 @@ impl LoopFigures {
         self.frames_waiting.store(frames_waiting, Ordering::Relaxed);
     }
 
-    /// The figures as they are now.
+    /// The current values.
     pub fn snapshot(&self) -> LoopSnapshot {
         let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
         LoopSnapshot {
@@ -146,7 +146,7 @@ impl LoopFigures {
     }
 }
 
-/// Up to 16,384 of anything, and whatever is more.
+/// Buckets up to 16,384, and one for everything larger.
 pub const SIZE_BUCKETS: usize = 16;
 
 #[cfg(test)]
@@ -155,11 +155,11 @@ mod tests {
 
     #[test]
     fn each_size_counts_in_the_bucket_of_the_next_power_of_two() {
-        let figures = LoopFigures::default();
+        let stats = LoopStats::default();
         for packets in [1, 2, 3, 4, 5, 16_384, 16_385, 1 << 40] {
-            figures.turned(packets, Duration::from_micros(3));
+            stats.iteration(packets, Duration::from_micros(3));
         }
-        let LoopSnapshot { packets, busy_us, .. } = figures.snapshot();
+        let LoopSnapshot { packets, busy_us, .. } = stats.snapshot();
         assert_eq!(packets.buckets[..5], [1, 1, 2, 1, 0]);
         assert_eq!(packets.buckets[SIZE_BUCKETS - 2..], [1, 2]);
         assert_eq!(packets.sum, 15 + 16_384 + 16_385 + (1 << 40));
@@ -167,11 +167,11 @@ mod tests {
     }
 
     #[test]
-    fn gauges_are_what_the_last_turn_left() {
-        let figures = LoopFigures::default();
+    fn gauges_are_those_of_the_last_iteration() {
+        let stats = LoopStats::default();
         let gauges = LoopGauges { send_slots_free: 7, frames_waiting: 3, ..LoopGauges::default() };
-        figures.left(LoopGauges::default());
-        figures.left(gauges);
-        assert_eq!(figures.snapshot().gauges, gauges);
+        stats.set_gauges(LoopGauges::default());
+        stats.set_gauges(gauges);
+        assert_eq!(stats.snapshot().gauges, gauges);
     }
 }

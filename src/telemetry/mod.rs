@@ -5,7 +5,8 @@ mod clients;
 mod counters;
 pub mod log;
 mod loops;
+pub(crate) mod rates;
 
 pub use clients::{ClientCounters, ClientSnapshot};
 pub use counters::{Counter, Counters, DropReason, Snapshot};
-pub use loops::{LoopFigures, LoopGauges, LoopSnapshot, SIZE_BUCKETS, Sizes, SizesSnapshot};
+pub use loops::{LoopGauges, LoopSnapshot, LoopStats, SIZE_BUCKETS, Sizes, SizesSnapshot};

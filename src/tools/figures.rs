@@ -1,4 +1,4 @@
-//! Figures as reports of all tools write them.
+//! Formats of figures shared by the reports of all tools.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -6,31 +6,31 @@ use serde::Serialize;
 /// Latency in nanoseconds, to three digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Latency {
-    /// The least.
+    /// The minimum.
     pub min: u64,
     /// The average.
     pub avg: u64,
-    /// Half are at most this.
+    /// The median.
     pub p50: u64,
-    /// 95 % are at most this.
+    /// The 95th percentile.
     pub p95: u64,
-    /// 99 % are at most this.
+    /// The 99th percentile.
     pub p99: u64,
-    /// 99.9 % are at most this.
+    /// The 99.9th percentile.
     #[serde(rename = "p99.9")]
     pub p99_9: u64,
-    /// The greatest.
+    /// The maximum.
     pub max: u64,
 }
 
 impl Latency {
-    /// All of them, from the least to the greatest but for the average, which is second.
+    /// All of them: minimum, average, then the percentiles in order.
     pub fn all(&self) -> [u64; 7] {
         let Self { min, avg, p50, p95, p99, p99_9, max } = *self;
         [min, avg, p50, p95, p99, p99_9, max]
     }
 
-    /// Sums up a histogram of nanoseconds; `None` when it is empty.
+    /// Summarises a histogram of nanoseconds; `None` when it is empty.
     pub fn of(histogram: &Histogram<u64>) -> Option<Self> {
         if histogram.is_empty() {
             return None;
@@ -66,7 +66,7 @@ impl std::fmt::Display for Latency {
     }
 }
 
-/// A number with its thousands apart: `1,234,567`.
+/// A number with thousands separators: `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);

@@ -20,11 +20,11 @@ use super::transmit::RingTransmit;
 use crate::io::clock::{Clock, wall_ns};
 use crate::io::send_slots::SendSlots;
 use crate::io::socket_table::{SocketKind, SocketTable};
+use crate::io::{Dispatch, Now, ReceivePool, ServiceId};
 use crate::io::{
     Engine, EventLoop, FRAME_BYTES_MAX, Failures, LoopSizes, RingFeatures, WorkerControl,
     WorkerPlan, count_sent, ended, run,
 };
-use crate::io::{Handler, Now, ReceivePool};
 use crate::sys::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::telemetry::{Counter, LoopGauges};
 
@@ -72,7 +72,7 @@ pub fn probe(sizes: LoopSizes, features: RingFeatures) -> Result<(), RingError> 
     let plan = WorkerPlan {
         index: 0,
         core: None,
-        table: Arc::new(SocketTable::new([])),
+        table: Arc::new(SocketTable::new(ServiceId::Tracker, [])),
         counters: Arc::default(),
         control: Arc::new(WorkerControl::new(Duration::ZERO).map_err(RingError::explain)?),
         engine: Engine::IoUring,
@@ -117,7 +117,7 @@ pub(super) struct Pools {
     wake_value: Box<u64>,
 }
 
-/// Lends the loop's transmit side to a handler. A macro, so that the borrow checker sees that
+/// Lends the loop's transmit side to a services. A macro, so that the borrow checker sees that
 /// only these fields are taken.
 macro_rules! transmit {
     ($queues:expr, $slots:expr, $counters:expr) => {
@@ -179,20 +179,25 @@ impl<'r> RingLoop<'r> {
     /// Serves packets until the control asks to stop, then ends what is in flight.
     ///
     /// An error means that the ring itself is broken; the caller builds a new one.
-    pub fn run(&mut self, handler: &mut impl Handler) -> io::Result<()> {
-        run(self, handler)
+    pub fn run(&mut self, services: &mut impl Dispatch) -> io::Result<()> {
+        run(self, services)
     }
 
     /// Takes every completion that was there when the wait ended: the queue's view is fixed until
     /// the next wait, so this is bounded by its size.
-    fn reap(&mut self, handler: &mut impl Handler, now: Now) {
+    fn reap(&mut self, services: &mut impl Dispatch, now: Now) {
         while let Some(completion) = self.queues.completions.next() {
             let (user_data, result) = completion_result(&completion);
             match Token::decode(user_data) {
-                Some(Token::Receive(socket)) => {
-                    self.received(socket, (result, completion.flags()), handler, now);
+                Some(Token::Receive { socket, generation }) => {
+                    if !self.pools.sockets.is_current(socket, generation) {
+                        // A socket's index is free once its last receive has ended.
+                        debug_assert!(false, "a receive outlived its socket");
+                        continue;
+                    }
+                    self.received(socket, (result, completion.flags()), services, now);
                 }
-                Some(Token::Send(slot)) => self.sent(slot, result, handler, now),
+                Some(Token::Send(slot)) => self.sent(slot, result, services, now),
                 Some(Token::Wake) => (self.wake_armed, self.wake_rests) = (false, result < 0),
                 Some(Token::Cancel) => self.queues.cancels_pending -= 1,
                 None => debug_assert!(false, "a completion that nobody submitted"),
@@ -205,23 +210,26 @@ impl<'r> RingLoop<'r> {
         &mut self,
         socket: u16,
         (result, flags): (i32, u32),
-        handler: &mut impl Handler,
+        services: &mut impl Dispatch,
         now: Now,
     ) {
         let pools = &mut *self.pools;
-        let receives = pools.sockets.receives(socket);
+        let Some((kind, service)) = pools.sockets.get(socket) else {
+            debug_assert!(false, "a receive on a socket that is not registered");
+            return;
+        };
         // Noted before the handler runs: should it panic, the drain knows what is outstanding.
         if !cqueue::more(flags) && !pools.sockets.ended(socket, result) && !self.stopping {
             self.plan.counters.count(Counter::ReceiveErrors);
             self.receive_failures.note(result);
         }
-        if let (Some(id), Some(group)) = (cqueue::buffer_select(flags), pools.groups.of(receives)) {
+        if let (Some(id), Some(group)) = (cqueue::buffer_select(flags), pools.groups.of(kind)) {
             let length = usize::try_from(result).unwrap_or(0);
             // SAFETY: the completion names a buffer of this group and how much of it the kernel
             // wrote; it is ours from here on.
             let buffer = unsafe { group.pool().claim(id, length) };
             let counters = &self.plan.counters;
-            if receives == SocketKind::Frames {
+            if kind == SocketKind::Frames {
                 counters.count(Counter::FramesReceived);
                 pools.waiting.push(socket, buffer);
             } else {
@@ -229,7 +237,7 @@ impl<'r> RingLoop<'r> {
                 let header = pools.sockets.header();
                 if let Some(packet) = unwrap_datagram(socket, header, &buffer, counters) {
                     let transmit = transmit!(self.queues, pools.slots, counters);
-                    handler.on_packet(now, &packet, transmit);
+                    services.on_datagram(service, now, &packet, transmit);
                 }
                 self.handling = false;
             }
@@ -239,31 +247,32 @@ impl<'r> RingLoop<'r> {
     /// Handles frames, of one socket after the other, up to the bound of a turn and as long as what
     /// each may send finds free slots; the rest waits for another turn. One is always handled when
     /// nothing is in flight, so that a rule with more outputs than there are slots goes on too.
-    fn handle_frames(&mut self, handler: &mut impl Handler, now: Now) {
+    fn handle_frames(&mut self, services: &mut impl Dispatch, now: Now) {
         let pools = &mut *self.pools;
         for _ in 0..FRAMES_PER_ITERATION_MAX {
-            if !pools.slots.have_room_for(handler.sends_per_frame_max()) {
+            if !pools.slots.have_room_for(services.sends_per_frame_max()) {
                 break;
             }
             let Some((socket, buffer)) = pools.waiting.pop() else { break };
+            let Some((_, service)) = pools.sockets.get(socket) else { continue };
             let header = pools.sockets.header();
             let Some(frame) = unwrap_frame(socket, header, &buffer) else { continue };
             let transmit = transmit!(self.queues, pools.slots, self.plan.counters);
             self.handling_frame = true;
-            handler.on_frame(now, &frame, transmit);
+            services.on_frame(service, now, &frame, transmit);
             self.handling_frame = false;
         }
     }
 
     /// Takes a slot back, and tells the handler when it held a forward.
-    fn sent(&mut self, slot: u16, result: i32, handler: &mut impl Handler, now: Now) {
+    fn sent(&mut self, slot: u16, result: i32, services: &mut impl Dispatch, now: Now) {
         let Some(forward) = self.pools.slots.take_forward(slot) else {
             self.send_failures.note(result);
             self.pools.slots.release(slot);
             return count_sent(&self.plan.counters, result);
         };
         let transmit = transmit!(self.queues, self.pools.slots, self.plan.counters);
-        handler.on_forwarded(now, &ended(&forward, result), transmit);
+        services.on_forwarded(now, &ended(&forward, result), transmit);
         // Only now: what the handler forwarded again has a slot of its own.
         self.pools.slots.release_forward(slot, forward.parts);
     }
@@ -337,21 +346,21 @@ impl EventLoop for RingLoop<'_> {
 
     /// One turn: start what ended, submit, wait for a completion or `deadline`, reap and handle
     /// all there is, flush, recycle.
-    fn iterate(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<Now> {
+    fn iterate(&mut self, services: &mut impl Dispatch, deadline: Now) -> io::Result<Now> {
         if !self.stopping {
             self.rearm()?;
         }
-        if handler.awaits_departure() {
+        if services.awaits_departure() {
             // Sends are carried out while they are submitted; the wait must not count. What the
             // kernel does not take just now is left to it.
             self.queues.submit()?;
-            handler.on_departed(wall_ns());
+            services.on_departed(wall_ns());
         }
         let wait = deadline.since_epoch().saturating_sub(self.clock.now().since_epoch());
         // Sends with MSG_DONTWAIT complete while they are submitted. FrameQueue for what is wanted
         // beside those spares a turn that would reap nothing but them.
         // Frames that wait already wait for nothing else.
-        let more = if self.pools.waiting.is_empty() { handler.packets_wanted() } else { 0 };
+        let more = if self.pools.waiting.is_empty() { services.wakeup().packets } else { 0 };
         let want = self.pools.slots.in_flight() + more;
         self.queues.submit_and_wait(want, wait)?;
         let now = self.clock.now();
@@ -360,9 +369,9 @@ impl EventLoop for RingLoop<'_> {
             // The kernel keeps what did not fit and delivers it at the next enter.
             self.plan.counters.count(Counter::CompletionQueueOverflows);
         }
-        self.reap(handler, now);
-        self.handle_frames(handler, now);
-        handler.on_flush(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
+        self.reap(services, now);
+        self.handle_frames(services, now);
+        services.on_flush(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
         self.pools.groups.recycle();
         Ok(now)
     }
@@ -377,22 +386,22 @@ impl EventLoop for RingLoop<'_> {
         }
     }
 
-    fn tick(&mut self, handler: &mut impl Handler, now: Now) -> io::Result<()> {
+    fn tick(&mut self, services: &mut impl Dispatch, now: Now) -> io::Result<()> {
         self.pools.sockets.wake_resting();
         self.pools.sockets.cancel_again(&mut self.queues);
         self.wake_rests = false;
         self.receive_failures.tell(self.plan.index, now);
         self.send_failures.tell(self.plan.index, now);
-        handler.on_tick(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
-        handler.on_flush(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
+        services.on_tick(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
+        services.on_flush(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
         Ok(())
     }
 
     /// What is left after the deadline is cancelled when the loop is dropped.
-    fn shut_down(&mut self, handler: &mut impl Handler, deadline: Now) -> io::Result<()> {
+    fn shut_down(&mut self, services: &mut impl Dispatch, deadline: Now) -> io::Result<()> {
         self.stopping = true;
         self.cancel_receives();
-        self.iterate_until_idle(handler, deadline)
+        self.iterate_until_idle(services, deadline)
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) fn refused(entry: &Entry) -> Option<Entry> {
     }
     let user_data = entry.get_user_data();
     let operation = match Token::decode(user_data)? {
-        Token::Receive(_) => Operation::Receive,
+        Token::Receive { .. } => Operation::Receive,
         Token::Send(_) => Operation::Send,
         Token::Wake => Operation::Wake,
         Token::Cancel => Operation::Cancel,
@@ -28,12 +28,12 @@ pub(super) fn refused(entry: &Entry) -> Option<Entry> {
 #[inline]
 pub(super) fn completion_result(completion: &cqueue::Entry) -> (u64, i32) {
     let (user_data, result) = (completion.user_data(), completion.result());
-    match (user_data >> ERRNO_SHIFT) as i32 {
-        errno if POSSIBLE && errno != 0 => (user_data & TOKEN, -errno),
+    match ((user_data & ERRNO) >> ERRNO_SHIFT) as i32 {
+        errno if POSSIBLE && errno != 0 => (user_data & !ERRNO, -errno),
         _ => (user_data, result),
     }
 }
 
-/// Tokens are shorter.
-const ERRNO_SHIFT: u32 = 32;
-const TOKEN: u64 = (1 << ERRNO_SHIFT) - 1;
+/// Where the error number is: in bits of the index that no token uses.
+const ERRNO_SHIFT: u32 = 16;
+const ERRNO: u64 = 0xffff << ERRNO_SHIFT;

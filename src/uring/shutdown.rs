@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use super::event_loop::RingLoop;
 use crate::io::{Discard, EventLoop, TICK_INTERVAL};
-use crate::io::{Handler, Now};
+use crate::io::{Dispatch, Now};
 use crate::telemetry::{Counter, DropReason};
 
 impl RingLoop<'_> {
     pub(super) fn iterate_until_idle(
         &mut self,
-        handler: &mut impl Handler,
+        services: &mut impl Dispatch,
         deadline: Now,
     ) -> io::Result<()> {
         // Frames that were received wait in line for their turns, after the last receive, too.
@@ -23,12 +23,12 @@ impl RingLoop<'_> {
                 self.cancel_receives();
             }
             let wake = self.now().after(TICK_INTERVAL).min(deadline);
-            self.iterate(handler, wake)?;
+            self.iterate(services, wake)?;
         }
         Ok(())
     }
 
-    /// Takes everything back from the kernel, without a handler. True when nothing is left.
+    /// Takes everything back from the kernel, without a services. True when nothing is left.
     fn drain(&mut self) -> bool {
         if self.outstanding() == 0 {
             return true;

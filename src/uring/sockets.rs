@@ -9,8 +9,9 @@ use io_uring::{opcode, types};
 use super::buffer_ring::BufferRing;
 use super::frame_queue::FrameQueue;
 use super::ring::{Queues, push};
-use super::token::Token;
-use crate::io::socket_table::{LoopSocket, SocketKind, SocketTable};
+use super::token::{Generation, Token};
+use crate::io::ServiceId;
+use crate::io::socket_table::{Registered, SocketKind, SocketTable};
 use crate::sys::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::telemetry::{Counter, Counters};
 
@@ -30,9 +31,18 @@ enum Receive {
 }
 
 struct Slot {
-    socket: Option<Arc<dyn LoopSocket>>,
-    receives: SocketKind,
+    registered: Option<Registered>,
+    kind: SocketKind,
+    /// Of the registered socket, among all that have had this ID.
+    generation: Generation,
     receive: Receive,
+}
+
+impl Slot {
+    /// What the receive of this slot, the one of `id`, is known by.
+    fn token(&self, id: usize) -> u64 {
+        Token::Receive { socket: id as u16, generation: self.generation }.encode()
+    }
 }
 
 /// All sockets of one loop, by ID.
@@ -63,10 +73,12 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    pub(super) fn of(&mut self, receives: SocketKind) -> Option<&mut BufferRing> {
-        match receives {
-            SocketKind::Nothing => None,
-            SocketKind::Datagrams | SocketKind::DatagramsWithLocal => Some(&mut self.datagrams),
+    pub(super) fn of(&mut self, kind: SocketKind) -> Option<&mut BufferRing> {
+        match kind {
+            SocketKind::SendOnly => None,
+            SocketKind::Datagrams | SocketKind::DatagramsWithPacketInfo => {
+                Some(&mut self.datagrams)
+            }
             SocketKind::Frames => self.frames.as_mut(),
         }
     }
@@ -95,7 +107,7 @@ impl Sockets {
     /// Whether packet sockets are wanted, which need buffers of their own.
     pub(super) fn wants_frames(&self) -> bool {
         self.table.with_wanted(|wanted, _| {
-            wanted.iter().flatten().any(|socket| socket.kind() == SocketKind::Frames)
+            wanted.iter().flatten().any(|wanted| wanted.socket.kind() == SocketKind::Frames)
         })
     }
 
@@ -129,29 +141,33 @@ impl Sockets {
     fn settle(
         &mut self,
         id: usize,
-        wanted: Option<&Arc<dyn LoopSocket>>,
+        wanted: Option<&Registered>,
         queues: &mut Queues<'_>,
     ) -> io::Result<bool> {
         if id == self.slots.len() {
-            let (receives, receive) = (SocketKind::Nothing, Receive::Nothing);
-            self.slots.push(Slot { socket: None, receives, receive });
+            self.slots.push(Slot {
+                registered: None,
+                kind: SocketKind::SendOnly,
+                generation: Generation::default(),
+                receive: Receive::Nothing,
+            });
         }
         let slot = &mut self.slots[id];
-        let same = match (&slot.socket, wanted) {
-            (Some(present), Some(wanted)) => Arc::ptr_eq(present, wanted),
+        let same = match (&slot.registered, wanted) {
+            (Some(present), Some(wanted)) => present.is_same(wanted),
             (None, None) => true,
             _ => false,
         };
         if same {
             // Taken back and lent again before its receive had ended.
-            if slot.receive == Receive::Nothing && slot.receives != SocketKind::Nothing {
+            if slot.receive == Receive::Nothing && slot.kind != SocketKind::SendOnly {
                 slot.receive = Receive::Ended;
                 self.ended += 1;
             }
             return Ok(false);
         }
         if slot.receive == Receive::Armed {
-            let token = Token::Receive(id as u16).encode();
+            let token = slot.token(id);
             if !queues.cancel(opcode::AsyncCancel::new(token).build()) {
                 // The next turn asks again.
                 self.postponed = true;
@@ -164,22 +180,29 @@ impl Sockets {
             self.unsettled += 1;
             return Ok(false);
         }
-        let descriptor = wanted.map_or(-1, |socket| socket.as_raw_fd());
+        let descriptor = wanted.map_or(-1, |wanted| wanted.socket.as_raw_fd());
         queues.submitter.register_files_update(id as u32, &[descriptor])?;
         self.ended -= usize::from(slot.receive == Receive::Ended);
-        slot.receives = wanted.map_or(SocketKind::Nothing, |socket| socket.kind());
-        slot.receive = match slot.receives {
-            SocketKind::Nothing => Receive::Nothing,
+        slot.kind = wanted.map_or(SocketKind::SendOnly, |wanted| wanted.socket.kind());
+        slot.receive = match slot.kind {
+            SocketKind::SendOnly => Receive::Nothing,
             _ => Receive::Ended,
         };
         self.ended += usize::from(slot.receive == Receive::Ended);
-        slot.socket = wanted.cloned();
+        slot.registered = wanted.cloned();
+        slot.generation = slot.generation.next();
         Ok(true)
     }
 
-    /// What a slot receives.
-    pub(super) fn receives(&self, id: u16) -> SocketKind {
-        self.slots[usize::from(id)].receives
+    /// What a slot receives, and for which service; `None` when it is empty.
+    pub(super) fn get(&self, id: u16) -> Option<(SocketKind, ServiceId)> {
+        let slot = self.slots.get(usize::from(id))?;
+        slot.registered.as_ref().map(|registered| (slot.kind, registered.service))
+    }
+
+    /// Whether a receive of this generation is one on the socket that has the ID now.
+    pub(super) fn is_current(&self, id: u16, generation: Generation) -> bool {
+        self.slots.get(usize::from(id)).is_some_and(|slot| slot.generation == generation)
     }
 
     /// The header that receives are started with.
@@ -230,9 +253,9 @@ impl Sockets {
         let first = self.first;
         for place in 0..self.slots.len() {
             let id = (first + place) % self.slots.len();
-            let receives = self.slots[id].receives;
+            let kind = self.slots[id].kind;
             // A receive without a buffer to fill would end at once with ENOBUFS.
-            let group = groups.of(receives).filter(|group| group.lent() > 0);
+            let group = groups.of(kind).filter(|group| group.lent() > 0);
             let (Receive::Ended, Some(group)) = (self.slots[id].receive, group) else { continue };
             let entry = self.receive(id, group.group());
             // SAFETY: the header is boxed and outlives the drain, as this struct does.
@@ -252,7 +275,7 @@ impl Sockets {
         let header: *const libc::msghdr = &raw const *self.header;
         opcode::RecvMsgMulti::new(types::Fixed(id as u32), header, group)
             .build()
-            .user_data(Token::Receive(id as u16).encode())
+            .user_data(self.slots[id].token(id))
     }
 
     /// Receives that the kernel has.
@@ -270,8 +293,7 @@ impl Sockets {
     fn cancel(&self, stand: Receive, queues: &mut Queues<'_>) {
         for (id, slot) in self.slots.iter().enumerate() {
             if slot.receive == stand {
-                let token = Token::Receive(id as u16).encode();
-                queues.cancel(opcode::AsyncCancel::new(token).build());
+                queues.cancel(opcode::AsyncCancel::new(slot.token(id)).build());
             }
         }
     }

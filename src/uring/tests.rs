@@ -12,12 +12,14 @@ use crate::io::socket_table::{LoopSocket, SocketKind, SocketTable};
 use crate::io::testing::{
     EchoUntil, ForwardTwice, Numbers, PanicInReply, ask_in_turn, assert_accounted, plan,
 };
-use crate::io::{BufferSlice, Forward, Frame, Handler, Now, Packet, SocketId, Transmit};
+use crate::io::{
+    BufferSlice, Dispatch, Forward, Frame, Now, Packet, ServiceId, SocketId, Transmit,
+};
 use crate::io::{Engine, EventLoop, LoopSizes, RingFeatures, WorkerPlan};
 use crate::telemetry::{Counter, Counters, DropReason};
 
 /// Runs a loop to its end. Returns what it left taken: buffers of either kind, slots, operations.
-pub(crate) fn run_to_end(plan: WorkerPlan, handler: &mut impl Handler) -> [usize; 4] {
+pub(crate) fn run_to_end(plan: WorkerPlan, handler: &mut impl Dispatch) -> [usize; 4] {
     let mut ring = Ring::open(&plan).unwrap();
     let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
     event_loop.run(handler).unwrap();
@@ -183,7 +185,7 @@ fn taken(receives: SocketKind) -> (Arc<dyn LoopSocket>, SocketAddr) {
 fn two(receives: SocketKind, sizes: LoopSizes) -> (WorkerPlan, [SocketAddr; 2]) {
     let (mut plan, _) = plan(Engine::IoUring, sizes);
     let [first, second] = [taken(receives), taken(receives)];
-    plan.table = Arc::new(SocketTable::new([first.0, second.0]));
+    plan.table = Arc::new(SocketTable::new(ServiceId::Relay, [first.0, second.0]));
     (plan, [first.1, second.1])
 }
 
@@ -198,12 +200,12 @@ impl Order {
     }
 }
 
-impl Handler for Order {
-    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, _: &mut T) {
-        self.0.push((packet.path.socket, packet.payload.to_vec()));
+impl Dispatch for Order {
+    fn on_datagram<T: Transmit>(&mut self, _: ServiceId, _: Now, packet: &Packet<'_>, _: &mut T) {
+        self.0.push((packet.path.socket(), packet.payload.to_vec()));
     }
 
-    fn on_frame<T: Transmit>(&mut self, _: Now, frame: &Frame<'_>, tx: &mut T) {
+    fn on_frame<T: Transmit>(&mut self, _: ServiceId, _: Now, frame: &Frame<'_>, tx: &mut T) {
         self.0.push((frame.socket, frame.bytes.to_vec()));
         let part =
             BufferSlice { buffer: frame.buffer.clone(), range: frame.start..frame.start + 1 };
@@ -223,8 +225,6 @@ impl Handler for Order {
     fn sends_per_frame_max(&self) -> usize {
         usize::MAX
     }
-
-    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
 }
 
 fn turn(event_loop: &mut RingLoop<'_>, handler: &mut Order, times: usize) {
@@ -288,7 +288,7 @@ fn frames_of_a_socket_that_was_taken_back_are_counted() {
     assert_eq!((order.0.len(), event_loop.gauges().frames_waiting), (1, 19));
     table.deregister(SocketId(0));
     let (new, address) = taken(SocketKind::Frames);
-    assert_eq!(table.register(new), Some(SocketId(0)));
+    assert_eq!(table.register(ServiceId::Relay, new), Some(SocketId(0)));
     while table.applied() < table.version() {
         turn(&mut event_loop, &mut order, 1);
     }
@@ -306,14 +306,10 @@ fn frames_of_a_socket_that_was_taken_back_are_counted() {
 /// Counts frames, and sends nothing.
 struct Tally(usize);
 
-impl Handler for Tally {
-    fn on_packet<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {}
-
-    fn on_frame<T: Transmit>(&mut self, _: Now, _: &Frame<'_>, _: &mut T) {
+impl Dispatch for Tally {
+    fn on_frame<T: Transmit>(&mut self, _: ServiceId, _: Now, _: &Frame<'_>, _: &mut T) {
         self.0 += 1;
     }
-
-    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
 }
 
 /// A successor gets what waits in the sockets; what was taken from them is this loop's to finish,

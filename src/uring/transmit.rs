@@ -59,12 +59,12 @@ impl Transmit for RingTransmit<'_, '_> {
         path: ReplyPath,
         write: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), TransmitFull> {
-        let slot = self.slots.fill_reply(path.to, path.from, write);
+        let slot = self.slots.fill_reply(path.client(), path.local(), write);
         let submitted = slot.ok_or(TransmitFull).and_then(|slot| {
-            let entry = if path.from.is_none() && self.features.has(RingFeature::SendTo) {
-                self.datagram(path.socket, slot)
+            let entry = if path.local().is_none() && self.features.has(RingFeature::SendTo) {
+                self.datagram(path.socket(), slot)
             } else {
-                self.message(path.socket, slot)
+                self.message(path.socket(), slot)
             };
             self.submit(slot, entry)
         });
@@ -80,8 +80,9 @@ impl Transmit for RingTransmit<'_, '_> {
         segment_bytes: u16,
         write: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), TransmitFull> {
-        let slot = self.slots.fill_segments(path.to, segment_bytes, write).ok_or(TransmitFull)?;
-        self.submit(slot, self.message(path.socket, slot))
+        let slot =
+            self.slots.fill_segments(path.client(), segment_bytes, write).ok_or(TransmitFull)?;
+        self.submit(slot, self.message(path.socket(), slot))
     }
 
     fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {

@@ -7,8 +7,8 @@ use std::str::FromStr;
 /// An address, a port and the interface they are meant on: `239.1.1.1:5001@veth0`, or
 /// `[ff15::1]:5001@veth0`.
 ///
-/// Reading it looks at the text alone: the interface need not exist, and whether the address
-/// suits its purpose is for [`crate::relay::validate`] to say.
+/// Parsing looks at the text alone: the interface need not exist, and the relay checks whether the
+/// address suits its purpose.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// A multicast group or a unicast address, and a UDP port other than 0. Without a scope: the

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::server::config::LISTEN_MAX;
+/// The most addresses to listen on: each is a socket and a receive in every worker's ring.
+pub const LISTEN_MAX: usize = 64;
 
 /// Reads `ADDRESS:PORT`, IPv6 in brackets, and refuses what no tracker can be reached at.
 pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {

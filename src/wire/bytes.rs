@@ -18,3 +18,9 @@ pub(crate) fn read<const N: usize>(header: &[u8], range: Range<usize>) -> [u8; N
 pub(crate) fn read_u16(header: &[u8], range: Range<usize>) -> u16 {
     u16::from_be_bytes(read(header, range))
 }
+
+/// Copies a field into a message, under the same conditions as [`read`].
+#[inline]
+pub(crate) fn put<const N: usize>(message: &mut [u8], range: Range<usize>, value: [u8; N]) {
+    message[range].copy_from_slice(&value);
+}

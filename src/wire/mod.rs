@@ -1,5 +1,6 @@
 //! Bytes and structs: one file for each format.
 
+pub mod bep15;
 mod bytes;
 pub mod checksum;
 pub mod ethernet;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::epoll;
 use crate::error::one_line;
-use crate::io::Handler;
+use crate::io::Dispatch;
 use crate::io::clock::Clock;
 use crate::io::{Engine, EngineChoice, LoopSizes, RingFeature, RingFeatures};
 pub use crate::io::{WorkerControl, WorkerPlan};
@@ -84,7 +84,7 @@ impl Workers {
     /// Starts one thread per plan and returns once every loop is receiving.
     ///
     /// `make_handler` is called on the worker's thread with its index, and again after a panic.
-    pub fn start<H: Handler>(
+    pub fn start<H: Dispatch>(
         plans: Vec<WorkerPlan>,
         clock: Clock,
         make_handler: impl Fn(usize) -> H + Send + Sync + 'static,
@@ -95,7 +95,7 @@ impl Workers {
     /// As [`Self::start`], on the engine that `choice` says, whatever the plans do. By itself it
     /// takes io_uring if every worker can have its ring, and otherwise epoll, and logs why: now,
     /// and when a worker that is restarted gets no ring any more.
-    pub fn start_by_choice<H: Handler>(
+    pub fn start_by_choice<H: Dispatch>(
         choice: EngineChoice,
         mut plans: Vec<WorkerPlan>,
         clock: Clock,
@@ -121,7 +121,7 @@ impl Workers {
         }
     }
 
-    fn start_all<H: Handler>(
+    fn start_all<H: Dispatch>(
         plans: Vec<WorkerPlan>,
         clock: Clock,
         make_handler: &Arc<impl Fn(usize) -> H + Send + Sync + 'static>,
@@ -196,7 +196,7 @@ impl Workers {
 }
 
 /// A worker's life: loops until it is asked to stop, across panics and broken loops.
-fn work<H: Handler>(
+fn work<H: Dispatch>(
     plan: &mut WorkerPlan,
     clock: Clock,
     started: &mpsc::Sender<Result<RingFeatures, StartError>>,
@@ -234,7 +234,7 @@ fn work<H: Handler>(
                 plan.engine = Engine::Epoll;
             }
             Ok(Err(error)) => {
-                if let Some(admitted) = told.admit(clock.now()) {
+                if let Some(admitted) = told.admit(clock.now().since_epoch()) {
                     let (worker, error) = (plan.index, one_line(&error));
                     tracing::error!(worker, error, "restarting the worker's loop{admitted}");
                 }
@@ -254,7 +254,7 @@ fn work<H: Handler>(
 }
 
 /// Builds a loop, then has `begin` make its handler, and serves until the end.
-fn serve<H: Handler>(
+fn serve<H: Dispatch>(
     plan: &WorkerPlan,
     clock: Clock,
     begin: impl FnOnce(RingFeatures) -> H,
@@ -291,12 +291,7 @@ impl StartNotice<'_> {
 
 /// Waits before a restart, longer each time up to a second, but not past a stop.
 fn rest(control: &WorkerControl, failures: u32) {
-    let wait = RESTART_WAIT_MIN.saturating_mul(failures).min(RESTART_WAIT_MAX);
-    let mut waited = Duration::ZERO;
-    while waited < wait && !control.should_stop() {
-        std::thread::sleep(RESTART_WAIT_MIN);
-        waited += RESTART_WAIT_MIN;
-    }
+    control.wait_for_stop(RESTART_WAIT_MIN.saturating_mul(failures).min(RESTART_WAIT_MAX));
 }
 
 /// A worker that ran for this long starts again as soon as one that never failed.

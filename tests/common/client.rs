@@ -4,11 +4,9 @@ use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use ringtide::tracker::core::InfoHash;
-use ringtide::tracker::udp::connection_id::ConnectionId;
-use ringtide::tracker::udp::request_write::{AnnounceRequest, write_connect, write_scrape};
-use ringtide::tracker::udp::response::{Family, ScrapeEntry};
-use ringtide::tracker::udp::response_parse::Response;
-use ringtide::tracker::udp::wire::TransactionId;
+use ringtide::wire::bep15::request::{AnnounceRequest, emit_connect, emit_scrape};
+use ringtide::wire::bep15::response::ScrapeEntry;
+use ringtide::wire::bep15::{ConnectionId, Family, Response, TransactionId};
 
 use super::{DEADLINE, uninterrupted};
 
@@ -161,7 +159,7 @@ impl Client {
     pub fn connect(&self) -> ConnectionId {
         let sent = self.transaction();
         let mut request = [0; 16];
-        write_connect(&mut request, sent);
+        emit_connect(&mut request, sent);
         match self.parse(&self.exchange(&request)) {
             Response::Connect { transaction, connection_id } => {
                 assert_eq!(transaction, sent);
@@ -189,7 +187,7 @@ impl Client {
             numwant: ask.numwant,
             port: ask.port,
         }
-        .write(&mut request);
+        .emit(&mut request);
         assert_eq!(length, request.len());
         request
     }
@@ -237,7 +235,7 @@ impl Client {
     pub fn scrape_request(&self, hashes: &[InfoHash]) -> Vec<u8> {
         let mut request = vec![0; 16 + 20 * hashes.len()];
         let length =
-            write_scrape(&mut request, self.id(), self.transaction(), hashes.iter().copied());
+            emit_scrape(&mut request, self.id(), self.transaction(), hashes.iter().copied());
         assert_eq!(length, request.len());
         request
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ringtide::io::LoopSizes;
-use ringtide::io::{Handler, Now, Packet, Transmit};
+use ringtide::io::{DatagramService, Now, Packet, Transmit};
 use ringtide::sys::steering::{SteeringConstants, SteeringProgram};
 use ringtide::telemetry::{Counter, Snapshot};
 use ringtide::tracker::core::TrackerSettings;
@@ -73,15 +73,15 @@ pub struct Fragile {
     tracker: Tracker,
 }
 
-impl Handler for Fragile {
-    fn on_packet<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, tx: &mut T) {
+impl DatagramService for Fragile {
+    fn on_datagram<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, tx: &mut T) {
         match packet.payload {
             PANIC => panic!("as the test asked"),
             PANIC_HOLDING_THE_SHARD => {
                 let _shard = self.shards.lock(self.worker);
                 panic!("as the test asked, with the shard's lock held");
             }
-            _ => self.tracker.on_packet(now, packet, tx),
+            _ => self.tracker.on_datagram(now, packet, tx),
         }
     }
 

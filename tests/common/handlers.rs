@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use ringtide::io::{self, BufferSlice, Handler, Now, Packet, SendCompletion, Transmit};
+use ringtide::io::{
+    self, BufferSlice, DatagramService, Dispatch, Now, Packet, SendCompletion, ServiceId, Transmit,
+};
 
 use ringtide::telemetry::{Counter, Counters};
 
 /// Answers every datagram with a copy of itself.
 pub struct Echo;
 
-impl Handler for Echo {
-    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
+impl DatagramService for Echo {
+    fn on_datagram<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
         let _ = tx.reply(packet.path, |out| {
             out[..packet.payload.len()].copy_from_slice(packet.payload);
             packet.payload.len()
@@ -23,16 +25,16 @@ impl Handler for Echo {
 /// Answers every datagram straight from its receive buffer.
 pub struct Forward(pub Arc<Counters>);
 
-impl Handler for Forward {
-    fn on_packet<T: Transmit>(&mut self, _: Now, packet: &Packet<'_>, tx: &mut T) {
+impl Dispatch for Forward {
+    fn on_datagram<T: Transmit>(&mut self, _: ServiceId, _: Now, packet: &Packet<'_>, tx: &mut T) {
         let whole = packet.buffer.bytes();
         let start = packet.payload.as_ptr() as usize - whole.as_ptr() as usize;
         let range = start..start + packet.payload.len();
         let part = BufferSlice { buffer: packet.buffer.clone(), range };
         let _ = tx.forward(io::Forward {
-            socket: packet.path.socket,
-            to: Some(packet.path.to),
-            ipv6: packet.path.to.is_ipv6(),
+            socket: packet.path.socket(),
+            to: Some(packet.path.client()),
+            ipv6: packet.path.client().is_ipv6(),
             parts: &[part],
             segment_bytes: None,
             ttl: None,
@@ -45,6 +47,4 @@ impl Handler for Forward {
         assert_eq!(forwarded.result, Ok(forwarded.parts[0].bytes().len()));
         self.0.count(Counter::PacketsSent);
     }
-
-    fn on_tick<T: Transmit>(&mut self, _: Now, _: &mut T) {}
 }

@@ -1,6 +1,7 @@
 //! What the tests on a real ring share.
 #![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used)]
 
+pub mod asking;
 mod binary;
 mod browser;
 mod client;

@@ -1,17 +1,21 @@
-//! The whole tracker in this process: [`Process`] on ports that the kernel chose.
+//! The whole tracker in this process: [`Serving`] on ports that the kernel chose.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use ringtide::io::{EngineChoice, RingFeatures};
 use ringtide::server::config::Settings;
-use ringtide::server::process::Process;
+use ringtide::server::serve::Serving;
+use ringtide::server::view::View;
 use ringtide::telemetry::{Counter, DropReason, Snapshot};
 
 use super::{Client, engine, features};
 
 /// A running tracker; stopped in the end, in whatever way that comes.
 pub struct Running {
-    process: Process,
+    /// `None` once stopped.
+    serving: Option<Serving>,
+    view: Arc<View>,
     pub settings: Settings,
 }
 
@@ -31,17 +35,23 @@ impl Running {
         let usable: Vec<usize> =
             core_affinity::get_core_ids().unwrap().iter().map(|core| core.id).collect();
         let cores: Vec<usize> = usable.iter().copied().cycle().take(workers).collect();
-        let process = Process::start(&settings, &cores).unwrap();
-        Self { process, settings }
+        let serving = Serving::start(&settings, &cores).unwrap();
+        let view = Arc::clone(serving.view());
+        Self { serving: Some(serving), view, settings }
     }
 
-    pub fn process(&self) -> &Process {
-        &self.process
+    pub fn serving(&self) -> &Serving {
+        self.serving.as_ref().unwrap()
+    }
+
+    /// What it counts and stores, also once it is stopped.
+    pub fn view(&self) -> &View {
+        &self.view
     }
 
     /// The address that stands at `index` in `listen`, with its port.
     pub fn address(&self, index: usize) -> SocketAddr {
-        self.process.addresses().nth(index).unwrap()
+        self.view.addresses().nth(index).unwrap()
     }
 
     /// A client of the first listen address.
@@ -50,23 +60,29 @@ impl Running {
     }
 
     pub fn count(&self, counter: Counter) -> u64 {
-        self.process.counted().get(counter)
+        self.view.counted().get(counter)
     }
 
     pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.process.counted().dropped(reason)
+        self.view.counted().dropped(reason)
     }
 
     /// Torrents and peers that are stored.
     pub fn holdings(&self) -> (u64, u64) {
-        let holdings = self.process.holdings();
+        let holdings = self.view.holdings();
         (holdings.torrents, holdings.peers)
+    }
+
+    fn end(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.stop();
+        }
     }
 
     /// Stops the workers and checks that every datagram was accounted for.
     pub fn stop(mut self) -> Snapshot {
-        self.process.stop();
-        let total = self.process.counted();
+        self.end();
+        let total = self.view.counted();
         let accounted = total.get(Counter::PacketsSent) + total.dropped_total();
         assert_eq!(total.get(Counter::PacketsReceived), accounted, "{total:?}");
         assert_eq!(total.get(Counter::WorkerRestarts), 0, "a worker panicked");
@@ -77,6 +93,6 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.process.stop();
+        self.end();
     }
 }

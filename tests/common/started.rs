@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use ringtide::io::Handler;
 use ringtide::io::clock::Clock;
 use ringtide::io::socket_table::{LoopSocket, SocketTable};
+use ringtide::io::{Dispatch, ServiceId};
 use ringtide::io::{Engine, LoopSizes, WorkerControl, WorkerPlan};
 use ringtide::sys::socket::{SocketOptions, bind_group};
 use ringtide::sys::steering::SteeringProgram;
@@ -24,7 +24,7 @@ pub struct Started {
 }
 
 impl Started {
-    pub fn new<H: Handler>(
+    pub fn new<H: Dispatch>(
         count: usize,
         listen: &[&str],
         make: impl Fn(usize) -> H + Send + Sync + 'static,
@@ -33,7 +33,7 @@ impl Started {
     }
 
     /// As [`Self::new`], with all there is to choose; `make` gets the worker and its counters.
-    pub fn with<H: Handler>(
+    pub fn with<H: Dispatch>(
         count: usize,
         listen: &[&str],
         steering: Option<&SteeringProgram>,
@@ -44,7 +44,7 @@ impl Started {
     }
 
     /// As [`Self::with`], on one engine, whichever is under test.
-    pub fn on<H: Handler>(
+    pub fn on<H: Dispatch>(
         engine: Engine,
         count: usize,
         listen: &[&str],
@@ -70,7 +70,7 @@ impl Started {
             .map(|(index, sockets)| WorkerPlan {
                 index,
                 core: None,
-                table: Arc::new(SocketTable::new(sockets)),
+                table: Arc::new(SocketTable::new(ServiceId::Tracker, sockets)),
                 counters: Arc::clone(&counters[index]),
                 control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
                 engine,

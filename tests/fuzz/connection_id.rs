@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use ringtide::io::Now;
-use ringtide::tracker::udp::connection_id::{ConnectionId, ConnectionIds};
+use ringtide::tracker::udp::connection_id::ConnectionIds;
+use ringtide::wire::bep15::ConnectionId;
 
 use super::input::Input;
 

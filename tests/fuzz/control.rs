@@ -225,6 +225,7 @@ impl Process {
             steering: "on",
             sockets: Vec::new(),
             policy: self.policy.clone(),
+            shards: Arc::clone(&common.shards),
             torrent_sizes: Arc::default(),
         };
         View {
@@ -235,7 +236,6 @@ impl Process {
             privileges: Confinement::default(),
             broker: None,
             workers: Vec::new(),
-            shards: Arc::clone(&common.shards),
             tracker: (!bit(choices, 2)).then_some(tracker),
             relay: None,
             draining: false.into(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringtide::io::{
-    FORWARD_SLICES_MAX, Frame, FrameMeta, Handler, Now, PacketAuxData, ReceivePool, SocketId,
+    FORWARD_SLICES_MAX, Frame, FrameMeta, FrameService, Now, PacketAuxData, ReceivePool, SocketId,
 };
 use ringtide::relay::Datagram;
 use ringtide::relay::handler::Relay;

@@ -11,15 +11,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use ringtide::io::{Handler, Now, Packet, ReceivePool, ReplyPath, Sent, SocketId};
+use ringtide::io::{DatagramService, Now, Packet, ReceivePool, ReplyPath, Sent, SocketId};
 use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
 use ringtide::tracker::core::access_list::{AccessList, AccessMode};
 use ringtide::tracker::core::policy::{Policy, SharedPolicy};
 use ringtide::tracker::core::source::Source;
 use ringtide::tracker::core::{RateLimit, SourceLimitSettings, TrackerSettings};
 use ringtide::tracker::store::{Secrets, Shards};
-use ringtide::tracker::udp::connection_id::{ConnectionId, ConnectionIds};
+use ringtide::tracker::udp::connection_id::ConnectionIds;
 use ringtide::tracker::udp::handler::{Tracker, TrackerParts};
+use ringtide::wire::bep15::ConnectionId;
 
 use super::input::{Input, bit};
 use super::transmit::Slots;
@@ -208,11 +209,11 @@ impl World {
 
     /// Hands a datagram to the tracker and checks what becomes of it. Returns the reply.
     pub fn arrive(&mut self, source: SocketAddr, payload: &[u8]) -> Option<Sent> {
-        let path = ReplyPath { socket: SocketId(3), to: source, from: None };
+        let path = ReplyPath::new(SocketId(3), source, None);
         let before = self.counters.snapshot();
         let buffer = self.pool.fill(payload).expect("the buffer is at home");
         let packet = Packet { path, payload: buffer.bytes(), buffer: &buffer };
-        self.tracker.on_packet(self.now, &packet, &mut self.slots);
+        self.tracker.on_datagram(self.now, &packet, &mut self.slots);
         drop(buffer);
         assert_eq!(self.pool.held(), 0, "the tracker keeps a buffer");
         let delta = self.counters.snapshot().since(&before);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use ringtide::io::{
-    BufferSlice, FORWARD_SLICES_MAX, Forward, Handler, Now, REPLY_BYTES_MAX, ReplyPath,
+    BufferSlice, FORWARD_SLICES_MAX, Forward, FrameService, Now, REPLY_BYTES_MAX, ReplyPath,
     SendCompletion, Sent, Transmit, TransmitFull,
 };
 use ringtide::relay::coalesce::BATCH_BYTES_MAX;
@@ -37,7 +37,7 @@ impl Slots {
     }
 
     /// Ends the oldest forward with this error, or well.
-    pub fn end_one<H: Handler>(&mut self, handler: &mut H, now: Now, error: Option<i32>) {
+    pub fn end_one<H: FrameService>(&mut self, handler: &mut H, now: Now, error: Option<i32>) {
         let Some(Flight { tag, parts, segment_bytes, ttl, tos }) = self.flights.pop_front() else {
             return;
         };
@@ -49,7 +49,7 @@ impl Slots {
     }
 
     /// Ends all forwards well, those included that come of it.
-    pub fn end_all<H: Handler>(&mut self, handler: &mut H, now: Now) {
+    pub fn end_all<H: FrameService>(&mut self, handler: &mut H, now: Now) {
         while !self.flights.is_empty() {
             self.end_one(handler, now, None);
         }

@@ -77,7 +77,7 @@ impl RelayControl {
             watch: &self.watch,
             settings: &self.settings,
             workers: &self.workers,
-            factory: &mut self.factory,
+            factory: &mut *self.factory,
             inherited: &mut self.inherited,
         };
         let inputs = self.inputs.prepare(rules, is_new, &mut ground)?;

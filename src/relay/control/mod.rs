@@ -12,6 +12,7 @@ mod inputs;
 mod outputs;
 mod registration;
 mod report;
+mod socket_factory;
 mod view;
 
 use std::io;
@@ -23,6 +24,7 @@ use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
 pub use report::{RelayFigures, RelayReporter, RuleFigures};
+pub use socket_factory::{OwnSockets, SocketFactory};
 pub use view::{OutputView, RelayView, RuleView};
 
 use self::inputs::Inputs;
@@ -33,7 +35,6 @@ use super::{Dscp, RelaySettings, Rule, Ttl};
 use crate::io::SocketId;
 use crate::io::WorkerControl;
 use crate::io::socket_table::SocketTable;
-use crate::server::broker::{Broker, SocketFactory};
 use crate::sys::egress::EgressError;
 use crate::sys::fd_bundle::{FdBundle, Inherited};
 use crate::sys::link_watch::LinkWatch;
@@ -74,7 +75,7 @@ pub struct RelayControl {
     /// Frame buffers in use in each worker.
     frame_buffers: usize,
     watch: LinkWatch,
-    factory: SocketFactory,
+    factory: Box<dyn SocketFactory>,
     /// What the process before this one handed over, until the first table is out.
     inherited: Inherited,
     inputs: Inputs,
@@ -93,7 +94,7 @@ struct OpenContext<'a> {
     watch: &'a LinkWatch,
     settings: &'a RelaySettings,
     workers: &'a [RelayWorker],
-    factory: &'a mut SocketFactory,
+    factory: &'a mut dyn SocketFactory,
     inherited: &'a mut Inherited,
 }
 
@@ -123,7 +124,7 @@ impl RelayControl {
     pub fn new(
         settings: RelaySettings,
         workers: Vec<RelayWorker>,
-        factory: SocketFactory,
+        factory: Box<dyn SocketFactory>,
         inherited: Inherited,
     ) -> Result<Self, RelayError> {
         let rules = settings.rules.clone();
@@ -199,7 +200,7 @@ impl RelayControl {
 
     /// How the socket broker ended, once, if it did.
     pub fn broker_ended(&mut self) -> Option<String> {
-        self.factory.broker_mut().and_then(Broker::ended)
+        self.factory.ended()
     }
 
     /// Has as many frame buffers in use as the largest fan-out asks for, and never fewer than
@@ -234,7 +235,7 @@ impl RelayControl {
             watch: &self.watch,
             settings: &self.settings,
             workers: &self.workers,
-            factory: &mut self.factory,
+            factory: &mut *self.factory,
             inherited: &mut self.inherited,
         };
         let opened = self.inputs.refresh(rules, &mut ground, &mut self.retired);
@@ -258,14 +259,14 @@ impl RelayControl {
     fn publish(&mut self) {
         // Until the loops know the new sockets, the old table is right.
         self.wait("take new sockets", |worker| {
-            worker.sockets.applied() >= worker.sockets.version()
+            worker.sockets.wait_applied(worker.sockets.version(), WORKER_WAIT)
         });
         self.generation += 1;
         for (index, worker) in self.workers.iter().enumerate() {
             worker.shared.publish(self.table_of(index));
         }
         let generation = self.generation;
-        self.wait("take up the rules", |worker| worker.shared.seen() >= generation);
+        self.wait("take up the rules", |worker| worker.shared.wait_seen(generation, WORKER_WAIT));
         for (worker, id) in self.retired.drain(..) {
             self.workers[worker].sockets.deregister(id);
             self.workers[worker].control.wake();
@@ -273,19 +274,21 @@ impl RelayControl {
     }
 
     /// Waits until all workers have done something, with a bound: a worker that is restarting
-    /// catches up by itself.
-    fn wait(&self, what: &str, done: impl Fn(&RelayWorker) -> bool) {
+    /// catches up by itself. `is_done` waits for one worker, up to [`WORKER_WAIT`].
+    fn wait(&self, what: &str, is_done: impl Fn(&RelayWorker) -> bool) {
         if !self.running {
             return;
         }
         self.workers.iter().for_each(|worker| worker.control.wake());
-        for _ in 0..WORKER_LOOKS_MAX {
-            if self.workers.iter().all(&done) {
-                return;
+        let mut waits = 0;
+        for worker in &self.workers {
+            while !is_done(worker) {
+                waits += 1;
+                if waits == WORKER_WAITS_MAX {
+                    return warn!("a worker takes long to {what}");
+                }
             }
-            std::thread::sleep(LOOK_STEP);
         }
-        warn!("a worker takes long to {what}");
     }
 
     /// Fragments wait for others that may never come: most buffers are left to whole frames.
@@ -329,7 +332,7 @@ impl AsFd for RelayControl {
 /// The part of the frame buffers that fragments of IPv6 datagrams may hold: one in so many.
 const FRAGMENTS_SHARE: usize = 4;
 
-/// A tick is 100 ms; a worker that has not caught up in a second is busy restarting. It is looked
-/// at so often, and not until a time: on a machine that stood still the worker did, too.
-const WORKER_LOOKS_MAX: u32 = 500;
-const LOOK_STEP: Duration = Duration::from_millis(2);
+/// A tick is 100 ms; a worker that has not caught up in a second is busy restarting. The second is
+/// made of several waits: on a machine that was suspended the worker was, too, and gets the rest.
+const WORKER_WAITS_MAX: u32 = 10;
+const WORKER_WAIT: Duration = Duration::from_millis(100);

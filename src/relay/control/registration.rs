@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::RelayWorker;
-use crate::io::SocketId;
 use crate::io::socket_table::LoopSocket;
+use crate::io::{ServiceId, SocketId};
 
 /// Sockets of one input interface or output, by worker, with what each loop calls its own.
 pub(crate) type Registration<S> = Vec<(SocketId, Arc<S>)>;
@@ -20,7 +20,7 @@ pub(crate) fn register_with_all<S: LoopSocket + 'static>(
 ) -> Result<Registration<S>, Vec<Arc<S>>> {
     let mut lent = Vec::with_capacity(sockets.len());
     for (worker, socket) in workers.iter().zip(&sockets) {
-        match worker.sockets.register(Arc::clone(socket) as _) {
+        match worker.sockets.register(ServiceId::Relay, Arc::clone(socket) as _) {
             Some(id) => lent.push(id),
             None => {
                 let ids = lent.into_iter().zip(workers);
@@ -44,7 +44,7 @@ mod tests {
 
     fn worker() -> RelayWorker {
         RelayWorker {
-            sockets: Arc::new(SocketTable::new([])),
+            sockets: Arc::new(SocketTable::new(ServiceId::Tracker, [])),
             control: Arc::new(WorkerControl::new(std::time::Duration::ZERO).unwrap()),
             shared: Arc::default(),
             counters: Arc::default(),
@@ -52,7 +52,7 @@ mod tests {
     }
 
     fn two() -> Vec<Arc<Nowhere>> {
-        vec![Arc::new(Nowhere(SocketKind::Nothing)), Arc::new(Nowhere(SocketKind::Nothing))]
+        vec![Arc::new(Nowhere(SocketKind::SendOnly)), Arc::new(Nowhere(SocketKind::SendOnly))]
     }
 
     /// What only the second worker would get must not pass for the first one's.
@@ -60,8 +60,10 @@ mod tests {
     fn all_workers_get_theirs_or_none_does() {
         let workers = [worker(), worker()];
         let fill = |worker: &RelayWorker| {
-            let socket = || Arc::new(Nowhere(SocketKind::Nothing)) as _;
-            std::iter::from_fn(|| worker.sockets.register(socket())).last().unwrap()
+            let socket = || Arc::new(Nowhere(SocketKind::SendOnly)) as _;
+            std::iter::from_fn(|| worker.sockets.register(ServiceId::Relay, socket()))
+                .last()
+                .unwrap()
         };
         let last = fill(&workers[0]);
         assert_eq!(usize::from(last.0), SOCKETS_MAX - 1);

@@ -4,9 +4,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tracing::info;
 
-use super::RelayControl;
+use super::view::RelayView;
 use crate::relay::stats::{FlowSnapshot, RelayDrop};
-use crate::server::report::{named_counts, per_second, tenth};
+use crate::telemetry::rates::{named_counts, per_second, tenth};
 
 /// Figures of everything.
 #[derive(Clone, Debug, Default)]
@@ -30,11 +30,10 @@ pub struct RuleFigures {
     pub outputs: Vec<(String, FlowSnapshot)>,
 }
 
-impl RelayControl {
+impl RelayView {
     /// The figures as they are now.
     pub fn figures(&self) -> RelayFigures {
-        let view = self.view.load();
-        let rules = view.rules.iter().map(|rule| RuleFigures {
+        let rules = self.rules.iter().map(|rule| RuleFigures {
             name: rule.rule.name.clone(),
             input: rule.figures(),
             outputs: rule
@@ -45,8 +44,8 @@ impl RelayControl {
         });
         RelayFigures {
             rules: rules.collect(),
-            unmatched: view.unmatched(),
-            kernel_drops: view.kernel_drops(),
+            unmatched: self.unmatched(),
+            kernel_drops: self.kernel_drops(),
         }
     }
 }

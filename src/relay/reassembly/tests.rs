@@ -99,8 +99,9 @@ fn a_whole_datagram_tells_where_it_comes_from_and_goes() {
         let bytes = plain(IPV6, packet);
         let fragment = parse(&bytes).unwrap();
         assert_eq!((fragment.ttl, fragment.tos, fragment.more), (7, 0xb8, index < 2));
+        let (_, frame) = FrameMeta::split(&bytes, None, false, false);
         let part =
-            BufferSlice { buffer: bench.pool.fill(&bytes).unwrap(), range: fragment.bytes.clone() };
+            BufferSlice { buffer: bench.pool.fill(frame).unwrap(), range: fragment.bytes.clone() };
         let taken = bench.reassembly.add(at(0), &fragment, part, &bench.counters, |whole| {
             assert_eq!(whole.source, "[fd00::1]:58793".parse().unwrap());
             assert_eq!(whole.destination, "[ff15::1]:5001".parse().unwrap());

@@ -12,7 +12,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::server::config::rule_spec::{RuleChanges, RuleSpec};
+use crate::error::Remedy;
+use crate::server::config::rule_spec::{RuleChanges, RuleSpec, RuleSpecError};
 use crate::tracker::core::InfoHash;
 
 /// Everything that can be changed while the process runs.
@@ -79,6 +80,19 @@ impl ApiError {
     /// It should have worked.
     pub fn failed(error: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { kind: ApiErrorKind::Failed, error: error.into(), advice: advice.into() }
+    }
+}
+
+impl From<RuleSpecError> for ApiError {
+    fn from(error: RuleSpecError) -> Self {
+        let kind = match error {
+            RuleSpecError::TooMany(_) | RuleSpecError::Invalid(_) => ApiErrorKind::Invalid,
+            RuleSpecError::NoSuchRule(_)
+            | RuleSpecError::NameTaken(_)
+            | RuleSpecError::NameMissing => ApiErrorKind::Conflict,
+        };
+        let advice = error.remedy().unwrap_or_default();
+        Self { kind, error: error.to_string(), advice }
     }
 }
 

@@ -1,9 +1,11 @@
-//! The running process as the main thread holds it, and what can be changed of it.
+//! What can be changed of a running process. All of it happens on the thread `main`.
 
 pub mod commands;
 pub(crate) mod reload;
 mod save;
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tracing::info;
@@ -11,27 +13,26 @@ use tracing::info;
 use self::commands::{AdminOps, ApiError, ReloadOutcome};
 use super::config::rule_spec::{RuleChanges, RuleSpec, read_rules};
 use super::config::{Settings, render};
-use super::process::Process;
+use super::serve::Serving;
 use crate::telemetry::log::{LogControl, LogFilter};
 use crate::tracker::core::InfoHash;
-use crate::tracker::core::access_list::{AccessList, AccessMode};
-use crate::tracker::core::policy::Policy;
+use crate::tracker::core::policy::InForce;
 
-/// Everything that runs, and what it runs by.
-pub(crate) struct Running {
-    /// What is in force.
+/// Changes the running process, and keeps its settings up to date with the changes.
+pub(crate) struct Administrator {
+    /// The current settings.
     pub(crate) settings: Settings,
     /// What runs.
-    pub(crate) process: Process,
+    pub(crate) serving: Serving,
     log: LogControl,
-    /// Whether the log filter was set by an command.
+    /// Whether the log filter was set by a command.
     filter_set: bool,
     stop_at: Option<Instant>,
 }
 
-impl Running {
-    pub(crate) fn new(settings: Settings, process: Process, log: LogControl) -> Self {
-        Self { settings, process, log, filter_set: false, stop_at: None }
+impl Administrator {
+    pub(crate) fn new(settings: Settings, serving: Serving, log: LogControl) -> Self {
+        Self { settings, serving, log, filter_set: false, stop_at: None }
     }
 
     /// How long until it is to stop, if somebody asked for that.
@@ -39,14 +40,11 @@ impl Running {
         self.stop_at.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
-    fn put_list(&self, access: AccessList) {
-        let settings = self.process.policy().settings.clone();
-        self.process.replace_policy(Policy { settings, access });
-    }
-
-    fn mode(&self) -> Result<AccessMode, ApiError> {
-        let access = self.settings.tracker.as_ref().and_then(|tracker| tracker.access.as_ref());
-        access.map(|access| access.mode).ok_or_else(|| {
+    /// The current policy, if an access list is configured.
+    fn guarded_policy(&self) -> Result<Arc<InForce>, ApiError> {
+        let tracker = self.settings.tracker.as_ref();
+        let is_guarded = tracker.is_some_and(|tracker| tracker.access.is_some());
+        self.serving.policy().filter(|_| is_guarded).ok_or_else(|| {
             ApiError::conflict(
                 "there is no access list",
                 "set access_mode and access_file in [tracker], then reload",
@@ -55,7 +53,7 @@ impl Running {
     }
 }
 
-impl AdminOps for Running {
+impl AdminOps for Administrator {
     fn rules(&self) -> Result<Vec<RuleSpec>, ApiError> {
         let relay = self.settings.relay.as_ref().ok_or_else(reload::no_relay)?;
         Ok(relay.rules.iter().map(RuleSpec::from).collect())
@@ -64,7 +62,7 @@ impl AdminOps for Running {
     fn replace_rules(&mut self, rules: &[RuleSpec]) -> Result<Vec<String>, ApiError> {
         let (rules, mut warnings) = read_rules(rules)?;
         let count = rules.len();
-        warnings.extend(reload::put_rules(&mut self.settings, &mut self.process, rules)?);
+        warnings.extend(reload::put_rules(&mut self.settings, &mut self.serving, rules)?);
         info!(rules = count, "rules changed");
         Ok(warnings)
     }
@@ -76,19 +74,18 @@ impl AdminOps for Running {
     }
 
     fn change_access(&mut self, add: &[InfoHash], remove: &[InfoHash]) -> Result<usize, ApiError> {
-        self.mode()?;
-        let access = self.process.policy().access.changed(add, remove).map_err(|error| {
+        let access = self.guarded_policy()?.access.changed(add, remove).map_err(|error| {
             ApiError::conflict(error.to_string(), "take others off the list first")
         })?;
         let hashes = access.len();
-        self.put_list(access);
+        self.serving.replace_access(access);
         info!(hashes, "access list changed");
         Ok(hashes)
     }
 
     fn reload_access(&mut self) -> Result<usize, ApiError> {
-        self.mode()?;
-        let hashes = self.process.reload(&self.settings).map_err(|error| {
+        self.guarded_policy()?;
+        let hashes = self.serving.reload(&self.settings).map_err(|error| {
             ApiError::invalid(error.to_string(), "the list in force stays; correct the file")
         })?;
         info!(hashes, "access list reloaded");
@@ -103,7 +100,7 @@ impl AdminOps for Running {
     }
 
     fn reload(&mut self) -> Result<ReloadOutcome, ApiError> {
-        let outcome = reload::reload(&mut self.settings, &mut self.process, &self.log)?;
+        let outcome = reload::reload(&mut self.settings, &mut self.serving, &self.log)?;
         if self.log.filter() == self.settings.log.filter {
             self.filter_set = false;
         }
@@ -131,8 +128,8 @@ impl AdminOps for Running {
     }
 
     fn drain(&mut self, wait: Duration) {
-        let view = self.process.view();
-        view.draining.store(true, std::sync::atomic::Ordering::Relaxed);
+        let view = self.serving.view();
+        view.draining.store(true, Ordering::Relaxed);
         if let Some(tracker) = &view.tracker {
             tracker.policy.drain();
         }

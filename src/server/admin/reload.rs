@@ -10,7 +10,8 @@ use super::commands::{ApiError, ReloadOutcome};
 use crate::error::{Remedy, one_line};
 use crate::relay::Rule;
 use crate::server::config::{self, Settings, TrackerConfig};
-use crate::server::process::{Process, load_access};
+use crate::server::open_tracker::load_access;
+use crate::server::serve::Serving;
 use crate::telemetry::log::LogControl;
 use crate::tracker::core::TrackerSettings;
 use crate::tracker::core::access_list::AccessList;
@@ -23,7 +24,7 @@ use crate::tracker::core::policy::Policy;
 /// What is wrong with a file, which is also logged. Everything in force stays then.
 pub(crate) fn reload(
     settings: &mut Settings,
-    process: &mut Process,
+    serving: &mut Serving,
     log: &LogControl,
 ) -> Result<ReloadOutcome, ApiError> {
     let wanted = settings.file.as_deref().map(config::load).transpose().map_err(|error| {
@@ -34,11 +35,11 @@ pub(crate) fn reload(
     let list = read_list(settings, wanted.as_ref())?;
     let mut outcome = ReloadOutcome::default();
     if let Some(mut wanted) = wanted {
-        take_over_rules(settings, &mut wanted, process, &mut outcome)?;
+        take_over_rules(settings, &mut wanted, serving, &mut outcome)?;
         take_over_log(settings, &wanted, log, &mut outcome);
-        take_over(settings, wanted, process, list, &mut outcome);
+        take_over(settings, wanted, serving, list, &mut outcome);
     } else if let Some(list) = list {
-        put_in_force(settings, process, list, &mut outcome);
+        put_in_force(settings, serving, list, &mut outcome);
     } else {
         info!("nothing to reload: SIGHUP reads the access list again, and none is set");
     }
@@ -69,7 +70,7 @@ fn read_list(
 fn take_over_rules(
     settings: &mut Settings,
     wanted: &mut Settings,
-    process: &mut Process,
+    serving: &mut Serving,
     outcome: &mut ReloadOutcome,
 ) -> Result<(), ApiError> {
     let Some(relay) = &settings.relay else { return Ok(()) };
@@ -77,7 +78,7 @@ fn take_over_rules(
     let rules = wanted.relay.as_mut().map(|relay| std::mem::take(&mut relay.rules));
     let rules = rules.unwrap_or_default();
     let (changed, count) = (relay.rules != rules, rules.len());
-    let down = put_rules(settings, process, rules).map_err(|mut problem| {
+    let down = put_rules(settings, serving, rules).map_err(|mut problem| {
         error!("reload failed, everything in force stays: {}", problem.error);
         "everything in force stays; correct the file or the system, then reload again"
             .clone_into(&mut problem.advice);
@@ -97,12 +98,12 @@ fn take_over_rules(
 /// cannot be opened.
 pub(crate) fn put_rules(
     settings: &mut Settings,
-    process: &mut Process,
+    serving: &mut Serving,
     rules: Vec<Rule>,
 ) -> Result<Vec<String>, ApiError> {
     const STAYS: &str = "the rules of before stay in force";
     let listen = settings.tracker.as_ref().map_or(0, |tracker| tracker.listen.len());
-    let (Some(relay), Some(control)) = (&mut settings.relay, process.relay_mut()) else {
+    let (Some(relay), Some(control)) = (&mut settings.relay, serving.relay_mut()) else {
         return Err(no_relay());
     };
     config::check_sockets(listen, &rules).map_err(|error| ApiError::invalid(error, STAYS))?;
@@ -153,7 +154,7 @@ fn take_over_log(
 fn take_over(
     settings: &mut Settings,
     wanted: Settings,
-    process: &mut Process,
+    serving: &mut Serving,
     list: Option<AccessList>,
     outcome: &mut ReloadOutcome,
 ) {
@@ -176,7 +177,7 @@ fn take_over(
         }
         (now.settings, now.access) = (limits, then.access);
         let list = list.unwrap_or_default();
-        put_in_force(settings, process, list, outcome);
+        put_in_force(settings, serving, list, outcome);
     }
     let rules = settings.relay.as_ref().map_or(0, |relay| relay.rules.len());
     info!(rules, "configuration reloaded");
@@ -185,13 +186,13 @@ fn take_over(
 /// Puts the tracker's settings in force, with this list.
 fn put_in_force(
     settings: &Settings,
-    process: &Process,
+    serving: &Serving,
     access: AccessList,
     outcome: &mut ReloadOutcome,
 ) {
     let Some(tracker) = &settings.tracker else { return };
     let hashes = access.len();
-    process.replace_policy(Policy { settings: tracker.settings.clone(), access });
+    serving.replace_policy(Policy { settings: tracker.settings.clone(), access });
     if tracker.access.is_some() {
         info!(hashes, "access list reloaded");
         outcome.applied.push(format!("access list: {hashes} torrents"));

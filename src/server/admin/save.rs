@@ -12,7 +12,7 @@ use std::path::Path;
 
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
-use super::Running;
+use super::Administrator;
 use super::commands::ApiError;
 use crate::server::config::rule_spec::RuleSpec;
 use crate::server::config::{self, Settings, rule_table};
@@ -20,25 +20,27 @@ use crate::server::persist::atomic_file::write_aside;
 use crate::tracker::core::access_list::{AccessList, parse_line};
 
 /// Saves the rules, the log's level and the access list, where they differ from their files.
-pub(crate) fn save(running: &Running) -> Result<Vec<String>, ApiError> {
+pub(crate) fn save(admin: &Administrator) -> Result<Vec<String>, ApiError> {
     let mut changes: Vec<(&Path, Vec<u8>)> = Vec::new();
-    if let Some(path) = &running.settings.file {
+    if let Some(path) = &admin.settings.file {
         let text = fs::read_to_string(path).map_err(|error| unsaved(path, &error, &[]))?;
-        let changed = changed_text(running, path, &text)?;
+        let changed = changed_text(admin, path, &text)?;
         if changed != text {
             changes.push((path, changed.into_bytes()));
         }
-    } else if running.filter_set || running.settings.relay.is_some() {
+    } else if admin.filter_set || admin.settings.relay.is_some() {
         return Err(ApiError::conflict(
             "this process was started without a configuration file",
             "`ringtide ctl config show > ringtide.toml` writes what is in force to a new one",
         ));
     }
-    let access = running.settings.tracker.as_ref().and_then(|tracker| tracker.access.as_ref());
-    if let Some(access) = access {
+    let access = admin.settings.tracker.as_ref().and_then(|tracker| tracker.access.as_ref());
+    if let Some(access) = access
+        && let Some(policy) = admin.serving.policy()
+    {
         let path = &access.file;
         let text = fs::read(path).map_err(|error| unsaved(path, &error, &[]))?;
-        let changed = changed_list(&text, &running.process.policy().access);
+        let changed = changed_list(&text, &policy.access);
         if changed != text {
             changes.push((path, changed));
         }
@@ -53,21 +55,21 @@ pub(crate) fn save(running: &Running) -> Result<Vec<String>, ApiError> {
 
 /// The file's text with the rules and the log's level in force; everything else stays as it is
 /// written.
-fn changed_text(running: &Running, path: &Path, text: &str) -> Result<String, ApiError> {
+fn changed_text(admin: &Administrator, path: &Path, text: &str) -> Result<String, ApiError> {
     let wrong = |error: String| {
         ApiError::conflict(error, "correct the file, or reload it, before saving to it")
     };
     let saved = config::parse(text, path).map_err(|error| wrong(error.to_string()))?;
     let mut document: DocumentMut =
         text.parse().map_err(|error: toml_edit::TomlError| wrong(error.to_string()))?;
-    let rules = running.settings.relay.as_ref().map(|relay| &relay.rules[..]).unwrap_or_default();
+    let rules = admin.settings.relay.as_ref().map(|relay| &relay.rules[..]).unwrap_or_default();
     let saved_rules = saved.relay.as_ref().map(|relay| &relay.rules[..]).unwrap_or_default();
     if rules != saved_rules {
         let specs: Vec<RuleSpec> = rules.iter().map(RuleSpec::from).collect();
         put_rules(&mut document, &specs, &saved)?;
     }
-    let filter = running.log.filter();
-    if running.filter_set && filter != saved.log.filter {
+    let filter = admin.log.filter();
+    if admin.filter_set && filter != saved.log.filter {
         let log = document.entry("log").or_insert(Item::Table(Table::new()));
         match log.get_mut("level").and_then(Item::as_value_mut) {
             // What stands beside it stays.

@@ -1,4 +1,4 @@
-//! The access list: how long it is, changes of it, and its file.
+//! The access list: its size, changes to it, and reloading its file.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,7 +9,7 @@ use super::answer::{Answer, Body, Refusal};
 use crate::server::admin::commands::ApiError;
 use crate::tracker::core::InfoHash;
 
-/// The access list in force.
+/// The current access list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Access {
     /// "off", "allow" or "deny".
@@ -18,21 +18,21 @@ pub struct Access {
     pub hashes: u64,
 }
 
-/// Torrents to add and to take off, by info hash. One that is in both is added.
+/// Torrents to add and to remove, by info hash. One that is in both is added.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccessChanges {
-    /// To be on the list.
+    /// Info hashes to put on the list.
     #[serde(default)]
     pub add: Vec<String>,
-    /// To be off it.
+    /// Info hashes to remove from it.
     #[serde(default)]
     pub remove: Vec<String>,
 }
 
 pub(crate) async fn show(State(api): State<Api>) -> Answer<Json<Access>> {
     let Some(tracker) = &api.view.tracker else {
-        let advice = "put a [tracker] section into its configuration file and start it again";
+        let advice = "add a [tracker] section to its configuration file and restart it";
         return Err(ApiError::conflict("this process runs no tracker", advice).into());
     };
     let policy = tracker.policy.current();
@@ -57,7 +57,7 @@ pub(crate) async fn reload(State(api): State<Api>) -> Answer<Json<Access>> {
 fn parse(hashes: &[String]) -> Answer<Vec<InfoHash>> {
     let parse = |text: &String| {
         text.parse().map_err(|error| {
-            let advice = "nothing was changed; correct all of it";
+            let advice = "nothing was changed; correct it and send everything again";
             Refusal::from(ApiError::invalid(format!("{text:?}: {error}"), advice))
         })
     };

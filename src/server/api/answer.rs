@@ -1,4 +1,4 @@
-//! What errors look like, and how bodies are read.
+//! The format of errors, and how bodies are read.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::server::admin::commands::{ApiError, ApiErrorKind};
 
-/// An error as it is answered: a status, and JSON with `error` and `advice`.
+/// An error response: a status, and JSON with `error` and `advice`.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
@@ -70,7 +70,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         serde_json::from_slice(bytes).map(Self).map_err(|error| {
             Refusal::new(
                 StatusCode::BAD_REQUEST,
-                format!("the body is not what is expected: {error}"),
+                format!("cannot parse the body: {error}"),
                 DESCRIPTION,
             )
         })
@@ -81,8 +81,8 @@ fn unread(rejection: BytesRejection) -> Refusal {
     Refusal::new(rejection.status(), rejection.body_text(), SEND_LESS)
 }
 
-/// What to do about a body that is too long.
+/// Advice for a body that is too long.
 pub(crate) const SEND_LESS: &str = "send less at a time";
 
-/// Where everything is described.
+/// Advice for a malformed request.
 const DESCRIPTION: &str = "contrib/openapi.json describes every request";

@@ -1,4 +1,4 @@
-//! What only the main thread may do or knows: rules, configuration, log level, the end.
+//! Requests that the main thread answers: rules, configuration, log level, drain.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,23 +15,23 @@ use crate::server::config::rule_spec::{RuleChanges, RuleSpec};
 use crate::server::config::{self, ConfigError};
 use crate::values::units;
 
-/// The rules in force.
+/// The active rules.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rules {
-    /// In their order.
+    /// The rules in order.
     pub rules: Vec<RuleSpec>,
-    /// What is allowed but probably not meant.
+    /// Settings that are allowed but probably a mistake.
     #[serde(default)]
     pub warnings: Vec<String>,
 }
 
-/// What is in force, as a configuration file.
+/// The current configuration, as a file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Configuration {
     /// The file that the process was started with.
     pub file: Option<String>,
-    /// Every key in force.
+    /// The value of every key.
     pub toml: String,
 }
 
@@ -39,7 +39,7 @@ pub struct Configuration {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Check {
-    /// The text of it.
+    /// Its text.
     pub toml: Option<String>,
 }
 
@@ -48,14 +48,14 @@ pub struct Check {
 pub struct Checked {
     /// What it would run, one line each.
     pub summary: Vec<String>,
-    /// What is allowed but probably not meant.
+    /// Settings that are allowed but probably a mistake.
     pub warnings: Vec<String>,
 }
 
 /// Files that were written.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Saved {
-    /// By name; each has what was there before beside it, as NAME.bak.
+    /// Their names; the previous version of each is kept as NAME.bak.
     pub written: Vec<String>,
 }
 
@@ -71,7 +71,7 @@ pub struct LogLevel {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Drain {
-    /// How long to say that the process is about to stop before it does, such as "10s".
+    /// How long to report unhealthy before stopping, such as "10s".
     #[serde(default)]
     pub wait: Option<String>,
 }

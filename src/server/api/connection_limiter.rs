@@ -1,7 +1,7 @@
-//! How many connections are served at a time, and which one goes when another comes.
+//! Limits the number of connections served at a time, and chooses which to close for a new one.
 //!
-//! Clients that are silent, slow, or do not read must not keep others out, however many they are:
-//! a newcomer never waits for one of them, but takes its place.
+//! Clients that are idle, slow, or do not read must not keep others out, however many there are: a
+//! new connection does not wait for one of them but replaces it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,8 +13,8 @@ use tokio::time::Instant;
 /// The connections of one listener.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimiter {
-    places: Arc<Semaphore>,
-    guests: Mutex<Vec<Connection>>,
+    slots: Arc<Semaphore>,
+    connections: Mutex<Vec<Connection>>,
 }
 
 #[derive(Debug)]
@@ -23,68 +23,68 @@ struct Connection {
     task: AbortHandle,
 }
 
-/// What a connection does, and since when.
+/// What a connection is doing, and since when.
 #[derive(Clone, Copy, Debug)]
 struct State {
-    /// Whether a request of it is being answered. Its head is complete then; its body may not be.
+    /// Whether a request is being answered. Its header is complete then; its body may not be.
     busy: bool,
     since: Instant,
 }
 
-/// A connection as long as it is served.
+/// Held by a connection while it is served.
 pub(crate) struct Permit {
     state: Arc<Mutex<State>>,
-    _place: OwnedSemaphorePermit,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Default for ConnectionLimiter {
     fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(CONNECTIONS_MAX)), guests: Mutex::default() }
+        Self { slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)), connections: Mutex::default() }
     }
 }
 
 impl ConnectionLimiter {
-    /// Serves another connection, by the task that `attend` makes. When there is no place left, the
-    /// one that has had no request for the longest time is closed; when all have one, the first
-    /// whose request takes longer than [`BUSY_MAX`].
+    /// Serves another connection, in a task that runs `attend`. When no slot is free, the
+    /// connection that has been idle longest is closed; when all are busy, the first whose request
+    /// takes longer than [`BUSY_MAX`].
     pub(crate) async fn admit<F>(&self, attend: impl FnOnce(Permit) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        while self.places.available_permits() == 0 && !self.evict_idle() {
-            tokio::time::sleep(TURN_OUT_REST).await;
+        while self.slots.available_permits() == 0 && !self.evict_idle() {
+            tokio::time::sleep(EVICT_RETRY).await;
         }
-        // It fails only when the semaphore is closed, which nobody does.
-        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
+        // It fails only when the semaphore is closed, which never happens.
+        let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
         let state = Arc::new(Mutex::new(State { busy: false, since: Instant::now() }));
-        let visit = Permit { state: Arc::clone(&state), _place: place };
-        let task = tokio::spawn(attend(visit)).abort_handle();
-        let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
-        guests.retain(|guest| !guest.task.is_finished());
-        guests.push(Connection { state, task });
+        let permit = Permit { state: Arc::clone(&state), _slot: slot };
+        let task = tokio::spawn(attend(permit)).abort_handle();
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|connection| !connection.task.is_finished());
+        connections.push(Connection { state, task });
     }
 
-    /// Waits until nobody is served any more.
-    pub(crate) async fn empty(&self) {
-        let _ = self.places.acquire_many(CONNECTIONS_MAX as u32).await;
+    /// Waits until all connections have ended.
+    pub(crate) async fn wait_until_idle(&self) {
+        let _ = self.slots.acquire_many(CONNECTIONS_MAX as u32).await;
     }
 
-    /// Closes one connection, if there is one to close. Its place is free a moment later.
+    /// Closes one connection, if one may be closed. Its slot is free a moment later.
     fn evict_idle(&self) -> bool {
-        let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
-        guests.retain(|guest| !guest.task.is_finished());
-        let states = guests.iter().map(|guest| *lock(&guest.state)).enumerate();
-        let may_go = states.filter(|(_, state)| !state.busy || state.since.elapsed() > BUSY_MAX);
-        let Some((first, _)) = may_go.min_by_key(|(_, state)| (state.busy, state.since)) else {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|connection| !connection.task.is_finished());
+        let states = connections.iter().map(|connection| *lock(&connection.state)).enumerate();
+        let closable = states.filter(|(_, state)| !state.busy || state.since.elapsed() > BUSY_MAX);
+        let Some((first, _)) = closable.min_by_key(|(_, state)| (state.busy, state.since)) else {
             return false;
         };
-        guests.swap_remove(first).task.abort();
+        connections.swap_remove(first).task.abort();
         true
     }
 }
 
 impl Permit {
-    /// Answers a request.
+    /// Marks the connection as busy while `answer` runs.
     pub(crate) fn request<T, F: Future<Output = T>>(
         &self,
         answer: F,
@@ -103,10 +103,10 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Connections to each listener at a time.
+/// The maximum number of connections per listener.
 pub(crate) const CONNECTIONS_MAX: usize = 32;
 
-/// How long a request keeps its connection from being closed for another one.
+/// How long a request protects its connection from being closed for another one.
 const BUSY_MAX: Duration = Duration::from_secs(5);
 
-const TURN_OUT_REST: Duration = Duration::from_millis(20);
+const EVICT_RETRY: Duration = Duration::from_millis(20);

@@ -49,13 +49,13 @@ impl Collector for Figures {
 fn process(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
     let process = &stats.process;
     let version: [Label<'_>; 2] = [("version", &process.version), ("engine", &process.engine)];
-    out.gauge("build", "Always 1; the version and what drives the loops.", |mut metric| {
+    out.gauge("build", "Always 1; labels show the version and the engine.", |mut metric| {
         metric.row(&version, 1)
     })?;
-    out.gauge("uptime_seconds", "Seconds since ringtide began to serve.", |mut metric| {
+    out.gauge("uptime_seconds", "Seconds since ringtide started to serve.", |mut metric| {
         metric.row(NONE, process.uptime_s)
     })?;
-    out.family("cpu_seconds", "Processor time, user and system.", COUNTER, |mut metric| {
+    out.family("cpu_seconds", "CPU time, user and system.", COUNTER, |mut metric| {
         metric.0.encode_counter::<NoLabelSet, f64, f64>(&process.cpu_s, None)
     })?;
     out.gauge("resident_bytes", "Resident memory.", |mut metric| {
@@ -68,7 +68,7 @@ fn process(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
     if broker == BrokerState::None {
         return Ok(());
     }
-    let help = "Whether the process that opens sockets is there and answers: 1 or 0.";
+    let help = "Whether the process that opens sockets runs and answers: 1 or 0.";
     out.gauge("broker_up", help, |mut metric| {
         metric.row(NONE, u64::from(broker == BrokerState::Up))
     })
@@ -113,18 +113,16 @@ fn worker_gauges(out: &mut Out<'_>, workers: &[WorkerStats]) -> fmt::Result {
         ("shard_memory_bytes", "Bytes allocated for the worker's shard.", |worker| {
             worker.shard.memory_bytes
         }),
-        ("receive_buffers_free", "Receive buffers for datagrams nobody holds.", |worker| {
+        ("receive_buffers_free", "Free receive buffers for datagrams.", |worker| {
             worker.pools.receive_buffers_free
         }),
-        ("frame_buffers_free", "Receive buffers for frames nobody holds.", |worker| {
+        ("frame_buffers_free", "Free receive buffers for frames.", |worker| {
             worker.pools.frame_buffers_free
         }),
         ("send_slots_free", "Send slots that are not in flight.", |worker| {
             worker.pools.send_slots_free
         }),
-        ("frames_waiting", "Frames that wait for send slots.", |worker| {
-            worker.pools.frames_waiting
-        }),
+        ("frames_waiting", "Frames waiting for send slots.", |worker| worker.pools.frames_waiting),
     ];
     for (name, help, value) in gauges {
         out.gauge(name, help, |mut metric| {
@@ -142,14 +140,14 @@ fn worker_histograms(out: &mut Out<'_>, workers: &[WorkerStats]) -> fmt::Result 
             metric.histogram(&[("worker", &worker.index)], part(worker), scale)
         })
     };
-    let help = "Datagrams and frames taken in one turn of the loop; turns without any left out.";
-    out.family("turn_packets", help, MetricType::Histogram, |mut metric| {
-        histogram(&mut metric, |worker| &worker.turn_packets, 1.0)
+    let help = "Datagrams and frames taken in one iteration of the loop, if any.";
+    out.family("iteration_packets", help, MetricType::Histogram, |mut metric| {
+        histogram(&mut metric, |worker| &worker.iteration_packets, 1.0)
     })?;
-    let help = "Time from the end of a wait until all that came is handled: the longest that a \
-                packet of that turn spends in this process.";
-    out.family("turn_seconds", help, MetricType::Histogram, |mut metric| {
-        histogram(&mut metric, |worker| &worker.turn_us, 1e-6)
+    let help = "Time from the end of the wait until all packets are handled: the longest that a \
+                packet of that iteration spends in this process.";
+    out.family("iteration_seconds", help, MetricType::Histogram, |mut metric| {
+        histogram(&mut metric, |worker| &worker.iteration_us, 1e-6)
     })
 }
 
@@ -168,7 +166,7 @@ fn tracker(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
     }
     let help = "Datagrams that the kernel dropped because a receive buffer was full.";
     out.counter("kernel_drops", help, |mut metric| metric.row(NONE, tracker.kernel_drops))?;
-    let help = "The most bytes that all shards may allocate.";
+    let help = "Bytes that all shards together may allocate.";
     out.gauge("memory_limit_bytes", help, |mut metric| {
         metric.row(NONE, tracker.memory_limit_bytes)
     })?;
@@ -177,22 +175,22 @@ fn tracker(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
         metric.row(&[("mode", &tracker.access_mode)], tracker.access_hashes)
     })?;
     let steering = u64::from(matches!(&*tracker.steering, "on" | "not needed"));
-    let help = "Whether requests come straight to the worker that owns their torrent: 1 or 0.";
+    let help = "Whether requests arrive at the worker that owns their torrent: 1 or 0.";
     out.gauge("steering", help, |mut metric| metric.row(NONE, steering))?;
     peers(out, tracker)
 }
 
-/// What is counted of peers and torrents where that is wanted.
+/// Optional figures of peers and torrents.
 fn peers(out: &mut Out<'_>, tracker: &TrackerStats) -> fmt::Result {
     if let Some(clients) = &tracker.clients {
-        let help = "Peers that were new, by the program that their peer ID names.";
+        let help = "New peers by the client program in their peer ID.";
         out.counter("new_peers", help, |mut metric| {
             let mut programs = clients.programs.iter();
             programs.try_for_each(|(name, count)| metric.row(&[("client", name)], *count))
         })?;
     }
     if let Some(sizes) = &tracker.torrent_sizes {
-        let help = "Torrents by their peers when they were counted last; buckets may fall.";
+        let help = "Torrents by number of peers at the last count; buckets can decrease.";
         out.family("torrent_peers", help, MetricType::Histogram, |mut metric| {
             metric.histogram(&[("family", &"ipv4")], &sizes.ipv4, 1.0)?;
             metric.histogram(&[("family", &"ipv6")], &sizes.ipv6, 1.0)
@@ -211,27 +209,27 @@ fn relay(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
         }));
     }
     let counters: [Figure<FlowStats>; 3] = [
-        ("relay_packets", "Datagrams that a rule took, or an output sent.", |flow| flow.packets),
+        ("relay_packets", "Datagrams that a rule received or an output sent.", |flow| flow.packets),
         ("relay_bytes", "Payload bytes of these datagrams.", |flow| flow.bytes),
-        ("relay_sends", "Trips into the kernel that carried them.", |flow| flow.sends),
+        ("relay_sends", "Frames received or sends made for them.", |flow| flow.sends),
     ];
     for (name, help, value) in counters {
         out.counter(name, help, |mut metric| {
             flows.iter().try_for_each(|(labels, flow)| metric.row(&labels.labels(), value(flow)))
         })?;
     }
-    let help = "Datagrams that were not forwarded, by reason; without a rule if they match none.";
+    let help = "Datagrams not forwarded, by reason; the rule is empty if none matched.";
     out.counter("relay_drops", help, |mut metric| {
         let none = Flow { rule: "", direction: "in", endpoint: "" };
         let unmatched = std::iter::once((&none, &relay.unmatched));
         let of_flows = flows.iter().map(|(labels, flow)| (labels, &flow.drops));
         unmatched.chain(of_flows).try_for_each(|(labels, drops)| metric.drops(labels, drops))
     })?;
-    let help = "When a datagram last went through, in seconds since the Unix epoch; 0 is never.";
+    let help = "Time of the last datagram, in seconds since the Unix epoch; 0 means never.";
     out.gauge("relay_last_seen_seconds", help, |mut metric| {
         flows.iter().try_for_each(|(labels, flow)| metric.row(&labels.labels(), flow.last_seen_s))
     })?;
-    out.gauge("relay_output_up", "Whether an output can send: 1 or 0.", |mut metric| {
+    out.gauge("relay_output_up", "Whether the output can send: 1 or 0.", |mut metric| {
         relay.rules.iter().try_for_each(|rule| {
             rule.outputs.iter().try_for_each(|output| {
                 let labels = Flow { rule: &rule.name, direction: "out", endpoint: &output.to };
@@ -248,8 +246,8 @@ fn relay_latency(out: &mut Out<'_>, relay: &RelayStats) -> fmt::Result {
     if relay.rules.iter().all(|rule| rule.latency_us.is_none()) {
         return Ok(());
     }
-    let help = "Time from a frame's arrival at the interface to the end of its send, once for \
-                each send: that of the datagram in it that waited longest.";
+    let help = "Time from a frame's arrival at the interface to the end of its send, once per \
+                send, for the datagram in it that waited longest.";
     out.family("relay_latency_seconds", help, MetricType::Histogram, |mut metric| {
         for rule in &relay.rules {
             for output in &rule.outputs {
@@ -263,7 +261,7 @@ fn relay_latency(out: &mut Out<'_>, relay: &RelayStats) -> fmt::Result {
     })
 }
 
-/// What a relay's figures are about.
+/// The labels of a relay figure.
 struct Flow<'a> {
     rule: &'a str,
     direction: &'a str,
@@ -276,7 +274,7 @@ impl Flow<'_> {
     }
 }
 
-/// Takes metrics, one after the other.
+/// Writes metrics one after the other.
 struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
@@ -309,7 +307,7 @@ impl Out<'_> {
     }
 }
 
-/// Takes the values of one metric.
+/// Writes the values of one metric.
 struct Rows<'a>(MetricEncoder<'a>, MetricType);
 
 impl Rows<'_> {
@@ -321,8 +319,8 @@ impl Rows<'_> {
         put(&mut self.0.encode_family(&labels)?, kind, value)
     }
 
-    /// Every reason, also where there was no drop: of a series that begins with its first drop, a
-    /// rate would miss that one.
+    /// Writes every reason, also those without a drop: a series that starts with its first drop
+    /// would hide that drop from `rate()`.
     fn drops(&mut self, flow: &Flow<'_>, drops: &Counts) -> fmt::Result {
         RelayDrop::ALL.iter().map(|reason| reason.name()).try_for_each(|reason| {
             let [rule, direction, endpoint] = flow.labels();
@@ -359,12 +357,12 @@ fn put(metric: &mut MetricEncoder<'_>, kind: MetricType, value: u64) -> fmt::Res
     }
 }
 
-/// A name, what it means, and where its value is.
+/// A name, its help text, and where its value comes from.
 type Figure<T> = (&'static str, &'static str, fn(&T) -> u64);
 
 type Label<'a> = (&'a str, &'a dyn fmt::Display);
 
-/// Labels with whatever can be shown as values.
+/// Labels whose values are anything that implements `Display`.
 struct Labels<'a>(&'a [Label<'a>]);
 
 impl EncodeLabelSet for Labels<'_> {

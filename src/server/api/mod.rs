@@ -1,5 +1,5 @@
-//! HTTP on the control thread: the control socket, where everything can be asked and changed, and
-//! the address for metrics, where everybody may read.
+//! HTTP on the `api` thread: the control socket for all requests, and the address for metrics,
+//! which is read-only and open to everybody.
 
 mod access;
 mod answer;
@@ -41,7 +41,7 @@ pub use self::torrents::Swarm;
 use super::config::{ControlSocket, Settings};
 use crate::error::{Remedy, one_line};
 
-/// Answers requests as they would be answered on the control socket, without one.
+/// Answers requests as the control socket does, without a socket.
 pub fn answering(api: Api) -> impl AsyncFn(Request) -> Response {
     let service = TowerToHyperService::new(router::control(api));
     async move |request| {
@@ -50,22 +50,22 @@ pub fn answering(api: Api) -> impl AsyncFn(Request) -> Response {
     }
 }
 
-/// Why nothing can be served.
+/// Why the API cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The control socket cannot be had.
+    /// The control socket cannot be opened.
     #[error(transparent)]
     Socket(#[from] SocketError),
     /// The address for metrics cannot be bound.
     #[error("cannot serve metrics on {address}")]
     Listen {
-        /// What was asked for.
+        /// The address.
         address: SocketAddr,
         /// What the system said.
         source: io::Error,
     },
-    /// The system gives no thread or no runtime.
-    #[error("cannot start the control thread")]
+    /// The thread or its runtime cannot be started.
+    #[error("cannot start the api thread")]
     Thread(#[source] io::Error),
 }
 
@@ -73,28 +73,30 @@ impl Remedy for ServerError {
     fn remedy(&self) -> Option<String> {
         match self {
             Self::Socket(error) => error.remedy(),
-            Self::Listen { .. } => Some("choose another http.listen, or none".to_owned()),
+            Self::Listen { .. } => {
+                Some("set http.listen to another address, or remove it".to_owned())
+            }
             Self::Thread(_) => None,
         }
     }
 }
 
-/// What the control thread serves on, opened but not served yet.
+/// The sockets of the API, open but not served yet.
 pub struct Listeners {
     control: Option<ControlListener>,
     http: Option<TcpListener>,
 }
 
 impl Listeners {
-    /// Opens what the settings ask for. `None` when they ask for nothing. A directory that has to
-    /// be made for the control socket is given to `owner`, a user and a group, whom the process
-    /// will run as: it takes the socket away in the end.
+    /// Opens the sockets that the settings ask for, or returns `None` if they ask for none. If a
+    /// directory has to be created for the control socket, it is given to `owner`, the user and
+    /// group that the process will run as, so that it can remove the socket at the end.
     ///
-    /// Where this process may take over from one that runs, both can have all of it, so that what
-    /// is wrong shows before the other one stops; [`Self::publish`] is to follow.
+    /// If this process may take over from a running one, both can hold the sockets at once, so that
+    /// errors show before the other one stops; call [`Self::publish`] afterwards.
     ///
     /// # Errors
-    /// When something that was asked for by name cannot be had.
+    /// When a socket that the settings name cannot be opened.
     pub fn open(
         settings: &Settings,
         owner: Option<(u32, u32)>,
@@ -104,8 +106,9 @@ impl Listeners {
         Ok((control.is_some() || http.is_some()).then_some(Self { control, http }))
     }
 
-    /// Puts the control socket where clients look, now that no other process should have it. One
-    /// that has it all the same is a warning: what it took over, this process is to serve.
+    /// Renames the control socket to the path that clients use, now that no other process should
+    /// use it. Another process still using it is only a warning: this process must go on serving
+    /// what it took over.
     pub fn publish(&mut self) {
         let Some(control) = &mut self.control else { return };
         match control.publish() {
@@ -115,17 +118,17 @@ impl Listeners {
     }
 }
 
-/// The control thread; stops when dropped.
+/// The `api` thread; stops when dropped.
 pub struct Server {
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Serves on a thread of its own.
+    /// Starts the thread.
     ///
     /// # Errors
-    /// When the system gives no thread or no runtime.
+    /// When the thread or its runtime cannot be started.
     pub fn start(listeners: Listeners, api: Api) -> Result<Self, ServerError> {
         let Listeners { control, http } = listeners;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -139,10 +142,10 @@ impl Server {
         let unix = unix.map_err(ServerError::Thread)?;
         let serve = move || {
             runtime.block_on(serve::serve(api, unix, http, stopped));
-            // The socket's file goes when nobody is served any more.
+            // Removes the socket's file after the last response.
             drop(control);
         };
-        let thread = std::thread::Builder::new().name("control".into()).spawn(serve);
+        let thread = std::thread::Builder::new().name("api".into()).spawn(serve);
         let thread = Some(thread.map_err(ServerError::Thread)?);
         Ok(Self { stop, thread })
     }
@@ -182,10 +185,10 @@ fn open_control(
 }
 
 fn warn_of_no_control(error: &SocketError) {
-    warn!("no control socket, `ringtide ctl` will not work: {}", one_line(error));
+    warn!("no control socket, so `ringtide ctl` will not work: {}", one_line(error));
 }
 
-/// With `shared`, another process of this user may have the address as well, if it shares it too.
+/// With `shared`, another process of this user may bind the address too, if it also shares it.
 fn open_http(address: SocketAddr, shared: bool) -> Result<TcpListener, ServerError> {
     let open = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
@@ -201,5 +204,5 @@ fn open_http(address: SocketAddr, shared: bool) -> Result<TcpListener, ServerErr
     Ok(listener)
 }
 
-/// Connections that may wait to be accepted.
+/// Connections that may wait to be accepted, at most.
 const HTTP_BACKLOG: i32 = 128;

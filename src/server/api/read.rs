@@ -18,10 +18,10 @@ pub struct Version {
     pub api: u32,
 }
 
-/// Whether the process does its work.
+/// Whether the process is healthy.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Health {
-    /// Whether it does.
+    /// Whether it is.
     pub healthy: bool,
     /// What is wrong if not.
     pub problems: Vec<String>,
@@ -49,5 +49,5 @@ pub(crate) async fn stats(State(api): State<Api>) -> Json<Stats> {
     Json(Stats::collect(&api.view))
 }
 
-/// Counts up when a client of before would not understand any more.
+/// Incremented when older clients would no longer understand the interface.
 const API_VERSION: u32 = 1;

@@ -1,4 +1,4 @@
-//! Which path is answered by what.
+//! Routes from paths to handlers.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use axum::{Router, http};
 use super::answer::{Refusal, SEND_LESS};
 use super::{Api, access, change, dashboard, metrics, read, torrents};
 
-/// Everything, for the control socket.
+/// All routes, for the control socket.
 pub(crate) fn control(api: Api) -> Router {
     let version_1 = Router::new()
         .route("/version", get(read::version))
@@ -33,7 +33,7 @@ pub(crate) fn control(api: Api) -> Router {
     bounded(routes(api).nest("/api/v1", version_1))
 }
 
-/// What everybody may read.
+/// The read-only routes that everybody may use.
 pub(crate) fn public(api: Api) -> Router {
     bounded(routes(api))
 }
@@ -64,8 +64,8 @@ fn bounded(router: Router) -> Router {
         .layer(from_fn(in_time))
 }
 
-/// EventLoop away what says itself that it is too long, before any of it is sent; what does not say
-/// so is cut off while it is read.
+/// Refuses a body whose Content-Length is too large before any of it is sent. A body without one is
+/// cut off while it is read.
 async fn not_too_long(request: Request, next: Next) -> Response {
     let length = request.headers().get(http::header::CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -91,5 +91,5 @@ async fn in_time(request: Request, next: Next) -> Response {
 /// The longest body: some 20,000 info hashes, or all the rules that there may be.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// How long a request may take, the reading of its body included.
+/// How long a request may take, including reading its body.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);

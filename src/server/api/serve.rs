@@ -1,5 +1,4 @@
-//! Takes connections and bounds them: how many there are, how long each may take, and how much it
-//! may send.
+//! Accepts connections and limits them: their number, their duration, and the size of requests.
 
 use std::io;
 use std::net::TcpListener as StdTcpListener;
@@ -21,46 +20,46 @@ use tracing::{info, warn};
 use super::connection_limiter::{ConnectionLimiter, Permit};
 use super::{Api, router};
 
-/// Serves both until it is told to stop, and then lets answers under way go out.
+/// Serves both listeners until it is stopped, then finishes the responses in progress.
 pub(crate) async fn serve(
     api: Api,
     control: Option<StdUnixListener>,
     http: Option<StdTcpListener>,
     stopped: watch::Receiver<bool>,
 ) {
-    let rooms = [Arc::new(ConnectionLimiter::default()), Arc::new(ConnectionLimiter::default())];
+    let limiters = [Arc::new(ConnectionLimiter::default()), Arc::new(ConnectionLimiter::default())];
     if let Some(listener) = opened(control.map(UnixListener::from_std)) {
         let accept = async move || listener.accept().await.map(|(stream, _)| stream);
         let router = router::control(api.clone());
-        let room = Arc::clone(&rooms[0]);
-        tokio::spawn(accept_all("control socket", accept, router, room, stopped.clone()));
+        let limiter = Arc::clone(&limiters[0]);
+        tokio::spawn(accept_all("control socket", accept, router, limiter, stopped.clone()));
     }
     if let Some(listener) = opened(http.map(TcpListener::from_std)) {
         let accept = async move || listener.accept().await.map(|(stream, _)| stream);
         let router = router::public(api);
-        let room = Arc::clone(&rooms[1]);
-        tokio::spawn(accept_all("address for metrics", accept, router, room, stopped.clone()));
+        let limiter = Arc::clone(&limiters[1]);
+        tokio::spawn(accept_all("address for metrics", accept, router, limiter, stopped.clone()));
     }
     let mut stopped = stopped;
     // An error means that the server itself is gone.
     let _ = stopped.wait_for(|stop| *stop).await;
     let empty = async {
-        for room in rooms {
-            room.empty().await;
+        for limiter in limiters {
+            limiter.wait_until_idle().await;
         }
     };
     let _ = tokio::time::timeout(STOP_WAIT, empty).await;
 }
 
 fn opened<L>(listener: Option<io::Result<L>>) -> Option<L> {
-    listener?.map_err(|error| warn!("a socket of the control thread is lost: {error}")).ok()
+    listener?.map_err(|error| warn!("cannot use a listening socket of the API: {error}")).ok()
 }
 
 async fn accept_all<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     what: &str,
     mut accept: impl AsyncFnMut() -> io::Result<S>,
     router: Router,
-    room: Arc<ConnectionLimiter>,
+    limiter: Arc<ConnectionLimiter>,
     stopped: watch::Receiver<bool>,
 ) {
     let mut stop = stopped.clone();
@@ -70,19 +69,19 @@ async fn accept_all<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
             match accept().await {
                 Ok(stream) => {
                     if refused.take().is_some() {
-                        info!("the {what} takes connections again");
+                        info!("the {what} accepts connections again");
                     }
                     let (router, stopped) = (router.clone(), stopped.clone());
-                    room.admit(|visit| attend(stream, router, visit, stopped)).await;
+                    limiter.admit(|permit| attend(stream, router, permit, stopped)).await;
                 }
-                // A client that is gone already is no trouble of ours.
+                // The client has already gone.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    // Said once for as long as it lasts.
+                    // Logged once until the error changes or ends.
                     if refused.replace(error.raw_os_error()) != Some(error.raw_os_error()) {
                         warn!(
-                            "the {what} takes no connections: {error}; for too many open files \
-                             raise the limit (`ulimit -n`, LimitNOFILE=)"
+                            "the {what} cannot accept connections: {error}; if too many files are \
+                             open, raise the limit (`ulimit -n`, LimitNOFILE=)"
                         );
                     }
                     tokio::time::sleep(ACCEPT_REST).await;
@@ -99,11 +98,11 @@ async fn accept_all<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
 async fn attend<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     router: Router,
-    visit: Permit,
+    permit: Permit,
     mut stopped: watch::Receiver<bool>,
 ) {
     let router = TowerToHyperService::new(router);
-    let service = service_fn(move |request| visit.request(router.call(request)));
+    let service = service_fn(move |request| permit.request(router.call(request)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
@@ -118,20 +117,20 @@ async fn attend<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
     }));
-    // What goes wrong on a connection is the client's to tell.
+    // An error on a connection concerns only its client.
     let _ = connection.as_mut().await;
 }
 
-/// How long a client may take for the head of a request, and stay silent between two.
+/// How long a client may take to send a request's header, and be idle between requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest head of a request.
+/// The maximum size of a request's header.
 const HEADER_BYTES_MAX: usize = 16 << 10;
 
-/// How long a connection may last at all, so that none stays for good by reading slowly.
+/// The maximum duration of a connection, so that none is kept forever by reading slowly.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(300);
 
-/// How long answers under way may take when the process stops.
+/// How long responses in progress may take when the process stops.
 const STOP_WAIT: Duration = Duration::from_millis(500);
 
 const ACCEPT_REST: Duration = Duration::from_millis(100);

@@ -1,4 +1,4 @@
-//! The control socket: made safely, and taken away in the end.
+//! The control socket: created safely, and removed at the end.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
@@ -17,19 +17,19 @@ use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, fchownat, geteuid};
 
 use crate::error::Remedy;
-use crate::values::paths::directory_of;
+use crate::values::path::directory_of;
 
-/// Why there is no control socket.
+/// Why the control socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Another process answers there.
-    #[error("the control socket {} belongs to a ringtide that runs", path.display())]
+    /// Another process listens there.
+    #[error("the control socket {} is in use by another running ringtide", path.display())]
     InUse {
         /// The socket.
         path: PathBuf,
     },
     /// Something other than a socket is there.
-    #[error("{} is there and is no socket", path.display())]
+    #[error("{} exists and is not a socket", path.display())]
     Occupied {
         /// The file.
         path: PathBuf,
@@ -40,8 +40,8 @@ pub enum SocketError {
         /// Its name.
         name: String,
     },
-    /// The directory or the socket cannot be made.
-    #[error("cannot make the control socket {}", path.display())]
+    /// The directory or the socket cannot be created.
+    #[error("cannot create the control socket {}", path.display())]
     Make {
         /// The socket.
         path: PathBuf,
@@ -54,37 +54,42 @@ impl Remedy for SocketError {
     fn remedy(&self) -> Option<String> {
         Some(match self {
             Self::InUse { .. } => {
-                "stop that one, or give this one another control.socket, or \"off\"".to_owned()
+                "stop that process, or set control.socket to another path or \"off\"".to_owned()
             }
-            Self::Occupied { .. } => "move it away, or choose another control.socket".to_owned(),
-            Self::Group { .. } => "make it (groupadd), or name another control.group".to_owned(),
+            Self::Occupied { .. } => {
+                "move it away, or set control.socket to another path".to_owned()
+            }
+            Self::Group { .. } => {
+                "create it (groupadd), or set control.group to another group".to_owned()
+            }
             Self::Make { .. } => {
-                "choose a control.socket in a directory that this user may write to, or \"off\""
+                "set control.socket to a path in a directory that this user may write to, or to \
+                 \"off\""
                     .to_owned()
             }
         })
     }
 }
 
-/// A listening control socket; its file goes with it.
+/// A listening control socket; dropping it removes its file.
 pub(crate) struct ControlListener {
     listener: UnixListener,
     path: PathBuf,
-    /// Where it is until the process before this one is gone.
+    /// Its temporary path until the previous process has gone.
     hidden: Option<PathBuf>,
-    /// Device and inode of the file, to take away no other.
+    /// Device and inode of the file, so that no other file is removed.
     identity: Option<(u64, u64)>,
 }
 
 impl ControlListener {
-    /// Makes the socket, and the last directory of its path. The socket of a process that is gone
-    /// is replaced. A directory that is made goes to `owner`, a user and a group.
+    /// Creates the socket, and the last directory of its path. A socket left by a dead process is
+    /// replaced. A directory that is created is given to `owner`, a user and a group.
     ///
-    /// The directory may be that of another user, who can put links anywhere in it at any time:
-    /// owner and mode are never changed by name.
+    /// The directory may belong to another user, who can create links in it at any time: owner and
+    /// mode are never changed by name.
     ///
-    /// With `succeeds`, a process that answers there is going to hand over to this one: then the
-    /// socket is all but in its place, where [`Self::publish`] puts it.
+    /// With `succeeds`, a process that listens there is going to hand over to this one: the socket
+    /// then has a temporary name until [`Self::publish`] renames it.
     pub(crate) fn open(
         path: &Path,
         group: Option<&str>,
@@ -104,7 +109,7 @@ impl ControlListener {
             Err(SocketError::InUse { .. }) if succeeds => true,
             made => made.map(|()| false)?,
         };
-        // Made under a name of its own, where nobody looks, until its group is right.
+        // Created under a temporary name until its group is set.
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}", std::process::id()));
         let hidden = path.with_file_name(name);
@@ -120,11 +125,11 @@ impl ControlListener {
     }
 
     fn ready(&self, group: Option<u32>) -> io::Result<()> {
-        open_to_group(self.place(), group)?;
+        open_to_group(self.current_path(), group)?;
         self.listener.set_nonblocking(true)
     }
 
-    /// Puts it where clients look, if it is not there yet.
+    /// Renames it to the path that clients use, if that has not been done yet.
     pub(crate) fn publish(&mut self) -> Result<(), SocketError> {
         let Some(hidden) = &self.hidden else { return Ok(()) };
         make_way(&self.path)?;
@@ -134,8 +139,8 @@ impl ControlListener {
         Ok(())
     }
 
-    /// Where its file is.
-    fn place(&self) -> &Path {
+    /// The current path of its file.
+    fn current_path(&self) -> &Path {
         self.hidden.as_deref().unwrap_or(&self.path)
     }
 
@@ -150,8 +155,8 @@ impl ControlListener {
 
 impl Drop for ControlListener {
     fn drop(&mut self) {
-        if identity(self.place()) == self.identity {
-            let _ = fs::remove_file(self.place());
+        if identity(self.current_path()) == self.identity {
+            let _ = fs::remove_file(self.current_path());
         }
     }
 }
@@ -160,7 +165,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Takes away what a process left that is gone.
+/// Removes a socket left by a dead process.
 fn make_way(path: &Path) -> Result<(), SocketError> {
     let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
     if !metadata.file_type().is_socket() {
@@ -173,44 +178,45 @@ fn make_way(path: &Path) -> Result<(), SocketError> {
     }
 }
 
-/// Binds a socket that nobody may use who may not in the end.
+/// Binds a socket that only those can use who may use it later, too.
 fn bind(path: &Path) -> io::Result<UnixListener> {
     let (kind, flags) = (SockType::Stream, SockFlag::SOCK_CLOEXEC);
     let socket = socket(AddressFamily::Unix, kind, flags, None)?;
-    // What is set before it is bound, its file is made with, less the umask of the process.
+    // The file is created with the mode that is set before bind, less the process's umask.
     fchmod(&socket, Mode::from_bits_truncate(SOCKET_MODE))?;
     socket::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
     listen(&socket, Backlog::MAXCONN)?;
     Ok(socket.into())
 }
 
-/// Gives a directory that was just made to a user and a group.
+/// Changes the owner of a directory that was just created.
 fn give_directory(path: &Path, (user, group): (u32, u32)) -> io::Result<()> {
     let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
     let directory = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if directory.metadata()?.uid() != geteuid().as_raw() {
-        return Err(io::Error::other("somebody else has put another directory in its place"));
+        return Err(io::Error::other("another user has put another directory in its place"));
     }
     fchown(directory, Some(user), Some(group))
 }
 
-/// Sets mode and group of a socket that was just made, and of nothing that has been put in its
-/// place: a file of this user that has another name elsewhere would be given away with it.
+/// Sets mode and group of a socket that was just created, and never of a file put in its place: a
+/// hard link to another file of this user would give that file away.
 fn open_to_group(path: &Path, group: Option<u32>) -> io::Result<()> {
     let flags = libc::O_PATH | libc::O_NOFOLLOW;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let found = file.metadata()?;
     let is_ours = found.uid() == geteuid().as_raw() && found.nlink() == 1;
     if !found.file_type().is_socket() || !is_ours {
-        return Err(io::Error::other("somebody else has put another file in its place"));
+        return Err(io::Error::other("another user has put another file in its place"));
     }
-    // Such a descriptor can be changed by this name alone, which leads to the file itself.
+    // The mode behind an O_PATH descriptor can only be changed through this name.
     let same = format!("/proc/self/fd/{}", file.as_raw_fd());
     fs::set_permissions(same, fs::Permissions::from_mode(SOCKET_MODE))?;
     if let Some(group) = group {
         let group = Some(Gid::from_raw(group));
         fchownat(&file, "", None, group, AtFlags::AT_EMPTY_PATH).map_err(|error| {
-            let what = "it cannot be given to control.group, which takes root or a member of it";
+            let what = "cannot change its group to control.group, which needs root or \
+                        membership of that group";
             io::Error::other(format!("{what}: {}", error.desc()))
         })?;
     }
@@ -224,7 +230,7 @@ fn group_id(name: &str) -> Result<u32, SocketError> {
         .ok_or_else(|| SocketError::Group { name: name.to_owned() })
 }
 
-/// Owner and group may connect, which takes the right to write.
+/// Owner and group may connect, which needs write permission.
 const SOCKET_MODE: u32 = 0o660;
 
 const DIRECTORY_MODE: u32 = 0o755;
@@ -289,7 +295,7 @@ mod tests {
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
-    /// Who owns the directory can do so between two steps of ours.
+    /// The owner of the directory can do so between any two steps of ours.
     #[test]
     fn what_was_put_in_the_place_of_a_socket_is_not_given_away() {
         let directory = tempfile::tempdir().unwrap();

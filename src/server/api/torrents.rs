@@ -44,10 +44,10 @@ pub(crate) async fn top(
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(ApiError::invalid("limit must be 1 to 1000", "ask for fewer").into());
     }
-    Ok(Json(find_top(&api.view.shards, limit).await))
+    Ok(Json(find_top(api.shards(), limit).await))
 }
 
-/// For everybody: made anew at most every [`TOP_AGE_MAX`], however often it is asked for.
+/// For everybody: recomputed at most every [`TOP_AGE_MAX`], however often it is requested.
 pub(crate) async fn top_cached(State(api): State<Api>) -> Json<Top> {
     let mut cached = api.top.lock().await;
     if let Some((made, top)) = &*cached
@@ -55,7 +55,7 @@ pub(crate) async fn top_cached(State(api): State<Api>) -> Json<Top> {
     {
         return Json(top.clone());
     }
-    let top = find_top(&api.view.shards, LIMIT_USUAL).await;
+    let top = find_top(api.shards(), LIMIT_USUAL).await;
     *cached = Some((Instant::now(), top.clone()));
     Json(top)
 }
@@ -68,17 +68,30 @@ pub(crate) async fn swarm(
     let hash: InfoHash = text.parse().map_err(|error| {
         Refusal::from(ApiError::invalid(format!("{text:?}: {error}"), "correct the info hash"))
     })?;
-    let worker = api.view.shards.owner(&hash);
-    let shard = api.view.shards.lock(worker);
-    let (ipv4, ipv6) = (shard.ipv4.scrape(&hash), shard.ipv6.scrape(&hash));
+    let info_hash = hash.to_string();
+    let Some(shards) = api.shards() else {
+        return Ok(Json(Swarm { info_hash, worker: 0, ipv4: None, ipv6: None }));
+    };
+    let worker = shards.owner(&hash);
+    let shard = shards.lock(worker);
+    let ipv4 = shard.ipv4.scrape(&hash);
+    let ipv6 = shard.ipv6.scrape(&hash);
     drop(shard);
     let [ipv4, ipv6] = [ipv4, ipv6].map(|counts| counts.map(SwarmCounts::from));
-    Ok(Json(Swarm { info_hash: hash.to_string(), worker, ipv4, ipv6 }))
+    Ok(Json(Swarm { info_hash, worker, ipv4, ipv6 }))
+}
+
+impl Api {
+    /// The swarms; `None` without a tracker.
+    fn shards(&self) -> Option<&Shards> {
+        self.view.tracker.as_ref().map(|tracker| &*tracker.shards)
+    }
 }
 
 /// Goes over all torrents in slices: a shard's lock is held for some microseconds at a time, and
 /// other requests are answered in between.
-async fn find_top(shards: &Shards, limit: usize) -> Top {
+async fn find_top(shards: Option<&Shards>, limit: usize) -> Top {
+    let Some(shards) = shards else { return Top { torrents: Vec::new() } };
     type Best = BinaryHeap<Reverse<(u64, InfoHash, &'static str, [u32; 3])>>;
     let mut best = Best::with_capacity(limit + 1);
     for index in 0..shards.len() {
@@ -110,7 +123,7 @@ async fn find_top(shards: &Shards, limit: usize) -> Top {
     Top { torrents: torrents.collect() }
 }
 
-/// Returns whether the walk came to its end.
+/// Walks one slice. Returns whether the walk is complete.
 fn slice(
     shard: &Shard,
     family: &str,
@@ -140,5 +153,5 @@ const LIMIT_MAX: usize = 1000;
 /// Torrents looked at under one lock.
 const SLICE_TORRENTS: usize = 256;
 
-/// How old the list for everybody may be.
+/// The maximum age of the list for everybody.
 const TOP_AGE_MAX: Duration = Duration::from_secs(10);

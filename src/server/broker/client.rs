@@ -12,12 +12,13 @@ use tracing::{info, warn};
 use super::COMMAND;
 use super::health::BrokerHealth;
 use super::message::{OutputRequest, PacketRequest, Reply, Request};
+use crate::relay::control::SocketFactory;
 use crate::server::sandbox::BrokerState;
 use crate::sys::egress::{EgressError, EgressOptions, EgressSocket};
 use crate::sys::fd_passing::Channel;
 use crate::sys::filter::FrameFilter;
 use crate::sys::interface::Interface;
-use crate::sys::packet_socket::{PacketError, PacketGroup, adopt_group, open_group};
+use crate::sys::packet_socket::{PacketError, PacketGroup, adopt_group};
 
 /// Why there is no broker.
 #[derive(Debug, thiserror::Error)]
@@ -42,10 +43,6 @@ pub struct Broker {
     /// Whether [`Self::ended`] has reported its end.
     end_reported: bool,
 }
-
-/// Opens the relay's sockets, in this process or through the broker.
-#[derive(Debug, Default)]
-pub struct SocketFactory(Option<Broker>);
 
 impl Broker {
     /// Starts it: this program with the command [`COMMAND`] and this process's arguments behind it.
@@ -80,22 +77,6 @@ impl Broker {
     /// Its state, shared with other threads.
     pub fn health(&self) -> BrokerHealth {
         self.health.clone()
-    }
-
-    /// How it ended, reported once. Must be called every second: it also reads answers that come
-    /// late.
-    pub fn ended(&mut self) -> Option<String> {
-        if self.end_reported {
-            return None;
-        }
-        let Some(status) = self.child.try_wait().ok().flatten() else {
-            // A late answer shows in its state.
-            let _ = self.catch_up();
-            return None;
-        };
-        self.give_up();
-        self.end_reported = true;
-        Some(status.to_string())
     }
 
     /// Requests sockets, and waits for them for at most [`ANSWER_WAIT`].
@@ -206,36 +187,14 @@ impl Drop for Broker {
     }
 }
 
-impl SocketFactory {
-    /// Opens through `broker`.
-    pub fn through(broker: Broker) -> Self {
-        Self(Some(broker))
-    }
-
-    /// The broker, where one is used.
-    pub fn broker(&self) -> Option<&Broker> {
-        self.0.as_ref()
-    }
-
-    /// The same, to check whether it has ended.
-    pub fn broker_mut(&mut self) -> Option<&mut Broker> {
-        self.0.as_mut()
-    }
-
-    /// As [`open_group`].
-    ///
-    /// # Errors
-    /// As there, or why the broker does not open them.
-    pub fn open_group(
+impl SocketFactory for Broker {
+    fn open_group(
         &mut self,
         interface: &Interface,
         count: usize,
         receive_buffer_bytes: usize,
         filter: &FrameFilter,
     ) -> Result<PacketGroup, PacketError> {
-        let Some(broker) = &mut self.0 else {
-            return open_group(interface, count, receive_buffer_bytes, filter);
-        };
         let name = interface.name.clone();
         if !interface.ethernet {
             return Err(PacketError::NotEthernet { interface: name });
@@ -244,7 +203,7 @@ impl SocketFactory {
         let (index, interface_name) = (interface.index, name.clone());
         let request =
             PacketRequest { interface: interface_name, index, count, receive_buffer_bytes };
-        match broker.ask(&Request::Packets(request)) {
+        match self.ask(&Request::Packets(request)) {
             Ok(sockets) if sockets.len() == count => {
                 adopt_group(interface, sockets, receive_buffer_bytes, filter)
             }
@@ -257,20 +216,15 @@ impl SocketFactory {
         }
     }
 
-    /// As [`EgressSocket::open`].
-    ///
-    /// # Errors
-    /// As there, or why the broker does not open it.
-    pub fn open_output(
+    fn open_output(
         &mut self,
         interface: &Interface,
         options: &EgressOptions,
     ) -> Result<EgressSocket, EgressError> {
-        let Some(broker) = &mut self.0 else { return EgressSocket::open(interface, options) };
         let name = interface.name.clone();
         let (index, to) = (interface.index, options.to);
         let request = OutputRequest { interface: name.clone(), index, options: *options };
-        let failure = match broker.ask(&Request::Output(request)) {
+        let failure = match self.ask(&Request::Output(request)) {
             Ok(mut sockets) => match sockets.pop() {
                 Some(socket) => return EgressSocket::adopt(socket, interface, options),
                 None => Failure::Gone("it sent no socket".to_owned()),
@@ -284,6 +238,22 @@ impl SocketFactory {
             }
             failure => EgressError::Broker { to, interface: name, reason: failure.reason() },
         })
+    }
+
+    // How it ended, reported once. Must be called every second: it also reads answers that come
+    // late.
+    fn ended(&mut self) -> Option<String> {
+        if self.end_reported {
+            return None;
+        }
+        let Some(status) = self.child.try_wait().ok().flatten() else {
+            // A late answer shows in its state.
+            let _ = self.catch_up();
+            return None;
+        };
+        self.give_up();
+        self.end_reported = true;
+        Some(status.to_string())
     }
 }
 

@@ -14,7 +14,7 @@ impl Denials {
         if self.is_news(reason) {
             warn!("the socket broker denies a request: {reason}");
             if self.0.len() == TOLD_MAX {
-                warn!("the socket broker tells of no more denials until its rules change");
+                warn!("the socket broker logs no more denials until its rules change");
             }
         }
     }

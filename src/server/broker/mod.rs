@@ -15,7 +15,7 @@ mod rule_file;
 mod server;
 mod trust;
 
-pub use self::client::{Broker, BrokerError, SocketFactory};
+pub use self::client::{Broker, BrokerError};
 pub use self::health::BrokerHealth;
 pub use self::server::{ServeError, serve};
 

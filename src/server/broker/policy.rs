@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::message::{OutputRequest, PacketRequest};
-use crate::server::config::Settings;
-use crate::values::limit::{self, Bytes};
+use crate::server::config::{Settings, limits};
+use crate::values::limit::Bytes;
 
 /// Interfaces and destinations that requests may name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Policy {
     pub(crate) fn objection_to_packets(&self, request: &PacketRequest) -> Option<Objection> {
         let PacketRequest { interface, count, receive_buffer_bytes, .. } = request;
         let senseless = |reason| Some(Objection::Senseless(reason));
-        if !(1..=limit::WORKERS.max).contains(count) {
+        if !(1..=limits::WORKERS.max).contains(count) {
             return senseless(format!("{count} sockets are more than there can be workers"));
         }
         if !is_buffer(*receive_buffer_bytes) {
@@ -95,7 +95,7 @@ impl Policy {
 }
 
 fn is_buffer(bytes: usize) -> bool {
-    (limit::SOCKET_BUFFER.min..=limit::SOCKET_BUFFER.max).contains(&Bytes(bytes))
+    (limits::SOCKET_BUFFER.min..=limits::SOCKET_BUFFER.max).contains(&Bytes(bytes))
 }
 
 const DSCP_MAX: u8 = 63;

@@ -18,7 +18,7 @@ use crate::sys::errno;
 use crate::sys::fd_passing::Channel;
 use crate::sys::interface::Interface;
 use crate::sys::packet_socket::{PacketStep, open_silent};
-use crate::values::paths::directory_of;
+use crate::values::path::directory_of;
 
 /// Why the broker ended.
 #[derive(Debug, thiserror::Error)]

@@ -3,12 +3,10 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::{
-    ControlConfig, ExportConfig, LogSettings, Settings, StateConfig, TrackerConfig, WorkerCount,
-};
+use super::{ControlConfig, ExportConfig, Settings, StateConfig, TrackerConfig, WorkerCount};
 use crate::io::{EngineChoice, RingFeatures};
 use crate::server::sandbox::PrivilegeSettings;
-use crate::telemetry::log::{LogFilter, LogFormat};
+use crate::telemetry::log::LogSettings;
 use crate::tracker::core::TrackerSettings;
 
 /// The configuration file that documents every key, with all values at their defaults.
@@ -47,12 +45,6 @@ impl Default for StateConfig {
 impl Default for ExportConfig {
     fn default() -> Self {
         Self { file: None, interval: Duration::from_secs(300) }
-    }
-}
-
-impl Default for LogSettings {
-    fn default() -> Self {
-        Self { filter: LogFilter::default(), format: LogFormat::Text }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::checks::{ACCESS_FILE_UNUSED, AccessError, access_config, check_cores, warnings};
 use super::control::read_control;
+use super::limits;
 use super::privileges::read_privileges;
 #[cfg(test)]
 use super::reader::Known;
@@ -18,7 +19,7 @@ use super::{
 use crate::io::{EngineChoice, RingFeature, RingFeatures};
 use crate::telemetry::log::{LogFilter, LogFormat};
 use crate::tracker::core::{SourceLimitSettings, TrackerSettings};
-use crate::values::limit::{self, Bytes, Seconds};
+use crate::values::limit::{Bytes, Seconds};
 use crate::values::listen::{check_listen, parse_listen};
 
 /// Reads and validates a configuration file.
@@ -104,19 +105,19 @@ fn read_tracker(file: &mut Reader<'_>) -> (TrackerConfig, bool) {
 }
 
 fn read_process(file: &mut Reader<'_>, settings: &mut Settings) {
-    let workers = file.quantity("workers", &limit::WORKERS);
+    let workers = file.quantity("workers", &limits::WORKERS);
     set(&mut settings.workers, workers.map(Into::into));
     set(&mut settings.engine, file.choice("engine", &EngineChoice::NAMES));
     let without = file.strings("io_uring_without", str::parse::<RingFeature>);
     set(&mut settings.io_uring_without, without.map(RingFeatures::from_iter));
-    set(&mut settings.cores, file.quantities("cores", &limit::CORE));
+    set(&mut settings.cores, file.quantities("cores", &limits::CORE));
     if let Err(message) = check_cores(settings.workers, &settings.cores) {
         file.problem("cores", &message);
     }
-    if let Some(Seconds(seconds)) = file.quantity("report_interval", &limit::REPORT_INTERVAL) {
+    if let Some(Seconds(seconds)) = file.quantity("report_interval", &limits::REPORT_INTERVAL) {
         settings.report_interval = zero_is_never(seconds);
     }
-    let timeout = file.quantity("shutdown_timeout", &limit::SHUTDOWN_TIMEOUT);
+    let timeout = file.quantity("shutdown_timeout", &limits::SHUTDOWN_TIMEOUT);
     set(&mut settings.shutdown_timeout, timeout);
 }
 
@@ -132,7 +133,7 @@ fn read_state(file: &mut Reader<'_>, state: &mut StateConfig) {
     state.directory = file.path("state.directory");
     set(&mut state.swarms, file.boolean("state.swarms"));
     set(&mut state.takeover, file.boolean("state.takeover"));
-    if let Some(Seconds(seconds)) = file.quantity("state.save_interval", &limit::SAVE_INTERVAL) {
+    if let Some(Seconds(seconds)) = file.quantity("state.save_interval", &limits::SAVE_INTERVAL) {
         state.save_interval = zero_is_never(seconds);
     }
 }
@@ -140,7 +141,7 @@ fn read_state(file: &mut Reader<'_>, state: &mut StateConfig) {
 fn read_export(file: &mut Reader<'_>, export: &mut ExportConfig) {
     file.section("export");
     export.file = file.path("export.file");
-    if let Some(Seconds(seconds)) = file.quantity("export.interval", &limit::EXPORT_INTERVAL) {
+    if let Some(Seconds(seconds)) = file.quantity("export.interval", &limits::EXPORT_INTERVAL) {
         export.interval = Duration::from_secs(seconds.into());
     }
 }
@@ -152,13 +153,13 @@ fn read_sockets(file: &mut Reader<'_>, tracker: &mut TrackerConfig) {
         }
         tracker.listen = listen;
     }
-    let bytes = file.quantity("tracker.receive_buffer", &limit::SOCKET_BUFFER);
+    let bytes = file.quantity("tracker.receive_buffer", &limits::SOCKET_BUFFER);
     set(&mut tracker.receive_buffer_bytes, bytes.map(|Bytes(bytes)| bytes));
-    let bytes = file.quantity("tracker.send_buffer", &limit::SOCKET_BUFFER);
+    let bytes = file.quantity("tracker.send_buffer", &limits::SOCKET_BUFFER);
     set(&mut tracker.send_buffer_bytes, bytes.map(|Bytes(bytes)| bytes));
     set(&mut tracker.steering, file.boolean("tracker.steering"));
     tracker.connection_key_file = file.path("tracker.connection_key_file");
-    let interval = file.quantity("tracker.torrent_sizes_interval", &limit::TORRENT_SIZES_INTERVAL);
+    let interval = file.quantity("tracker.torrent_sizes_interval", &limits::TORRENT_SIZES_INTERVAL);
     set(&mut tracker.torrent_sizes_interval, interval.map(|Seconds(s)| zero_is_never(s)));
 }
 
@@ -167,16 +168,16 @@ fn read_timing(file: &mut Reader<'_>, tracker: &mut TrackerSettings) {
         set(target, file.quantity(key, limit).map(|Seconds(seconds)| seconds));
     };
     let interval = &mut tracker.announce_interval_s;
-    seconds("tracker.announce_interval", &limit::ANNOUNCE_INTERVAL, interval);
-    seconds("tracker.announce_jitter", &limit::ANNOUNCE_JITTER, &mut tracker.announce_jitter_s);
-    seconds("tracker.peer_timeout", &limit::PEER_TIMEOUT, &mut tracker.peer_timeout_s);
+    seconds("tracker.announce_interval", &limits::ANNOUNCE_INTERVAL, interval);
+    seconds("tracker.announce_jitter", &limits::ANNOUNCE_JITTER, &mut tracker.announce_jitter_s);
+    seconds("tracker.peer_timeout", &limits::PEER_TIMEOUT, &mut tracker.peer_timeout_s);
     let lifetime = &mut tracker.connection_lifetime_s;
-    seconds("tracker.connection_lifetime", &limit::CONNECTION_LIFETIME, lifetime);
+    seconds("tracker.connection_lifetime", &limits::CONNECTION_LIFETIME, lifetime);
 }
 
 fn read_amounts(file: &mut Reader<'_>, tracker: &mut TrackerSettings) {
-    set(&mut tracker.numwant_max, file.quantity("tracker.numwant_max", &limit::NUMWANT));
-    match file.quantity("tracker.numwant_default", &limit::NUMWANT) {
+    set(&mut tracker.numwant_max, file.quantity("tracker.numwant_max", &limits::NUMWANT));
+    match file.quantity("tracker.numwant_default", &limits::NUMWANT) {
         Some(default) if default > tracker.numwant_max => file.problem(
             "tracker.numwant_default",
             &format!("{default} is above numwant_max, which is {}", tracker.numwant_max),
@@ -184,7 +185,7 @@ fn read_amounts(file: &mut Reader<'_>, tracker: &mut TrackerSettings) {
         Some(default) => tracker.numwant_default = default,
         None => tracker.numwant_default = tracker.numwant_default.min(tracker.numwant_max),
     }
-    let hashes = file.quantity("tracker.scrape_hashes_max", &limit::SCRAPE_HASHES_MAX);
+    let hashes = file.quantity("tracker.scrape_hashes_max", &limits::SCRAPE_HASHES_MAX);
     set(&mut tracker.scrape_hashes_max, hashes);
     let answer = file.boolean("tracker.answer_bad_connection_ids");
     set(&mut tracker.answer_bad_connection_ids, answer);
@@ -194,24 +195,24 @@ fn read_amounts(file: &mut Reader<'_>, tracker: &mut TrackerSettings) {
 fn read_source_limits(file: &mut Reader<'_>, limits: &mut SourceLimitSettings) {
     let mut read = |key, limit, target: &mut u32| set(target, file.quantity(key, limit));
     let SourceLimitSettings { connects, announces, table_sources } = limits;
-    read("tracker.connects_per_source", &limit::PER_SOURCE, &mut connects.per_s);
-    read("tracker.connects_per_source_burst", &limit::PER_SOURCE_BURST, &mut connects.burst);
-    read("tracker.announces_per_source", &limit::PER_SOURCE, &mut announces.per_s);
-    read("tracker.announces_per_source_burst", &limit::PER_SOURCE_BURST, &mut announces.burst);
-    read("tracker.source_limit_table", &limit::SOURCE_LIMIT_TABLE, table_sources);
+    read("tracker.connects_per_source", &limits::PER_SOURCE, &mut connects.per_s);
+    read("tracker.connects_per_source_burst", &limits::PER_SOURCE_BURST, &mut connects.burst);
+    read("tracker.announces_per_source", &limits::PER_SOURCE, &mut announces.per_s);
+    read("tracker.announces_per_source_burst", &limits::PER_SOURCE_BURST, &mut announces.burst);
+    read("tracker.source_limit_table", &limits::SOURCE_LIMIT_TABLE, table_sources);
 }
 
 fn read_caps(file: &mut Reader<'_>, tracker: &mut TrackerConfig) {
-    let limit = file.quantity_or_word("tracker.memory_limit", &limit::MEMORY_LIMIT, AUTO);
+    let limit = file.quantity_or_word("tracker.memory_limit", &limits::MEMORY_LIMIT, AUTO);
     set(&mut tracker.memory_limit_bytes, limit.map(|limit| limit.map(|Bytes(bytes)| bytes)));
     let caps = &mut tracker.settings;
     let mut cap = |key, limit, target: &mut u64| {
         let cap = file.quantity_or_word(key, limit, AUTO);
         set(target, cap.map(|cap| cap.unwrap_or(TrackerSettings::NO_CAP)));
     };
-    cap("tracker.torrents_max", &limit::TORRENTS_MAX, &mut caps.torrents_max);
-    cap("tracker.peers_max", &limit::PEERS_MAX, &mut caps.peers_max);
-    let peers = file.quantity("tracker.peers_per_torrent_max", &limit::PEERS_PER_TORRENT_MAX);
+    cap("tracker.torrents_max", &limits::TORRENTS_MAX, &mut caps.torrents_max);
+    cap("tracker.peers_max", &limits::PEERS_MAX, &mut caps.peers_max);
+    let peers = file.quantity("tracker.peers_per_torrent_max", &limits::PEERS_PER_TORRENT_MAX);
     set(&mut caps.peers_per_torrent_max, peers);
 }
 

@@ -8,6 +8,7 @@ mod checks;
 mod control;
 mod default;
 mod file;
+pub(crate) mod limits;
 mod privileges;
 mod problem;
 mod reader;
@@ -34,9 +35,10 @@ pub use workers::{CoreError, WorkerCount, parse_core_list};
 use super::sandbox::PrivilegeSettings;
 use crate::io::{EngineChoice, RingFeatures};
 use crate::relay::RelaySettings;
-use crate::telemetry::log::{LogFilter, LogFormat};
+use crate::telemetry::log::LogSettings;
 use crate::tracker::core::TrackerSettings;
 pub use crate::tracker::core::access_list::AccessMode;
+pub use crate::values::listen::LISTEN_MAX;
 
 /// Everything `ringtide` runs by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,15 +80,6 @@ pub struct Settings {
     pub overridden: Vec<&'static str>,
 }
 
-/// What is logged and how it looks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogSettings {
-    /// Which events are logged.
-    pub filter: LogFilter,
-    /// Text or JSON lines.
-    pub format: LogFormat,
-}
-
 /// What is kept over a restart, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateConfig {
@@ -101,12 +94,6 @@ pub struct StateConfig {
 }
 
 impl Settings {
-    /// The tracker's settings; without a tracker there is nothing to listen on.
-    pub fn tracker_or_none(&self) -> TrackerConfig {
-        let none = || TrackerConfig { listen: Vec::new(), ..TrackerConfig::default() };
-        self.tracker.clone().unwrap_or_else(none)
-    }
-
     /// The state directory, where it is of use: with a tracker, whose state is kept there, and for
     /// takeovers.
     pub fn used_state_directory(&self) -> Option<&Path> {
@@ -164,6 +151,3 @@ pub struct AccessConfig {
     /// The list: one info hash a line.
     pub file: PathBuf,
 }
-
-/// The most addresses to listen on: each is a socket and a receive in every worker's ring.
-pub const LISTEN_MAX: usize = 64;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::Settings;
 use super::checks::check_sockets;
 use super::file::set;
+use super::limits;
 use super::reader::{Reader, Tables};
 use crate::relay::validate::{RuleDraft, RulePart, RuleProblem, check_rules};
 use crate::relay::{Dscp, Input, Offload, Output, RelaySettings, Ttl};
@@ -33,11 +34,11 @@ pub(crate) fn read_relay(file: &mut Reader<'_>) -> (RelaySettings, Vec<String>) 
     let mut relay = RelaySettings::default();
     file.section("relay");
     set(&mut relay.offload, file.choice("relay.offload", &Offload::NAMES));
-    let bytes = file.quantity("relay.receive_buffer", &limit::SOCKET_BUFFER);
+    let bytes = file.quantity("relay.receive_buffer", &limits::SOCKET_BUFFER);
     set(&mut relay.receive_buffer_bytes, bytes.map(|Bytes(bytes)| bytes));
-    let bytes = file.quantity("relay.send_buffer", &limit::SOCKET_BUFFER);
+    let bytes = file.quantity("relay.send_buffer", &limits::SOCKET_BUFFER);
     set(&mut relay.send_buffer_bytes, bytes.map(|Bytes(bytes)| bytes));
-    if let Some(RingEntries(count)) = file.quantity("relay.frame_buffers", &limit::FRAME_BUFFERS) {
+    if let Some(RingEntries(count)) = file.quantity("relay.frame_buffers", &limits::FRAME_BUFFERS) {
         relay.frame_buffers = (count > 0).then_some(count);
     }
     set(&mut relay.latency, file.boolean("relay.latency"));

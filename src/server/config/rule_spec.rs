@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::relay::{parse_dscp, parse_endpoint, parse_source, parse_ttl};
+use crate::error::Remedy;
 use crate::relay::validate::{RuleDraft, check_rules};
 use crate::relay::{Dscp, Input, Output, RULES_MAX, Rule, Ttl};
-use crate::server::admin::commands::ApiError;
 
 /// A rule as it is written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -68,29 +68,59 @@ pub struct RuleChanges {
     pub add: Vec<RuleSpec>,
 }
 
+/// Why rules, or changes of them, are refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RuleSpecError {
+    /// More than there may be.
+    #[error("allowed are up to {RULES_MAX} rules, not {0}")]
+    TooMany(usize),
+    /// No rule has the name of the one to remove or to replace.
+    #[error("there is no rule \"{0}\"")]
+    NoSuchRule(String),
+    /// A rule to add has the name of one that exists.
+    #[error("there is a rule \"{0}\" already")]
+    NameTaken(String),
+    /// A rule that replaces another has no name.
+    #[error("a rule that replaces another needs its name")]
+    NameMissing,
+    /// What is wrong with the rules, one sentence each.
+    #[error("{}", .0.join("\n"))]
+    Invalid(Vec<String>),
+}
+
+impl Remedy for RuleSpecError {
+    fn remedy(&self) -> Option<String> {
+        let advice = match self {
+            Self::TooMany(_) | Self::Invalid(_) => "nothing was changed; correct all of it",
+            Self::NoSuchRule(_) | Self::NameTaken(_) | Self::NameMissing => {
+                "`ringtide ctl rules list` shows those there are"
+            }
+        };
+        Some(advice.to_owned())
+    }
+}
+
 impl RuleChanges {
     /// The list after the changes, unchecked as a whole.
     ///
     /// # Errors
     /// More changes, or more rules after them, than there may be rules; names that are not there,
     /// or that are there already.
-    pub fn apply(self, rules: &[Rule]) -> Result<Vec<RuleSpec>, ApiError> {
+    pub fn apply(self, rules: &[Rule]) -> Result<Vec<RuleSpec>, RuleSpecError> {
         for part in [self.remove.len(), self.replace.len(), self.add.len()] {
             check_count(part)?;
         }
-        let names =
-            |error| ApiError::conflict(error, "`ringtide ctl rules list` shows those there are");
         let mut list: Vec<RuleSpec> = rules.iter().map(RuleSpec::from).collect();
         let place = |list: &[RuleSpec], name: &str| {
             let found = list.iter().position(|rule| rule.name.as_deref() == Some(name));
-            found.ok_or_else(|| names(format!("there is no rule \"{name}\"")))
+            found.ok_or_else(|| RuleSpecError::NoSuchRule(name.to_owned()))
         };
         for name in &self.remove {
             list.remove(place(&list, name)?);
         }
         for rule in self.replace {
             let Some(name) = rule.name.clone() else {
-                return Err(names("a rule that replaces another needs its name".to_owned()));
+                return Err(RuleSpecError::NameMissing);
             };
             let at = place(&list, &name)?;
             list[at] = rule;
@@ -102,7 +132,7 @@ impl RuleChanges {
         for rule in self.add {
             let name = match &rule.name {
                 Some(name) if taken.contains(name) => {
-                    return Err(names(format!("there is a rule \"{name}\" already")));
+                    return Err(RuleSpecError::NameTaken(name.clone()));
                 }
                 Some(name) => Some(name.clone()),
                 None => numbered.find(|name| !taken.contains(name)),
@@ -116,19 +146,18 @@ impl RuleChanges {
 
 /// Looked at before anything else: what comes in could be many times as long, and be compared with
 /// itself.
-fn check_count(rules: usize) -> Result<(), ApiError> {
+fn check_count(rules: usize) -> Result<(), RuleSpecError> {
     if rules <= RULES_MAX {
         return Ok(());
     }
-    let error = format!("allowed are up to {RULES_MAX} rules, not {rules}");
-    Err(ApiError::invalid(error, NOTHING_CHANGED))
+    Err(RuleSpecError::TooMany(rules))
 }
 
 /// Reads and checks all rules together. Returns them, and what is allowed but probably not meant.
 ///
 /// # Errors
 /// Everything that is wrong with them.
-pub fn read_rules(specs: &[RuleSpec]) -> Result<(Vec<Rule>, Vec<String>), ApiError> {
+pub fn read_rules(specs: &[RuleSpec]) -> Result<(Vec<Rule>, Vec<String>), RuleSpecError> {
     check_count(specs.len())?;
     let mut drafts = Vec::with_capacity(specs.len());
     let mut problems = Vec::new();
@@ -145,10 +174,8 @@ pub fn read_rules(specs: &[RuleSpec]) -> Result<(Vec<Rule>, Vec<String>), ApiErr
             return Ok((checked.rules, checked.warnings));
         }
     }
-    Err(ApiError::invalid(problems.join("\n"), NOTHING_CHANGED))
+    Err(RuleSpecError::Invalid(problems))
 }
-
-const NOTHING_CHANGED: &str = "nothing was changed; correct all of it";
 
 impl RuleSpec {
     /// Reads the values.
@@ -309,7 +336,7 @@ mod tests {
     fn changes_are_made_in_order_and_names_must_fit() {
         let rules = [rule(FULL)];
         let names = |changes: RuleChanges| {
-            let list = changes.apply(&rules).map_err(|problem| problem.error);
+            let list = changes.apply(&rules).map_err(|error| error.to_string());
             list.map(|list| list.into_iter().filter_map(|rule| rule.name).collect::<Vec<_>>())
         };
         let new = |name: Option<&str>| RuleSpec {

@@ -3,8 +3,8 @@
 use std::num::NonZeroUsize;
 
 use super::Settings;
+use super::limits::CORE;
 use crate::error::Remedy;
-use crate::values::limit::CORE;
 
 /// How many workers to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,13 @@
 //! Replacing a file as a whole: readers, and whoever comes after a crash, find the old content or
 //! the new one, and never a part.
 
-use crate::values::paths::directory_of;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use crate::values::path::directory_of;
 
 /// Writes `path` with the permissions `mode`: `fill` writes into a new file beside it, which is
 /// brought to the disk and then takes the name. What a crash left of an earlier attempt is

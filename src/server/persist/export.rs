@@ -38,7 +38,7 @@ pub fn write(to: &mut impl Write, shards: &Shards, manner: WalkOptions<'_>) -> i
 }
 
 /// Writes the list, and says in the log how that went; what `told` knows is not said again.
-pub fn export_and_say(
+pub fn export_and_log(
     path: &Path,
     shards: &Shards,
     manner: WalkOptions<'_>,
@@ -107,8 +107,7 @@ mod tests {
 
     use super::*;
     use crate::io::Now;
-    use crate::tracker::store::{Announce, Limits, Secrets, Shard};
-    use crate::tracker::udp::request::Event;
+    use crate::tracker::store::{Announce, Event, Limits, NoPeers, Secrets, Shard};
 
     const LIMITS: Limits = Limits::NONE;
 
@@ -128,10 +127,10 @@ mod tests {
             let Shard { ipv4, ipv6, rng, .. } = &mut *shard;
             for (port, event) in [(1, Event::Completed), (2, Event::None), (3, Event::None)] {
                 let peer = SocketAddrV4::new([10, 0, 0, 1].into(), port);
-                ipv4.announce(&announce::<Ipv4>(peer, event), &LIMITS, rng, &mut []);
+                ipv4.announce(&announce::<Ipv4>(peer, event), &LIMITS, rng, &mut NoPeers);
             }
             let peer = SocketAddrV6::new(1.into(), 1, 0, 0);
-            ipv6.announce(&announce::<Ipv6>(peer, Event::None), &LIMITS, rng, &mut []);
+            ipv6.announce(&announce::<Ipv6>(peer, Event::None), &LIMITS, rng, &mut NoPeers);
         }
         let mut text = Vec::new();
         assert_eq!(write(&mut text, &shards, WalkOptions::ALONE).unwrap(), 2);

@@ -166,7 +166,7 @@ pub fn read(
     settings: &TrackerSettings,
     now: Now,
 ) -> Result<LoadedSwarms, FormatError> {
-    let limits = Limits::per_shard(settings, shards.len());
+    let limits = settings.limits_per_shard(shards.len());
     let timeout_s = settings.peer_timeout_s;
     let begin = |header| {
         let loaded = LoadedSwarms { age: age(header, now), ..LoadedSwarms::default() };
@@ -249,7 +249,7 @@ pub fn load_or_set_aside(path: &Path, shards: &Shards, settings: &TrackerSetting
 }
 
 /// Saves all swarms, and says in the log how that went; what `told` knows is not said again.
-pub fn save_and_say(
+pub fn save_and_log(
     path: &Path,
     shards: &Shards,
     clock: &Clock,

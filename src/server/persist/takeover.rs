@@ -20,7 +20,7 @@ mod bundles;
 
 use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -28,9 +28,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::geteuid;
 use tracing::{info, warn};
 
 use self::bundles::{give, receive};
@@ -47,6 +47,8 @@ pub struct Offer {
     listener: Arc<UnixListener>,
     /// The stream to the successor, once one has connected.
     successor: Arc<Mutex<Option<UnixStream>>>,
+    /// Readable once there is one.
+    found: Arc<EventFd>,
 }
 
 /// The stream to a successor that has everything: it starts serving when this is dropped.
@@ -55,7 +57,7 @@ pub struct HandedOver(#[expect(dead_code, reason = "its end is the message")] Un
 
 impl Offer {
     /// Listens at `path` for a successor that wants to serve the same as this process, as `serves`
-    /// tells. When one comes, the process is sent SIGTERM.
+    /// says. The offer is readable once one has come.
     ///
     /// # Errors
     /// The system's.
@@ -68,8 +70,11 @@ impl Offer {
         let listener = Arc::new(UnixListener::bind(&path)?);
         fs::set_permissions(&path, Permissions::from_mode(PRIVATE_MODE))?;
         let successor = Arc::new(Mutex::new(None));
-        let (listening, found) = (Arc::clone(&listener), Arc::clone(&successor));
-        let told = serves.clone();
+        let found = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let listening = Arc::clone(&listener);
+        let to_successor = Arc::clone(&successor);
+        let wake = Arc::clone(&found);
+        let expected = serves.clone();
         let wait = move || {
             let mut refused = LogOnChange::default();
             loop {
@@ -87,12 +92,12 @@ impl Offer {
                     }
                 };
                 refused.is_over();
-                match agree(&stream, &told) {
+                match agree(&stream, &expected) {
                     Ok(()) => {
                         info!("another process takes over");
-                        *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
-                        // The control thread waits for signals: it is asked as an operator would.
-                        let _ = kill(Pid::this(), Signal::SIGTERM);
+                        *to_successor.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+                        // It cannot overflow: this is the only write.
+                        let _ = wake.write(1);
                         return;
                     }
                     Err(error) => warn!("a process that asked to take over is refused: {error}"),
@@ -100,7 +105,7 @@ impl Offer {
             }
         };
         std::thread::Builder::new().name("handover".into()).spawn(wait)?;
-        Ok(Self { path, serves, listener, successor })
+        Ok(Self { path, serves, listener, successor, found })
     }
 
     /// Whether there is a successor, and whether it still waits.
@@ -149,6 +154,13 @@ impl Offer {
         let _ = fs::remove_file(&self.path);
         let _ = shutdown(self.listener.as_raw_fd(), Shutdown::Both);
         self.successor.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl AsFd for Offer {
+    /// Readable once a process has asked to take over.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.found.as_fd()
     }
 }
 

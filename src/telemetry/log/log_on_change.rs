@@ -3,7 +3,7 @@
 /// A fault that is said once, however often it is met, and again when it comes back.
 ///
 /// ```
-/// # use ringtide::logging::LogOnChange;
+/// # use ringtide::telemetry::log::LogOnChange;
 /// let mut told = LogOnChange::default();
 /// assert!(told.is_news("no space left"));
 /// assert!(!told.is_news("no space left"));

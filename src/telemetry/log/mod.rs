@@ -7,7 +7,6 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::{EnvFilter, reload};
 
 use crate::error::Remedy;
-use crate::server::config::LogSettings;
 use crate::values::suggest::did_you_mean;
 
 mod log_on_change;
@@ -92,6 +91,21 @@ pub enum LogFormat {
 impl LogFormat {
     /// The formats by the names that file and flags use.
     pub const NAMES: [(&str, Self); 2] = [("text", Self::Text), ("json", Self::Json)];
+}
+
+/// What is logged and how it looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Which events are logged.
+    pub filter: LogFilter,
+    /// Text or JSON lines.
+    pub format: LogFormat,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { filter: LogFilter::default(), format: LogFormat::Text }
+    }
 }
 
 /// Why logging could not be set up.

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::io::Now;
-
 /// Lets a number of lines per interval through and counts the rest.
 ///
 /// One of these belongs to one kind of line in one thread. It neither allocates nor reads a
@@ -12,9 +10,8 @@ use crate::io::Now;
 ///
 /// ```
 /// # use std::time::Duration;
-/// # use ringtide::handler::Now;
-/// # use ringtide::logging::RateLimited;
-/// # let now = Now::from_unix(Duration::from_secs(1_000));
+/// # use ringtide::telemetry::log::RateLimited;
+/// # let now = Duration::from_secs(1_000);
 /// let mut limit = RateLimited::new(1, Duration::from_secs(10));
 /// if let Some(admitted) = limit.admit(now) {
 ///     tracing::warn!("no free transmit slot{admitted}");
@@ -24,7 +21,7 @@ use crate::io::Now;
 pub struct RateLimited {
     lines_max: u32,
     interval: Duration,
-    interval_start: Option<Now>,
+    interval_start: Option<Duration>,
     lines: u32,
     suppressed: u64,
 }
@@ -35,13 +32,13 @@ impl RateLimited {
         Self { lines_max, interval, interval_start: None, lines: 0, suppressed: 0 }
     }
 
-    /// Whether a line may be logged now; if not, it is counted.
+    /// Whether a line may be logged at `now`, the time since any fixed moment; if not, it is
+    /// counted.
     ///
     /// An interval starts with the first line after the previous one has ended, so that a rare
     /// line is never held back.
-    pub fn admit(&mut self, now: Now) -> Option<Admitted> {
-        let is_over =
-            |start: Now| now.since_epoch().saturating_sub(start.since_epoch()) >= self.interval;
+    pub fn admit(&mut self, now: Duration) -> Option<Admitted> {
+        let is_over = |start| now.saturating_sub(start) >= self.interval;
         if self.interval_start.is_none_or(is_over) {
             self.interval_start = Some(now);
             self.lines = 0;
@@ -77,12 +74,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn at(milliseconds: u64) -> Now {
-        Now::from_unix(Duration::from_millis(milliseconds))
-    }
-
     fn suppressed(limit: &mut RateLimited, milliseconds: u64) -> Option<u64> {
-        limit.admit(at(milliseconds)).map(|admitted| admitted.suppressed)
+        limit.admit(Duration::from_millis(milliseconds)).map(|admitted| admitted.suppressed)
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod table;
 
 use std::time::{Duration, Instant};
 
-use crate::io::Handler;
+use crate::io::Dispatch;
 use crate::io::fault_injection::{FaultPlan, Faults, Operation};
 use crate::io::{Engine, WorkerControl, WorkerPlan};
 use crate::{epoll, uring};
@@ -63,7 +63,7 @@ fn seeds() -> Vec<u64> {
 /// Runs a loop until its control stops it, under a plan, on a thread of its own, where `make` makes
 /// its handler. Whatever the loop took must have come back. Returns what was refused, and what
 /// `meanwhile` did.
-fn run_under<H: Handler, T>(
+fn run_under<H: Dispatch, T>(
     faults: &FaultPlan,
     plan: WorkerPlan,
     make: impl FnOnce() -> H + Send,

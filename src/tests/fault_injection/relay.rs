@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{ERRNOS, count, eventually, everything, run_under, seeds};
-use crate::io::SocketId;
 use crate::io::fault_injection::{FaultPlan, Operation};
 use crate::io::socket_table::{LoopSocket, SocketKind, SocketTable};
 use crate::io::testing::plan;
 use crate::io::{Engine, LoopSizes, WorkerControl, WorkerPlan};
+use crate::io::{ServiceId, SocketId};
 use crate::relay::Offload;
 use crate::relay::golden::{IPV4, IPV4_PLAIN, plain};
 use crate::relay::handler::Relay;
 use crate::relay::stats::{FlowCounters, FlowSnapshot, RelayDrop};
 use crate::relay::table::{InputKey, OutputState, RelayTable, SharedTable, TableOutput, TableRule};
+use crate::server::services::Services;
 
 #[derive(Debug)]
 struct Frames(UnixDatagram);
@@ -45,7 +46,7 @@ impl AsRawFd for Way {
 
 impl LoopSocket for Way {
     fn kind(&self) -> SocketKind {
-        SocketKind::Nothing
+        SocketKind::SendOnly
     }
 }
 
@@ -101,7 +102,7 @@ impl Bench {
         });
         let sizes = LoopSizes { frame_buffers: 256, forwards: true, ..LoopSizes::TRACKER };
         let (mut plan, _) = plan(engine, sizes);
-        plan.table = Arc::new(SocketTable::new(lent));
+        plan.table = Arc::new(SocketTable::new(ServiceId::Relay, lent));
         let control = Arc::clone(&plan.control);
         (Self { source, sinks, input, outputs, shared, control }, plan)
     }
@@ -146,7 +147,8 @@ fn relay(engine: Engine, faults: &FaultPlan, datagrams: u64) -> Relayed {
         bench.control.stop();
         passed
     };
-    let (refused, (got, first)) = run_under(faults, plan, || Relay::new(shared), meanwhile);
+    let make = || Services { tracker: None, relay: Some(Relay::new(shared)) };
+    let (refused, (got, first)) = run_under(faults, plan, make, meanwhile);
     assert_eq!(bench.input.snapshot().packets, datagrams);
     assert_eq!(bench.shared.unmatched.snapshot(), FlowSnapshot::default());
     let ended = [bench.ended(0), bench.ended(1)];

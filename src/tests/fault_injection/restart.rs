@@ -9,8 +9,8 @@ use super::{ERRNOS, eventually};
 use crate::io::clock::Clock;
 use crate::io::fault_injection::{FaultPlan, Operation};
 use crate::io::testing::{EchoUntil, ask_in_turn, assert_accounted, plan};
+use crate::io::{Dispatch, Frame, FrameService, Now, SendCompletion, ServiceId, Transmit};
 use crate::io::{Engine, EngineChoice, LoopSizes};
-use crate::io::{Frame, Handler, Now, Packet, SendCompletion, Transmit};
 use crate::relay::handler::Relay;
 use crate::telemetry::Counter;
 use crate::workers::Workers;
@@ -81,10 +81,8 @@ struct Fragile(Relay);
 /// Shorter than the header in front of a frame, so that all of it is handed over.
 const PANIC: &[u8] = b"panic";
 
-impl Handler for Fragile {
-    fn on_packet<T: Transmit>(&mut self, _: Now, _: &Packet<'_>, _: &mut T) {}
-
-    fn on_frame<T: Transmit>(&mut self, now: Now, frame: &Frame<'_>, tx: &mut T) {
+impl Dispatch for Fragile {
+    fn on_frame<T: Transmit>(&mut self, _: ServiceId, now: Now, frame: &Frame<'_>, tx: &mut T) {
         assert!(frame.bytes != PANIC, "as the test wants");
         self.0.on_frame(now, frame, tx);
     }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ERRNOS, eventually, run_under};
-use crate::io::SocketId;
 use crate::io::fault_injection::{FaultPlan, Operation};
-use crate::io::socket_table::LoopSocket;
 use crate::io::testing::{EchoUntil, ask_in_turn, plan};
 use crate::io::{Engine, LoopSizes};
+use crate::io::{ServiceId, SocketId};
 use crate::sys::socket::{SocketOptions, bind_group};
 
 #[test]
@@ -31,7 +30,8 @@ fn a_cancellation_that_fails_is_made_again() {
             let options = SocketOptions { receive_buffer_bytes: bytes, send_buffer_bytes: bytes };
             let group = bind_group(address, 1, options, None).unwrap();
             let socket = group.sockets.into_iter().next().unwrap();
-            assert_eq!(table.register(Arc::new(socket) as Arc<dyn LoopSocket>), Some(SocketId(0)));
+            let registered = table.register(ServiceId::Tracker, Arc::new(socket));
+            assert_eq!(registered, Some(SocketId(0)));
             control.wake();
             ask_in_turn(10, address);
             control.stop();

@@ -8,7 +8,7 @@ use loom::thread;
 
 use super::explore;
 use crate::io::{
-    Forward, Frame, Handler, Now, ReceivePool, ReplyPath, SocketId, Transmit, TransmitFull,
+    Forward, Frame, FrameService, Now, ReceivePool, ReplyPath, SocketId, Transmit, TransmitFull,
 };
 use crate::relay::golden;
 use crate::relay::handler::Relay;

@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, LockResult};
 
-pub(crate) use loom::sync::MutexGuard;
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+pub(crate) use loom::sync::{Condvar, MutexGuard};
 use nix::sys::eventfd::EfdFlags;
 
 /// Loom's lock, which knows no poison: a panic ends the model.

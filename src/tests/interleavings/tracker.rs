@@ -7,7 +7,7 @@ use std::time::Duration;
 use loom::thread;
 
 use super::explore;
-use crate::io::{Handler, Sent};
+use crate::io::{DatagramService, Sent};
 use crate::io::{Now, Packet, ReceivePool, RecordedTransmit, ReplyPath, SocketId};
 use crate::telemetry::Counters;
 use crate::tracker::core::TrackerSettings;
@@ -60,9 +60,13 @@ impl Process {
         let mut tracker = Tracker::new(TrackerParts { worker, shards, policy, ids, counters });
         let pool = ReceivePool::new(1, 2048);
         let buffer = pool.fill(&request).unwrap();
-        let path = ReplyPath { socket: SocketId(0), to: from, from: None };
+        let path = ReplyPath::new(SocketId(0), from, None);
         let mut tx = RecordedTransmit::default();
-        tracker.on_packet(NOW, &Packet { path, payload: buffer.bytes(), buffer: &buffer }, &mut tx);
+        tracker.on_datagram(
+            NOW,
+            &Packet { path, payload: buffer.bytes(), buffer: &buffer },
+            &mut tx,
+        );
         assert_eq!(tx.sent.len(), 1);
         tx.sent.remove(0)
     }

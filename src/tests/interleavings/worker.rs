@@ -59,11 +59,13 @@ fn no_count_is_lost_and_none_goes_back() {
 #[test]
 fn what_was_applied_is_what_was_wanted() {
     explore("sockets lent", || {
-        let table = Arc::new(SocketTable::new([]));
+        let table = Arc::new(SocketTable::new(ServiceId::Relay, []));
         let control = {
             let table = Arc::clone(&table);
             thread::spawn(move || {
-                let first = table.register(Arc::new(Nowhere(SocketKind::Frames))).unwrap();
+                let first = table
+                    .register(ServiceId::Relay, Arc::new(Nowhere(SocketKind::Frames)))
+                    .unwrap();
                 table.set_frame_buffers(512);
                 table.deregister(first);
             })

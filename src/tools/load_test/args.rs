@@ -1,4 +1,4 @@
-//! The flags of `ringtide load-test`, and what they must fulfil together.
+//! The flags of `ringtide load-test`, and checks of their combinations.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::transaction::WINDOW_MAX;
 use crate::io::EngineChoice;
 use crate::values::limit::{Limit, Quantity};
 
-/// How a tracker is tested.
+/// The arguments of `ringtide load-test`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = HELP)]
 pub struct LoadTestArgs {
@@ -21,7 +21,7 @@ pub struct LoadTestArgs {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6969")]
     pub target: String,
 
-    /// How long requests are sent
+    /// How long to send requests
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = in_limit(DURATION))]
     pub duration: Duration,
 
@@ -33,7 +33,7 @@ pub struct LoadTestArgs {
     #[arg(long, value_name = "N", default_value_t = 0.0, value_parser = rate)]
     pub rate: f64,
 
-    /// Requests of each client under way at the most [default: 8, with --rate 64]
+    /// Requests in flight per client, at most [default: 8, with --rate 64]
     #[arg(long, value_name = "N", value_parser = in_limit(IN_FLIGHT))]
     pub in_flight: Option<usize>,
 
@@ -41,12 +41,12 @@ pub struct LoadTestArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = in_limit(WORKERS))]
     pub workers: usize,
 
-    /// What drives the load's loops: auto, io_uring or epoll; auto is io_uring where it can be had
+    /// Engine of the load's loops: auto, io_uring or epoll; auto is io_uring where available
     #[arg(long, value_name = "ENGINE", default_value = "auto")]
     pub engine: EngineChoice,
 
-    /// The wait for an answer; unanswered requests are repeated after this time, then after twice
-    /// as long, and so on (BEP 15 with 15s)
+    /// How long to wait for an answer; unanswered requests are repeated after this time, then after
+    /// twice as long, and so on (BEP 15 uses 15s)
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = in_limit(TIMEOUT))]
     pub timeout: Duration,
 
@@ -89,8 +89,7 @@ pub struct LoadTestArgs {
     #[arg(help_heading = CONTENT)]
     pub scrape_every: u32,
 
-    /// Number that the run is made of: the same one makes the same clients, torrents and peers
-    /// [default: another one each time]
+    /// Seed of the run: the same one gives the same clients, torrents and peers [default: random]
     #[arg(long, value_name = "N", help_heading = CONTENT)]
     pub seed: Option<u64>,
 
@@ -104,7 +103,7 @@ pub struct LoadTestArgs {
     #[arg(long, value_name = "MODE", default_value = "auto", help_heading = SENDING)]
     pub coalesce: Coalesce,
 
-    /// Also report the processor time and memory of this process, the tracker's
+    /// Also report CPU time and memory of this process, the tracker
     #[arg(long, value_name = "PID", help_heading = REPORTS)]
     pub pid: Option<u32>,
 
@@ -248,8 +247,8 @@ const IN_FLIGHT_CLOSED: usize = 8;
 /// Drawn seeds are short enough to type.
 const SEED_DRAWN_MAX: u64 = 1_000_000_000;
 
-const CONTENT: &str = "What is asked";
-const SENDING: &str = "How it is sent";
+const CONTENT: &str = "Requests";
+const SENDING: &str = "Sending";
 const REPORTS: &str = "Reports";
 
 const HELP: &str = "\
@@ -259,23 +258,23 @@ Examples:
   ringtide load-test --concurrency 1000 --duration 60s --html report.html --json report.json
   ringtide load-test --torrents 1000000 --hashes 20000 --peers 2000000 --pid $(pidof ringtide)
 
-Clients connect, announce their torrents in turn (started, then regularly, some completed, some
-stopped), scrape now and then, and renew their connection ID before it is two minutes old. Every
-answer is checked: transaction ID, action, length, addresses and counts.
+Clients connect, announce their torrents one after the other (started, then regularly, some
+completed, some stopped), scrape now and then, and renew their connection ID before it is two
+minutes old. Every answer is checked: transaction ID, action, length, addresses and counts.
 
-Closed loop (--rate 0): each client has --in-flight requests under way and sends the next ones as
-answers come. It finds out how much a tracker can do; latency is then that of a full queue.
-Open loop (--rate): each request has its time, whatever became of those before it, and latency
-counts from that time, so that a stall of the tracker shows in full. It finds out how fast a
-tracker answers at a given load.
+Closed loop (--rate 0): each client keeps --in-flight requests in flight and sends the next ones as
+answers arrive. It measures how much a tracker can do; latency is then that of a full queue.
+Open loop (--rate): each request has a scheduled time, regardless of earlier ones, and latency
+counts from that time, so that a stall of the tracker shows in full. It measures how fast a tracker
+answers at a given load.
 
 A super-packet (--coalesce) reaches one socket of the tracker as a whole: a tracker with several
 workers that steers by info hash sees it steered by its first request. Use --coalesce off there.
 
-Test only trackers that are yours: this is a flood to anybody else.
+Test only your own trackers: to anyone else this is a flood.
 
 Exit codes:
-  0  done; at least 99.9 % of the requests were answered rightly
+  0  done; at least 99.9 % of the requests were answered correctly
   1  more than 0.1 % failed, nothing answered, or a failure at run time
   2  wrong arguments; nothing was sent";
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// How values lie along an axis.
+/// The scale of an axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Scale {
     /// From 0 on, evenly.
@@ -187,7 +187,7 @@ fn percentile(value: f64) -> String {
     format!("{}%", trimmed(value, 5))
 }
 
-/// With at most so many digits behind the point, and none that are 0 at the end.
+/// Rounds to a number of decimals and removes trailing zeros.
 fn trimmed(value: f64, digits: usize) -> String {
     let text = format!("{value:.digits$}");
     match text.contains('.') {

@@ -1,5 +1,5 @@
-//! One simulated client: what it sends next, and what it makes of answers. Bytes and times come
-//! in as arguments.
+//! One simulated client: it decides what to send next and checks answers. Bytes and times are
+//! arguments.
 
 use fastrand::Rng;
 
@@ -8,11 +8,10 @@ use super::popularity::Picker;
 use super::stats::{Operation, Stats};
 use super::transaction::{Match, Window};
 use super::verify::{Brings, Expected, Failure, Stray, verify};
-use crate::tracker::udp::connection_id::ConnectionId;
-use crate::tracker::udp::request::Event;
-use crate::tracker::udp::request_write::{AnnounceRequest, write_connect, write_scrape};
-use crate::tracker::udp::response_parse::Response;
-use crate::tracker::udp::wire::{RESPONSE_HEADER_BYTES, TransactionId, response_field};
+use crate::wire::bep15::request::{AnnounceRequest, Event, emit_connect, emit_scrape};
+use crate::wire::bep15::{
+    ConnectionId, RESPONSE_HEADER_BYTES, Response, TransactionId, response_field,
+};
 
 /// What a request asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,14 +30,14 @@ pub(super) enum Asks {
     },
 }
 
-/// One request under way.
+/// One request in flight.
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     asks: Asks,
-    /// How often it went unanswered before: BEP 15's n.
+    /// How many times it has gone unanswered: BEP 15's n.
     retries: u8,
     sent_ns: u64,
-    /// What latency counts from: `sent_ns`, or the time at which the schedule wanted it.
+    /// Latency counts from here: `sent_ns`, or the time at which the schedule wanted it.
     since_ns: u64,
 }
 
@@ -78,14 +77,14 @@ struct Connection {
     renew_at_ns: u64,
 }
 
-/// A client with its connection, its peers, and what it has under way.
+/// A client with its connection, its peers, and its requests in flight.
 #[derive(Debug)]
 pub(super) struct Client {
     window: Window<Attempt>,
     connection: Option<Connection>,
-    /// Whether a connect request is under way.
+    /// Whether a connect request is in flight.
     connecting: bool,
-    /// How often the connect request went unanswered in a row.
+    /// How many times in a row the connect request went unanswered.
     connect_retries: u8,
     /// Requests that went unanswered and are due again.
     retries: Vec<(Asks, u8, u64)>,
@@ -126,7 +125,7 @@ impl Client {
         self.window.free()
     }
 
-    /// Requests under way.
+    /// Requests in flight.
     pub(super) fn under_way(&self) -> usize {
         self.window.under_way()
     }
@@ -169,7 +168,7 @@ impl Client {
         Some(Outgoing { transaction, asks, connection, retry: retries > 0, fresh })
     }
 
-    /// EventLoop the wheel: announces of one peer after the other, and scrapes between.
+    /// Chooses the next request: announces of one peer after another, with scrapes in between.
     fn decide(&mut self, plan: &Plan) -> Asks {
         self.announces += 1;
         if plan.scrape_every.is_some_and(|every| self.announces > every) {
@@ -202,7 +201,7 @@ impl Client {
     pub(super) fn write(&self, plan: &Plan, outgoing: &Outgoing, out: &mut [u8]) -> usize {
         let (connection_id, transaction) = (outgoing.connection, outgoing.transaction);
         match outgoing.asks {
-            Asks::Connect => write_connect(out, transaction),
+            Asks::Connect => emit_connect(out, transaction),
             Asks::Announce { peer, event, complete } => {
                 let peer = &self.peers[peer as usize];
                 AnnounceRequest {
@@ -219,13 +218,13 @@ impl Client {
                     numwant: if event == Event::Stopped { 0 } else { plan.numwant },
                     port: peer.port,
                 }
-                .write(out)
+                .emit(out)
             }
             Asks::Scrape { first, hashes } => {
                 let peers = self.peers.iter().cycle().skip(first as usize);
                 let hashes = peers.take(usize::from(hashes));
                 let hashes = hashes.map(|peer| plan.info_hash(peer.torrent));
-                write_scrape(out, connection_id, transaction, hashes)
+                emit_scrape(out, connection_id, transaction, hashes)
             }
         }
     }
@@ -235,7 +234,7 @@ impl Client {
         stats.sent(outgoing.operation(), outgoing.bytes(), outgoing.retry);
     }
 
-    /// Takes back a request that did not leave after all; it is due again.
+    /// Withdraws a request that was not sent after all; it is due again.
     pub(super) fn not_sent(&mut self, outgoing: &Outgoing, stats: &mut Stats) {
         stats.not_sent(outgoing.operation(), outgoing.bytes(), outgoing.retry);
         let Some(attempt) = self.window.abandon(outgoing.transaction) else { return };
@@ -245,7 +244,7 @@ impl Client {
         }
     }
 
-    /// Judges a datagram from the tracker.
+    /// Checks a datagram from the tracker.
     pub(super) fn receive(&mut self, plan: &Plan, now_ns: u64, payload: &[u8], stats: &mut Stats) {
         let transaction = payload.get(response_field::TRANSACTION);
         let Some(transaction) = transaction.and_then(|bytes| bytes.try_into().ok()) else {
@@ -303,8 +302,8 @@ impl Client {
         }
     }
 
-    /// Gives up what has waited for too long: 15 * 2^n seconds in BEP 15, here `timeout` * 2^n.
-    /// With `again` they are due again. True when something was given up.
+    /// Times out requests that have waited too long: 15 * 2^n seconds in BEP 15, here `timeout` *
+    /// 2^n. With `again` they are due again. True when something timed out.
     pub(super) fn expire(
         &mut self,
         plan: &Plan,
@@ -366,7 +365,7 @@ fn expected(plan: &Plan, asks: Asks) -> Expected {
 pub(super) const CONNECT_BYTES: usize = 16;
 pub(super) const ANNOUNCE_BYTES: usize = 98;
 
-/// BEP 15: trackers answer for about so many hashes.
+/// BEP 15: trackers answer for about this many hashes.
 const SCRAPE_HASHES_MAX: usize = 70;
 
 /// The highest n of BEP 15's 15 * 2^n.

@@ -27,7 +27,7 @@ pub enum LoadError {
         text: String,
     },
     /// There is no such process.
-    #[error("--pid {pid}: there is no such process here, or it cannot be looked at")]
+    #[error("--pid {pid}: there is no such process on this host, or it cannot be inspected")]
     NoProcess {
         /// Which one.
         pid: u32,
@@ -45,32 +45,32 @@ pub enum LoadError {
     /// ICMP says that nobody listens.
     #[error("{target} refuses UDP: nothing listens on this port (ICMP port unreachable)")]
     Refused {
-        /// Who was asked.
+        /// The tracker's address.
         target: SocketAddr,
     },
     /// No route, or ICMP says that there is none.
     #[error("{target} cannot be reached")]
     Unreachable {
-        /// Who was asked.
+        /// The tracker's address.
         target: SocketAddr,
         /// What the kernel said.
         source: io::Error,
     },
-    /// A firewall or a missing right.
+    /// A firewall or a missing permission.
     #[error("no permission to send to {target}")]
     Permission {
-        /// Who was asked.
+        /// The tracker's address.
         target: SocketAddr,
         /// What the kernel said.
         source: io::Error,
     },
-    /// Silence.
+    /// No answer arrived.
     #[error(
         "{target} does not answer: {probes} connect requests went unanswered in {:.1} s",
         waited.as_secs_f64()
     )]
     NoAnswer {
-        /// Who was asked.
+        /// The tracker's address.
         target: SocketAddr,
         /// How often.
         probes: u32,
@@ -80,7 +80,7 @@ pub enum LoadError {
     /// The network fails in another way.
     #[error("cannot talk to {target}")]
     Network {
-        /// Who was asked.
+        /// The tracker's address.
         target: SocketAddr,
         /// What the kernel said.
         source: io::Error,
@@ -96,7 +96,7 @@ pub enum LoadError {
         limit: u64,
     },
     /// A client's socket cannot be bound.
-    #[error("a client's socket cannot be had")]
+    #[error("cannot open a client's socket")]
     Bind(#[from] BindError),
     /// A worker cannot start.
     #[error("cannot start the load workers")]
@@ -118,7 +118,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// What an error of a socket that talks to `target` means.
+    /// The error that an error of a socket to `target` stands for.
     pub(super) fn from_io(target: SocketAddr, source: io::Error) -> Self {
         match source.raw_os_error() {
             Some(libc::ECONNREFUSED) => Self::Refused { target },
@@ -165,7 +165,7 @@ impl Remedy for LoadError {
                     .to_owned()
             }
             Self::Permission { .. } => {
-                "let outgoing UDP to this address through the firewall of this host (`nft list \
+                "allow outgoing UDP to this address in the firewall of this host (`nft list \
                  ruleset`); broadcast addresses cannot be tested"
                     .to_owned()
             }
@@ -179,7 +179,7 @@ impl Remedy for LoadError {
                  smaller --concurrency"
             ),
             Self::Restarted => "please report it, with what was logged above".to_owned(),
-            Self::Write { .. } => "choose a place that can be written to".to_owned(),
+            Self::Write { .. } => "choose a path that can be written to".to_owned(),
             Self::Network { .. } | Self::Bind(_) | Self::Start(_) | Self::System(_) => return None,
         };
         Some(remedy)

@@ -14,9 +14,9 @@ use super::schedule::Schedule;
 use super::stats::{Operation, Stats};
 use super::transaction::WINDOW_MAX;
 use super::verify::Stray;
-use crate::io::{Handler, Now, Packet, ReplyPath, SocketId, Transmit};
+use crate::io::{DatagramService, Now, Packet, ReplyPath, SocketId, Transmit, Wakeup};
 
-/// What a worker tells while it runs, and leaves behind.
+/// What a worker publishes while it runs, and its result.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) succeeded: AtomicU64,
@@ -64,7 +64,7 @@ struct Seat {
     ready: bool,
     /// When it was put on the list of those that wait for more answers; 0 when it is on none.
     lingers_since_ns: u64,
-    /// EventLoop of the schedule that came, and those that were taken.
+    /// Slots of the schedule that came due, and those that were used.
     turns_due: u64,
     turns_taken: u64,
 }
@@ -195,7 +195,7 @@ impl Load {
         }
     }
 
-    /// Takes up what the schedule wants by then; what is more than a turn can do stays due.
+    /// Starts the requests that the schedule has due; those beyond one iteration's share stay due.
     fn follow_schedule(&mut self, until_ns: u64) {
         for _ in 0..TURNS_PER_FLUSH_MAX {
             let Some(schedule) = &mut self.schedule else { return };
@@ -223,7 +223,7 @@ impl Load {
 
     /// Sends all that one client may. False when a slot was missing.
     fn send<T: Transmit>(&mut self, index: usize, tx: &mut T) -> bool {
-        let path = ReplyPath { socket: SocketId(index as u16), to: self.plan.target, from: None };
+        let path = ReplyPath::new(SocketId(index as u16), self.plan.target, None);
         let mut batch = Batch::new(path);
         let mut complete = true;
         while complete {
@@ -334,7 +334,7 @@ impl Load {
         self.progress.sent_all.store(true, Ordering::Release);
     }
 
-    /// What is still under way has had its time.
+    /// Requests still in flight have timed out.
     fn finish(&mut self) {
         self.phase = Phase::Done;
         for seat in &mut self.seats {
@@ -346,7 +346,7 @@ impl Load {
         *result = Some(Finished { stats, sending });
     }
 
-    fn tell(&self) {
+    fn report(&self) {
         let total = |of: fn(&crate::tools::load_test::stats::OperationStats) -> u64| {
             Operation::ALL.iter().map(|operation| of(self.stats.of(*operation))).sum()
         };
@@ -357,14 +357,14 @@ impl Load {
     }
 }
 
-impl Handler for Load {
-    fn on_packet<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, _: &mut T) {
+impl DatagramService for Load {
+    fn on_datagram<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, _: &mut T) {
         self.advance(now);
         if self.phase == Phase::Done {
             return;
         }
-        let index = usize::from(packet.path.socket.0);
-        if !is_same(packet.path.to, self.plan.target) {
+        let index = usize::from(packet.path.socket().0);
+        if !is_same(packet.path.client(), self.plan.target) {
             return self.stats.stray(Stray::WrongSource);
         }
         let client = &mut self.seats[index].client;
@@ -384,7 +384,7 @@ impl Handler for Load {
         }
         self.housekeeping();
         if self.phase != Phase::Done {
-            self.tell();
+            self.report();
         }
     }
 
@@ -408,6 +408,13 @@ impl Handler for Load {
         }
     }
 
+    fn wakeup(&self) -> Wakeup {
+        Wakeup { at: self.next_deadline(), packets: self.packets_wanted() }
+    }
+}
+
+impl Load {
+    /// When it has something to send, or gives up gathering answers.
     fn next_deadline(&self) -> Option<Now> {
         if self.phase != Phase::Sending {
             return None;
@@ -422,7 +429,7 @@ impl Handler for Load {
         Some(Now::from_unix(Duration::from_nanos(due)))
     }
 
-    /// In a closed loop under load one answer is not worth a turn of its own.
+    /// In a closed loop under load one answer is not worth an iteration of its own.
     fn packets_wanted(&self) -> usize {
         match self.schedule {
             None if self.phase == Phase::Sending => {
@@ -445,7 +452,7 @@ impl Batch {
         Self { path, requests: [None; WINDOW_MAX], count: 0 }
     }
 
-    /// A client has no more under way than fit.
+    /// The window bounds a client's requests in flight.
     fn push(&mut self, outgoing: Outgoing) {
         self.requests[self.count] = Some(outgoing);
         self.count += 1;
@@ -473,7 +480,7 @@ pub(super) fn interval(duration: Duration) -> Duration {
 /// A client in a closed loop sends when half of its window is free, or after this time.
 const LINGER_NS: u64 = 200_000;
 
-/// How long a closed loop waits for a batch of answers: a quarter of what is under way.
+/// How long a closed loop waits for a batch of answers: a quarter of the requests in flight.
 const GATHER_NS: u64 = 100_000;
 const GATHER_DIVISOR: usize = 4;
 const GATHER_PACKETS_MAX: usize = 64;
@@ -481,7 +488,7 @@ const GATHER_PACKETS_MAX: usize = 64;
 /// From when on a scheduled request counts as sent late.
 const LATE_NS: u64 = 1_000_000;
 
-/// EventLoop of the schedule that one flush takes up.
+/// Schedule slots that one flush uses at most.
 const TURNS_PER_FLUSH_MAX: usize = 4096;
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ fn charts(summary: &Summary) -> [Chart; 3] {
             x: ("seconds", Scale::Time),
             y: ("per second", Scale::Linear),
             lines: vec![
-                line("right answers", "a", |point| point.responses_per_second),
+                line("correct answers", "a", |point| point.responses_per_second),
                 line("failures", "d", |point| point.failures_per_second),
             ],
         },
@@ -84,7 +84,7 @@ fn charts(summary: &Summary) -> [Chart; 3] {
         },
         Chart {
             title: "Distribution of latency",
-            x: ("so many answers were at most so late", Scale::Nines),
+            x: ("percentile of answers", Scale::Nines),
             y: ("ms", Scale::Logarithmic),
             lines: vec![Line { name: "all operations", class: "a", points: distribution }],
         },
@@ -124,7 +124,7 @@ fn ms(ns: u64) -> f64 {
     ns as f64 / 1e6
 }
 
-/// Text that a tracker or a user chose, made harmless.
+/// Escapes text that comes from a tracker or a user.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -39,7 +39,7 @@ pub use verify::{Failure, Stray};
 pub struct Outcome {
     /// What to print on standard output.
     pub text: String,
-    /// Whether enough requests were answered rightly.
+    /// Whether enough requests were answered correctly.
     pub success: bool,
 }
 

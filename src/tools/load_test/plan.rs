@@ -7,8 +7,8 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::popularity::{Picker, Popularity};
-use crate::tracker::core::InfoHash;
-use crate::tracker::udp::response::Family;
+use crate::values::InfoHash;
+use crate::wire::bep15::Family;
 
 /// What all clients share.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ impl Plan {
         self.peers / self.clients + usize::from(client < self.peers % self.clients)
     }
 
-    /// How many peers a client has in a torrent at the most.
+    /// The maximum number of peers that a client has in one torrent.
     pub(super) fn peers_per_hash(&self) -> usize {
         self.peers.div_ceil(self.clients).div_ceil(self.hashes)
     }

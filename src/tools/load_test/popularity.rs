@@ -58,8 +58,8 @@ impl Picker {
         Self { torrents, cumulative }
     }
 
-    /// The torrent for the `turn`-th choice over all clients. Uniform goes round, so that all are
-    /// chosen equally often; Zipf draws.
+    /// The torrent for choice number `turn` over all clients. Uniform cycles, so that all are
+    /// chosen equally often; Zipf draws at random.
     pub(super) fn pick(&self, turn: u64, random: &mut Rng) -> u32 {
         if self.cumulative.is_empty() {
             return (turn % u64::from(self.torrents)) as u32;

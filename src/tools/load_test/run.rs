@@ -1,4 +1,4 @@
-//! A run from its flags to its figures: sockets, workers, waiting, adding up.
+//! A run from its flags to its figures: sockets, workers, waiting, and the sum.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,14 +15,14 @@ use super::target::{probe, resolve, source};
 use super::usage::{Sample, memory};
 use crate::io::clock::Clock;
 use crate::io::socket_table::{LoopSocket, SocketTable};
-use crate::io::{LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
+use crate::io::{LoopSizes, RingFeatures, ServiceId, WorkerControl, WorkerPlan};
 use crate::sys::files::raise_file_limit;
 use crate::sys::signals::{Event, Signals};
 use crate::sys::socket::{BoundSocket, SocketOptions, bind_group};
 use crate::telemetry::{Counter, Counters, DropReason, Snapshot};
 use crate::workers::{Workers, choose_engine};
 
-/// Runs the test and adds up what it came to.
+/// Runs the test and returns the summary.
 pub(super) fn run(args: &LoadTestArgs) -> Result<Summary, LoadError> {
     args.check()?;
     if let Some(pid) = args.pid {
@@ -75,7 +75,7 @@ fn check_file_limit(clients: usize) -> Result<(), LoadError> {
     if needed > limit { Err(LoadError::TooManySockets { clients, needed, limit }) } else { Ok(()) }
 }
 
-/// The running workers and all that is theirs.
+/// The running workers and everything they own.
 struct Fleet {
     workers: Workers,
     progress: Vec<Arc<Progress>>,
@@ -102,6 +102,7 @@ impl Fleet {
                 index,
                 core: None,
                 table: Arc::new(SocketTable::new(
+                    ServiceId::LoadTest,
                     mine.iter().map(|socket| Arc::clone(socket) as Arc<dyn LoopSocket>),
                 )),
                 counters: Arc::clone(counters),
@@ -170,7 +171,7 @@ impl Fleet {
     }
 
     /// Stops the workers. Returns what they measured, what their loops counted, and the answers
-    /// that the kernel dropped for want of room.
+    /// that the kernel dropped because receive buffers were full.
     fn end(self) -> Result<(Vec<Finished>, Snapshot, u64), LoadError> {
         self.workers.stop();
         let counted = Snapshot::total(self.counters.iter().map(|counters| &**counters));

@@ -10,7 +10,7 @@ pub(super) struct Schedule {
     clients: u64,
     /// Requests per second of each client, in millionths.
     rate_micro: u64,
-    /// EventLoop handed out so far.
+    /// Turns handed out so far.
     turns: u64,
 }
 

@@ -1,10 +1,10 @@
-//! What one worker counts and measures, and how workers are added up.
+//! What one worker counts and measures, and how workers' figures are summed.
 
 use hdrhistogram::Histogram;
 
 use super::verify::{Failure, Stray};
 
-/// What a request is.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
     Connect,
@@ -28,7 +28,7 @@ pub(super) struct OperationStats {
     pub(super) bytes_sent: u64,
     /// Of all answers that have the transaction ID of a request.
     pub(super) bytes_received: u64,
-    /// Of right answers, in nanoseconds.
+    /// Of correct answers, in nanoseconds.
     pub(super) latency: Histogram<u64>,
 }
 
@@ -65,7 +65,7 @@ impl OperationStats {
 pub(super) struct Interval {
     pub(super) succeeded: u64,
     pub(super) failed: u64,
-    /// Of the right answers that arrived in it.
+    /// Of the correct answers that arrived in it.
     pub(super) latency: Histogram<u64>,
 }
 
@@ -74,7 +74,7 @@ pub(super) struct Interval {
 pub(super) struct Stats {
     operations: [OperationStats; 3],
     pub(super) strays: [u64; Stray::ALL.len()],
-    /// Peers in right answers to announces.
+    /// Peers in correct answers to announces.
     pub(super) peers_received: u64,
     /// Requests that the schedule wanted and that never left.
     pub(super) unsent: u64,
@@ -82,7 +82,7 @@ pub(super) struct Stats {
     pub(super) no_slot: u64,
     /// Requests that left later than they should although the client had room for them.
     pub(super) sent_late: u64,
-    /// What trackers said in error responses, a few of them.
+    /// A few of the messages in error responses.
     pub(super) messages: Vec<String>,
     pub(super) intervals: Vec<Interval>,
     /// The interval that is being filled.
@@ -118,7 +118,7 @@ impl Stats {
         total
     }
 
-    /// What counts from here on belongs to this interval; the last one takes what is beyond.
+    /// Later counts belong to this interval; the last one also takes everything beyond it.
     pub(super) fn enter_interval(&mut self, index: usize) {
         self.current = index.min(self.intervals.len() - 1);
     }
@@ -130,7 +130,7 @@ impl Stats {
         stats.bytes_sent += bytes as u64;
     }
 
-    /// Takes back a [`Self::sent`]: the request did not leave.
+    /// Undoes a [`Self::sent`]: the request was not sent.
     pub(super) fn not_sent(&mut self, operation: Operation, bytes: usize, retry: bool) {
         let stats = &mut self.operations[operation as usize];
         stats.sent -= 1;
@@ -161,7 +161,7 @@ impl Stats {
         self.strays[stray as usize] += 1;
     }
 
-    /// Keeps what a tracker said, unless it is known or there are enough.
+    /// Keeps an error message, unless it is known or enough are kept.
     pub(super) fn message(&mut self, message: &[u8]) {
         if self.messages.len() == MESSAGES_MAX {
             return;
@@ -199,13 +199,13 @@ fn merge(mine: &mut Histogram<u64>, theirs: &Histogram<u64>) {
     mine.add(theirs).expect("all histograms here have the same bounds");
 }
 
-/// All memory is there from the start: recording allocates nothing.
+/// All memory is allocated at the start: recording allocates nothing.
 fn histogram(digits: u8) -> Histogram<u64> {
     Histogram::new_with_bounds(LATENCY_NS_MIN, LATENCY_NS_MAX, digits)
         .expect("bounds and digits are constants that fit")
 }
 
-/// What latencies are told apart by at the least, and the longest that is told exactly.
+/// The resolution of latencies, and the longest that is recorded exactly.
 const LATENCY_NS_MIN: u64 = 100;
 const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 

@@ -14,7 +14,7 @@ use super::verdict::{SUCCESS_PERCENT_MIN, Verdict};
 use super::verify::{Failure, Stray};
 use crate::tools::figures::Latency;
 
-/// Everything that a run came to.
+/// The result of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
     /// What was tested, and how.
@@ -25,15 +25,15 @@ pub struct Summary {
     pub total: OperationSummary,
     /// Requests of the schedule that never left.
     pub unsent: u64,
-    /// Right answers as a share of the requests sent and unsent.
+    /// Correct answers as a share of the requests sent and unsent.
     pub success_percent: f64,
-    /// Right answers per second of sending.
+    /// Correct answers per second of sending.
     pub responses_per_second: f64,
     /// Failed requests by reason; those that occurred.
     pub failures: BTreeMap<&'static str, u64>,
     /// Datagrams that answered no request, by reason; those that occurred.
     pub strays: BTreeMap<&'static str, u64>,
-    /// What error responses said, a few of them.
+    /// A few of the messages in error responses.
     pub error_messages: Vec<String>,
     /// Connect, announce, scrape.
     pub operations: BTreeMap<&'static str, OperationSummary>,
@@ -62,7 +62,7 @@ pub struct Setup {
     pub rate: Option<f64>,
     /// Simulated clients.
     pub clients: usize,
-    /// Requests under way for each client, at the most.
+    /// Requests in flight per client, at most.
     pub in_flight: usize,
     /// Threads.
     pub workers: usize,
@@ -97,15 +97,15 @@ pub struct OperationSummary {
     pub sent: u64,
     /// Repetitions of unanswered requests.
     pub retries: u64,
-    /// Answered rightly.
+    /// Answered correctly.
     pub succeeded: u64,
-    /// Answered wrongly, or not in time.
+    /// Answered incorrectly, or not in time.
     pub failed: u64,
     /// Of requests, UDP payload.
     pub bytes_sent: u64,
     /// Of answers, UDP payload.
     pub bytes_received: u64,
-    /// Of right answers.
+    /// Of correct answers.
     pub latency_ns: Option<Latency>,
 }
 
@@ -135,11 +135,11 @@ pub struct TrackerUsage {
     pub pid: u32,
     /// Processor time while requests were sent, as a share of one core.
     pub cpu_percent: f64,
-    /// Per right answer.
+    /// Per correct answer.
     pub cpu_ns_per_response: f64,
     /// Resident memory at the end.
     pub rss_bytes: u64,
-    /// The most it ever was.
+    /// Its maximum.
     pub rss_bytes_max: u64,
 }
 
@@ -148,15 +148,15 @@ pub struct TrackerUsage {
 pub struct Point {
     /// Its end, from the start of the run.
     pub at_s: f64,
-    /// Right answers per second.
+    /// Correct answers per second.
     pub responses_per_second: f64,
     /// Failed requests per second.
     pub failures_per_second: f64,
-    /// Half of the answers in it are at most this late; 0 when there are none.
+    /// The median latency of its answers; 0 when there are none.
     pub p50: u64,
-    /// 99 % are at most this late.
+    /// The 99th percentile.
     pub p99: u64,
-    /// The latest.
+    /// The maximum.
     pub max: u64,
 }
 
@@ -165,11 +165,11 @@ pub struct Point {
 pub struct Step {
     /// From 0 to 100.
     pub percentile: f64,
-    /// So many percent are at most this late.
+    /// The latency at that percentile.
     pub latency_ns: u64,
 }
 
-/// What the control thread knows beside the workers' figures.
+/// What the main thread knows besides the workers' figures.
 #[derive(Clone, Debug)]
 pub(super) struct Surroundings {
     pub(super) workers: usize,
@@ -178,7 +178,7 @@ pub(super) struct Surroundings {
     pub(super) shares: Shares,
     pub(super) refused: u64,
     pub(super) kernel_drops: u64,
-    /// The tracker's process, its resident memory, and the most it was.
+    /// The tracker's process, its resident memory, and the maximum of that.
     pub(super) tracker: Option<(u32, u64, u64)>,
 }
 
@@ -309,7 +309,7 @@ impl Generator {
     }
 }
 
-/// Whether a count is large enough against all to say something.
+/// Whether a count is a significant share of all.
 fn is_part(count: u64, all: u64) -> bool {
     percent(count, all) >= PART_PERCENT
 }
@@ -347,7 +347,7 @@ fn series(intervals: &[Interval], length: Duration, sending: Duration) -> Vec<Po
     points.collect()
 }
 
-/// Ever closer to 100, as far as there are enough values to tell.
+/// Percentiles approaching 100, as far as there are enough values for them.
 fn distribution(latency: &Histogram<u64>) -> Vec<Step> {
     let tail = (0..DECADES).flat_map(|decade| {
         let rest = 100.0 / 10_f64.powi(decade);
@@ -355,10 +355,10 @@ fn distribution(latency: &Histogram<u64>) -> Vec<Step> {
             100.0 - rest * 10_f64.powf(-f64::from(step) / f64::from(STEPS_PER_DECADE))
         })
     });
-    let told = latency.len() as f64;
+    let values = latency.len() as f64;
     // The same digits on every machine, whatever its powers come to in the last ones.
     let tail = tail.map(|percentile| (percentile * 1e7).round() / 1e7);
-    tail.take_while(|percentile| (100.0 - percentile) / 100.0 * told >= 1.0)
+    tail.take_while(|percentile| (100.0 - percentile) / 100.0 * values >= 1.0)
         .map(|percentile| Step {
             percentile,
             latency_ns: latency.value_at_quantile(percentile / 100.0),
@@ -366,7 +366,7 @@ fn distribution(latency: &Histogram<u64>) -> Vec<Step> {
         .collect()
 }
 
-/// From which share of a core on a thread counts as busy.
+/// The share of a core from which a thread counts as busy.
 const BUSY_PERCENT: f64 = 95.0;
 
 const PART_PERCENT: f64 = 1.0;

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use super::error::LoadError;
 use super::stats::{Operation, Stats};
 use super::verify::{Brings, Expected, Failure, verify};
-use crate::tracker::udp::request_write::write_connect;
-use crate::tracker::udp::response::Family;
-use crate::tracker::udp::wire::{TransactionId, response_field};
+use crate::wire::bep15::request::emit_connect;
+use crate::wire::bep15::{Family, TransactionId, response_field};
 
 /// Addresses that clients on this host send from: an IPv4 network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +89,8 @@ pub(super) fn resolve(target: &str) -> Result<Vec<SocketAddr>, LoadError> {
     }
 }
 
-/// Asks the tracker for a connection ID before the load begins, so that a wrong address is told
-/// at once. What was sent and received counts like everything else.
+/// Asks the tracker for a connection ID before the load begins, so that a wrong address is reported
+/// at once. These datagrams are counted like all others.
 ///
 /// # Errors
 /// Why there is no answer, as far as the network says.
@@ -103,7 +102,7 @@ pub(super) fn probe(
 ) -> Result<(), LoadError> {
     let fail = |source: io::Error| LoadError::from_io(target, source);
     let socket = UdpSocket::bind((source, 0)).map_err(fail)?;
-    // Connected, so that the kernel tells of ICMP errors.
+    // Connected, so that the kernel reports ICMP errors.
     socket.connect(target).map_err(fail)?;
     for attempt in 0..PROBES_MAX {
         let wait = timeout * (1 << attempt);
@@ -115,7 +114,7 @@ pub(super) fn probe(
     Err(LoadError::NoAnswer { target, probes: PROBES_MAX, waited })
 }
 
-/// Sends one connect request. True when the right answer came.
+/// Sends one connect request. True when it was answered correctly.
 fn probe_once(
     socket: &UdpSocket,
     target: SocketAddr,
@@ -125,7 +124,7 @@ fn probe_once(
 ) -> io::Result<bool> {
     let transaction = TransactionId(fastrand::u32(..).to_be_bytes());
     let mut request = [0; 16];
-    let length = write_connect(&mut request, transaction);
+    let length = emit_connect(&mut request, transaction);
     let started = Instant::now();
     socket.send(&request[..length])?;
     stats.sent(Operation::Connect, length, attempt > 0);

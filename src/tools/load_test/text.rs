@@ -17,7 +17,7 @@ fn write(summary: &Summary, out: &mut String) -> std::fmt::Result {
     let Summary { setup, total, .. } = summary;
     let load = match setup.rate {
         Some(rate) => format!("open loop, {rate:.1} requests/s"),
-        None => format!("closed loop, {} requests under way each", setup.in_flight),
+        None => format!("closed loop, {} requests in flight each", setup.in_flight),
     };
     writeln!(out, "target      {}", setup.target)?;
     writeln!(

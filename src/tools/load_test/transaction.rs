@@ -1,15 +1,15 @@
-//! The requests that one client has under way, found again by transaction ID.
+//! The requests that one client has in flight, found by transaction ID.
 //!
-//! A transaction ID holds the request's place and how often that place was used, scrambled by an
+//! A transaction ID holds the request's slot and how often that slot was used, scrambled by an
 //! invertible multiplication: an ID that differs in any way from one that was sent is recognised
 //! as foreign, and one that was sent before is known to be answered again, or late.
 
-use crate::tracker::udp::wire::TransactionId;
+use crate::wire::bep15::TransactionId;
 
 /// What an answer's transaction ID says about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Match<T> {
-    /// It answers this request, which is no longer under way.
+    /// It answers this request, which is no longer in flight.
     Open(T),
     /// Its request was answered before.
     Duplicate,
@@ -19,12 +19,12 @@ pub(super) enum Match<T> {
     Unknown,
 }
 
-/// What a client has under way: at most [`WINDOW_MAX`] requests.
+/// A client's requests in flight: at most [`WINDOW_MAX`] requests.
 #[derive(Debug)]
 pub(super) struct Window<T> {
     key: u32,
     places: Box<[Place<T>]>,
-    /// A bit for each free place.
+    /// A bit for each free slot.
     free: u64,
 }
 
@@ -46,17 +46,17 @@ impl<T: Copy> Window<T> {
         Self { key, places: vec![place; size].into_boxed_slice(), free }
     }
 
-    /// Places without a request.
+    /// Slots without a request.
     pub(super) fn free(&self) -> usize {
         self.free.count_ones() as usize
     }
 
-    /// Requests under way.
+    /// Requests in flight.
     pub(super) fn under_way(&self) -> usize {
         self.places.len() - self.free()
     }
 
-    /// Notes a request as under way. `None` when every place is taken.
+    /// Records a request as in flight. `None` when no slot is free.
     pub(super) fn open(&mut self, request: T) -> Option<TransactionId> {
         let index = self.free.trailing_zeros();
         let place = self.places.get_mut(index as usize)?;
@@ -78,7 +78,7 @@ impl<T: Copy> Window<T> {
             self.free |= 1 << index;
             return Match::Open(request);
         }
-        // What is further back than the bits tell was sent by this client, but long ago.
+        // Further back than the bits reach: this client sent it, but long ago.
         let answered = age < u64::BITS && place.answered >> age & 1 == 1;
         if answered { Match::Duplicate } else { Match::Late }
     }
@@ -102,7 +102,7 @@ impl<T: Copy> Window<T> {
         }
     }
 
-    /// The place of an ID and how many uses ago it was given out.
+    /// The slot of an ID and how many uses ago it was issued.
     fn find(&self, transaction: TransactionId) -> Option<(usize, u32)> {
         let packed = u32::from_be_bytes(transaction.0).wrapping_mul(INVERSE) ^ self.key;
         let (index, uses) = ((packed & 0xff) as usize, packed >> 8);
@@ -115,7 +115,7 @@ impl<T: Copy> Window<T> {
     }
 }
 
-/// The most requests that one client has under way.
+/// The maximum number of requests that one client has in flight.
 pub(super) const WINDOW_MAX: usize = 64;
 
 const USES_MASK: u32 = 0x00ff_ffff;

@@ -1,11 +1,11 @@
-//! What the generator's threads, and the tracker's process, use of the machine (proc(5)).
+//! Resources used by the generator's threads and the tracker's process (proc(5)).
 
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Processor time at one moment.
+/// CPU time at one moment.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     at: Instant,
@@ -15,7 +15,7 @@ pub(super) struct Sample {
     tracker: Option<Duration>,
 }
 
-/// Processor time between two samples, as shares of one core.
+/// CPU time between two samples, as shares of one core.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Shares {
     pub(super) busiest: f64,
@@ -39,7 +39,7 @@ impl Sample {
         Self { at: Instant::now(), workers: of_workers, tracker }
     }
 
-    /// What was used since `earlier`.
+    /// CPU time used since `earlier`.
     pub(super) fn since(&self, earlier: &Self) -> Shares {
         let elapsed = (self.at - earlier.at).as_secs_f64().max(1e-3);
         let share =
@@ -58,7 +58,7 @@ impl Sample {
     }
 }
 
-/// Resident memory of a process, now and at its most, in bytes.
+/// Current and maximum resident memory of a process, in bytes.
 pub(super) fn memory(pid: u32) -> io::Result<(u64, u64)> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let of = |name: &str| {

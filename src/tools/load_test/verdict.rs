@@ -1,10 +1,10 @@
-//! What a run says about a tracker, by published guidance for trackers' response times.
+//! A grade for the tracker, by published guidance for trackers' response times.
 
 use serde::Serialize;
 
 use crate::tools::figures::Latency;
 
-/// How good a tracker answers.
+/// How well a tracker answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Grade {
@@ -21,14 +21,14 @@ pub enum Grade {
 /// The grade with its reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verdict {
-    /// How good.
+    /// The grade.
     pub grade: Grade,
     /// What keeps it from a better one; empty for the best.
     pub reasons: Vec<String>,
 }
 
-/// What a grade asks for: latency in milliseconds at three percentiles, and the share of right
-/// answers in percent.
+/// The requirements of a grade: latency in milliseconds at three percentiles, and the share of
+/// correct answers in percent.
 struct Limits {
     grade: Grade,
     latency_ms: [u64; 3],
@@ -41,7 +41,7 @@ const GRADES: [Limits; 3] = [
     Limits { grade: Grade::Fair, latency_ms: [20, 50, 100], success_percent: 99.0 },
 ];
 
-/// The share of right answers, in percent, from which on a run is a success.
+/// The minimum share of correct answers, in percent, for a run to succeed.
 pub(super) const SUCCESS_PERCENT_MIN: f64 = 99.9;
 
 impl Verdict {
@@ -72,7 +72,7 @@ impl Limits {
         });
         let lossy = (success_percent <= self.success_percent).then(|| {
             format!(
-                "{success_percent:.3} % answered rightly, not more than {} %",
+                "{success_percent:.3} % answered correctly, not more than {} %",
                 self.success_percent
             )
         });
@@ -127,7 +127,7 @@ mod tests {
         let verdict = Verdict::of(latency(100, 2500, 3000), 100.0);
         assert_eq!(verdict.to_string(), "good: P95 is 2.50 ms, not below 2 ms");
         let verdict = Verdict::of(latency(100, 200, 300), 95.5);
-        assert_eq!(verdict.to_string(), "poor: 95.500 % answered rightly, not more than 99 %");
+        assert_eq!(verdict.to_string(), "poor: 95.500 % answered correctly, not more than 99 %");
         let verdict = Verdict::of(latency(100, 200, 300), 100.0);
         assert!(verdict.to_string().starts_with("excellent: P50 < 1 ms"), "{verdict}");
     }

@@ -1,10 +1,9 @@
-//! What makes an answer right, and the reasons for which one is wrong.
+//! Checks of answers, and the reasons for which one is wrong.
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::tracker::udp::connection_id::ConnectionId;
-use crate::tracker::udp::response::{Family, ScrapeEntry};
-use crate::tracker::udp::response_parse::{Response, ResponseError};
+use crate::wire::bep15::response::ScrapeEntry;
+use crate::wire::bep15::{ConnectionId, Family, Response, ResponseError};
 
 /// Declares the reasons of one kind with the names that reports use.
 macro_rules! reasons {
@@ -65,18 +64,18 @@ reasons! {
     }
 }
 
-/// What a request wants for an answer.
+/// The answer that a request expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
     /// A connection ID.
     Connect,
-    /// Counts and at most so many peers; `None` where the tracker chooses.
+    /// Counts and at most this many peers; `None` where the tracker chooses.
     Announce { peers_max: Option<usize> },
-    /// So many entries.
+    /// This many entries.
     Scrape { entries: usize },
 }
 
-/// What a right answer brings.
+/// The content of a correct answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Brings {
     Connection(ConnectionId),
@@ -143,7 +142,7 @@ const COUNT_MAX: u32 = i32::MAX as u32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::udp::golden;
+    use crate::wire::bep15::golden;
 
     const ANNOUNCE: Expected = Expected::Announce { peers_max: Some(50) };
 

@@ -48,7 +48,7 @@ pub struct SendArgs {
     #[arg(long, value_name = "DURATION", value_parser = in_limit(DURATION))]
     pub duration: Option<Duration>,
 
-    /// Flows to take turns with, each from a source port of its own
+    /// Flows to send in rotation, each from its own source port
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = in_limit(FLOWS))]
     pub flows: u16,
 
@@ -204,11 +204,11 @@ const DURATION: Limit<Duration> = Limit {
     because: "shorter is over before it begins, and longer is as good as none",
 };
 
-/// As many as the receiver tells apart.
+/// As many as the receiver can distinguish.
 const FLOWS: Limit<u16> = Limit {
     min: 1,
     max: crate::tools::traffic::flows::FLOWS_MAX as u16,
-    because: "each is a socket, and the receiver tells no more apart",
+    because: "each is a socket, and the receiver distinguishes no more",
 };
 
 const IDLE_AFTER_EXPECTED: Duration = Duration::from_secs(2);
@@ -236,7 +236,7 @@ Examples:
   ringtide traffic receive --group [ff15::1]:5001 --interface veth1 --idle 2s --json
 
 Prints \"ready\" on standard error once it has joined. Loss is what is missing between the lowest
-and the highest number of each flow. Duplicates and order are told exactly for 1,048,576 numbers
+and the highest number of each flow. Duplicates and order are exact for 1,048,576 numbers
 up to the highest; what is further behind counts as late. Of what the kernel drops, a super-packet
 counts once. Latency is one-way, from CLOCK_REALTIME of the sender to that of the receiver, of
 every datagram: it means something where both are the same clock, as on one machine, or are kept

@@ -24,7 +24,7 @@ pub enum TrafficError {
     #[error("--segment on cannot cut a send into datagrams of --size 0")]
     EmptySegments,
     /// A source for a unicast address.
-    #[error("--source {from} has no meaning for {to}: only groups are joined per source")]
+    #[error("--source {from} does not apply to {to}: only groups are joined per source")]
     SourceOfHost {
         /// What was asked for.
         from: IpAddr,
@@ -40,7 +40,7 @@ pub enum TrafficError {
         group: SocketAddr,
     },
     /// A source that sends nothing.
-    #[error("--source {from} is no address that anything is sent from")]
+    #[error("--source {from} cannot be the source of a datagram")]
     NoSource {
         /// What was asked for.
         from: IpAddr,
@@ -52,7 +52,7 @@ pub enum TrafficError {
         interface: String,
     },
     /// The kernel's table of interfaces cannot be read.
-    #[error("cannot look interfaces up")]
+    #[error("cannot list interfaces")]
     Interfaces(#[source] io::Error),
     /// A segment does not fit the interface's MTU, and segments are not fragmented.
     #[error(
@@ -67,10 +67,10 @@ pub enum TrafficError {
         /// The most that works.
         bytes_max: usize,
     },
-    /// A sending socket cannot be had.
+    /// A sending socket cannot be opened.
     #[error(transparent)]
     Egress(#[from] EgressError),
-    /// The receiving socket cannot be had.
+    /// The receiving socket cannot be opened.
     #[error(transparent)]
     Feed(#[from] ReceiverError),
     /// The kernel does not take super-packets for this interface.
@@ -125,7 +125,7 @@ impl Remedy for TrafficError {
                 "give both as IPv4 addresses or both as IPv6 addresses".to_owned()
             }
             Self::NoSource { .. } => "give the sender's own address".to_owned(),
-            Self::NoInterface { .. } => "`ip -brief link` lists those there are, in this network \
+            Self::NoInterface { .. } => "`ip -brief link` lists the interfaces of this network \
                                          namespace"
                 .to_owned(),
             Self::SegmentTooLarge { bytes_max, .. } => {

@@ -216,8 +216,8 @@ fn latency_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("the bounds are constant and in order")
 }
 
-/// The most flows that are told apart. Each takes 128 KiB for its window and up to 220 KiB for
-/// its histogram, of which the system provides only what is touched.
+/// The maximum number of flows that are distinguished. Each takes 128 KiB for its window and up to
+/// 220 KiB for its histogram, of which the system provides only what is touched.
 pub(super) const FLOWS_MAX: usize = 1024;
 
 const LATENCY_NS_MAX: u64 = 60_000_000_000;

@@ -1,4 +1,4 @@
-//! What a test datagram holds, and how a receiver tells that it is intact.
+//! The content of a test datagram, and how a receiver checks that it is intact.
 //!
 //! | bytes | what | from a size of |
 //! |---|---|---|

@@ -65,7 +65,7 @@ impl Receiver {
             if messages == 0 && self.idle_left(now_ns) == Some(0) {
                 break Ended::Idle;
             }
-            shared.tell(self.flows.packets, self.flows.bytes);
+            shared.report(self.flows.packets, self.flows.bytes);
             if now_ns >= look_at_drops_ns {
                 shared.tell_trouble(self.socket.kernel_drops());
                 look_at_drops_ns = now_ns + LOOK_AT_DROPS_NS;
@@ -150,7 +150,7 @@ impl Receiver {
         let left = self.time_left(now_ns).into_iter().chain(self.idle_left(now_ns)).min();
         let left_ms = left.map_or(STOP_CHECK_MS, |ns| ns.div_ceil(1_000_000)).min(STOP_CHECK_MS);
         let mut descriptors = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-        // Whatever went wrong here, the next receive tells.
+        // The next receive reports any error here.
         let _ = poll(&mut descriptors, PollTimeout::from(left_ms as u16));
     }
 }
@@ -190,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    /// A receiver on a port of the loopback interface where so many datagrams wait already.
+    /// A receiver on a port of the loopback interface where `datagrams` already wait.
     fn receiver(datagrams: usize, change: impl FnOnce(&mut ReceiveArgs)) -> Receiver {
         let mut args = ReceiveArgs {
             group: "127.0.0.1:0".parse().unwrap(),

@@ -137,7 +137,7 @@ impl Sender {
             self.send_batch(&mut headers, turn, datagrams, shared)?;
             turn = (turn + 1) % self.flows.len();
             self.counted.seconds = started.elapsed().as_secs_f64();
-            shared.tell(self.counted.packets, self.counted.bytes);
+            shared.report(self.counted.packets, self.counted.bytes);
             shared.tell_trouble(self.counted.retries);
         }
         let SendSummary { packets, bytes, seconds, .. } = self.counted;
@@ -271,7 +271,7 @@ fn drop_reports(socket: &EgressSocket) {
 /// Waits until the socket takes more, but looks up now and then whether to stop.
 fn wait_for_room(socket: &EgressSocket) {
     let mut descriptors = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-    // Whatever went wrong here, the next send tells.
+    // The next send reports any error here.
     let _ = poll(&mut descriptors, PollTimeout::from(STOP_CHECK_MS));
     let errors = PollFlags::POLLERR;
     if descriptors[0].revents().is_some_and(|events| events.intersects(errors)) {

@@ -29,7 +29,7 @@ pub(super) struct Sequences {
     pub(super) duplicated: u64,
     /// How many arrived for the first time after a higher one.
     pub(super) reordered: u64,
-    /// How many arrived too late to tell.
+    /// How many arrived too late to be classified.
     pub(super) late: u64,
 }
 
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kinds_of_arrival_are_told_apart() {
+    fn the_kinds_of_arrival_are_distinguished() {
         let mut sequences = Sequences::default();
         let arrivals: Vec<_> =
             [5, 6, 9, 7, 6, 4, 5 + WINDOW, 5, 6].map(|number| sequences.arrive(number)).to_vec();

@@ -44,7 +44,8 @@ pub struct ReceiveSummary {
     pub packets_per_second: f64,
     /// Payload in units of 1,000,000 bits per second.
     pub mbit_per_second: f64,
-    /// Datagrams that count for what is expected: different ones, and those too short to tell.
+    /// Datagrams that count for what is expected: different ones, and those too short to be
+    /// numbered.
     pub distinct: u64,
     /// Missing between the lowest and the highest number of each flow.
     pub lost: u64,
@@ -52,13 +53,13 @@ pub struct ReceiveSummary {
     pub duplicated: u64,
     /// Arrived after one with a higher number.
     pub reordered: u64,
-    /// Too far behind to tell whether they had arrived before.
+    /// Too old to know whether they had arrived before.
     pub late: u64,
     /// With a wrong checksum.
     pub corrupt: u64,
     /// Not from a generator.
     pub foreign: u64,
-    /// Of more flows than can be told apart.
+    /// Of more flows than can be distinguished.
     pub untracked: u64,
     /// Too short for a number and a checksum: counted only.
     pub unnumbered: u64,
@@ -101,7 +102,7 @@ pub struct FlowSummary {
     pub duplicated: u64,
     /// Arrived after one with a higher number.
     pub reordered: u64,
-    /// Too far behind to tell whether they had arrived before.
+    /// Too old to know whether they had arrived before.
     pub late: u64,
     /// One-way latency.
     pub latency_ns: Option<Latency>,
@@ -154,9 +155,9 @@ impl ReceiveSummary {
         }
         for (count, what) in [
             (self.unnumbered, "below 16 bytes: counted only, not checked for loss or corruption"),
-            (self.untimed, "below 32 bytes: without latency, and generators not told apart"),
+            (self.untimed, "below 32 bytes: without latency, and generators not distinguished"),
             (self.clock_errors, "received before they were sent: the clocks differ"),
-            (self.untracked, "of more flows than can be told apart: not checked for loss"),
+            (self.untracked, "of more flows than can be distinguished: not checked for loss"),
         ] {
             if count > 0 {
                 let _ = writeln!(text, "{} datagrams {what}", grouped(count));

@@ -15,7 +15,7 @@ use super::summary::rates;
 use crate::sys::signals::{Event, Signals};
 use crate::tools::figures::grouped;
 
-/// What the working thread tells and is told.
+/// What the working thread shares with the watching one.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     stop: AtomicBool,
@@ -36,7 +36,7 @@ impl Shared {
     }
 
     /// Tells how far the work is.
-    pub(super) fn tell(&self, packets: u64, bytes: u64) {
+    pub(super) fn report(&self, packets: u64, bytes: u64) {
         self.packets.store(packets, Ordering::Relaxed);
         self.bytes.store(bytes, Ordering::Relaxed);
     }
@@ -60,7 +60,7 @@ pub(super) struct Wording {
 /// error, and asks it to stop on SIGINT or SIGTERM. A second such signal ends the process.
 ///
 /// # Errors
-/// Those of `work`, and when signals or threads cannot be had.
+/// Those of `work`, and when signals or threads are unavailable.
 pub(super) fn watched<R: Send>(
     wording: Wording,
     work: impl FnOnce(&Shared) -> Result<R, TrafficError> + Send,

@@ -9,7 +9,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::info_hash::{InfoHash, InfoHashError};
+use crate::values::InfoHash;
+use crate::values::info_hash::InfoHashError;
 
 /// What a list means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

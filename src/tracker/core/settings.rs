@@ -1,6 +1,7 @@
 //! The tracker's limits and intervals, already validated.
 
 use super::source_limits::SourceLimitSettings;
+use crate::tracker::store::{self, MemoryShare};
 
 /// What an operator can set about the tracker's answers and its memory.
 ///
@@ -40,9 +41,8 @@ pub struct TrackerSettings {
 }
 
 impl TrackerSettings {
-    /// Peer ages are kept in 14 bits of seconds; the rest of that range is time for the sweep
-    /// to come by.
-    pub const PEER_TIMEOUT_S_MAX: u32 = 3 * 3600;
+    /// The longest that the store can keep a silent peer.
+    pub const PEER_TIMEOUT_S_MAX: u32 = store::PEER_TIMEOUT_S_MAX;
 
     /// A cap that is never reached: memory alone bounds the number.
     pub const NO_CAP: u64 = u64::MAX;
@@ -50,6 +50,28 @@ impl TrackerSettings {
     /// The response to this many hashes still fits one unfragmented datagram over IPv6, and the
     /// request fits a receive buffer.
     pub const SCRAPE_HASHES_MAX: u16 = 100;
+
+    /// The number of peers to answer with at most: what the client wants, or the default if it
+    /// leaves that to the tracker, and never more than the maximum.
+    #[inline]
+    pub fn peers_wanted(&self, wanted: Option<usize>) -> usize {
+        wanted.unwrap_or(self.numwant_default.into()).min(self.numwant_max.into())
+    }
+
+    /// One shard's part of the caps for the whole process, rounded up. Its memory is bounded by
+    /// [`Shard::limits_ipv4`](store::Shard::limits_ipv4) and
+    /// [`Shard::limits_ipv6`](store::Shard::limits_ipv6).
+    pub fn limits_per_shard(&self, shards: usize) -> store::Limits {
+        let part = |total: u64| {
+            usize::try_from(total.div_ceil(shards.max(1) as u64)).unwrap_or(usize::MAX)
+        };
+        store::Limits {
+            torrents: part(self.torrents_max),
+            peers: part(self.peers_max),
+            peers_per_torrent: self.peers_per_torrent_max as usize,
+            memory: MemoryShare::UNLIMITED,
+        }
+    }
 }
 
 impl Default for TrackerSettings {

@@ -5,7 +5,7 @@ use siphasher::sip::SipHasher13;
 
 use super::memory::allocated_bytes;
 use super::slab::Slab;
-use crate::tracker::core::InfoHash;
+use crate::values::InfoHash;
 
 /// A hash table of torrent numbers, in many small parts: only one part grows at a time, so that
 /// no announce waits for all to be moved.

@@ -14,7 +14,9 @@ mod probes;
 mod sample;
 mod segments;
 mod shard;
+mod sink;
 mod slab;
+pub mod steering;
 mod swarm;
 mod table;
 mod torrents;
@@ -22,9 +24,10 @@ mod walk;
 
 pub use expiry::{BACKLOG_INTERVAL, EXPIRY_VISITS_MAX, Expired, Pace};
 pub use memory::{EVICTION_VISITS_MAX, MemoryShare, SHARE_BYTES_MIN, Usage, share_bytes};
-pub use peer::{Ipv4, Ipv4Record, Ipv6, Ipv6Record, PeerFamily, Record, State};
+pub use peer::{Ipv4, Ipv4Record, Ipv6, Ipv6Record, PEER_TIMEOUT_S_MAX, PeerFamily, Record, State};
 pub use shard::{Gauges, Secrets, Shard, ShardGuard, Shards};
-pub use torrents::{Announce, Announced, Limits, Outcome, ScrapeCounts, Torrents};
+pub use sink::{CompactPeers, NoPeers, PeerSink};
+pub use torrents::{Announce, Announced, Event, Limits, Outcome, ScrapeCounts, Torrents, Unstored};
 pub use walk::{PeerChunk, Restored, WALK_VISITS, Walk};
 
 #[cfg(test)]

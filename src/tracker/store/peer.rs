@@ -1,7 +1,7 @@
 //! What is stored of one peer: its endpoint and 16 bits of state, in as few bytes as they take.
 
 use std::fmt::Debug;
-use std::net::{SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use crate::io::Now;
 
@@ -38,8 +38,8 @@ pub trait Record: Copy + Eq + Debug + 'static {
     type Endpoint: Copy;
     /// A slot without a peer.
     const EMPTY: Self;
-    /// Bytes of a peer in an announce response: address, then port, big-endian.
-    const WIRE_BYTES: usize;
+    /// Bytes of a peer in compact form: address, then port, big-endian (BEP 15, 23 and 7).
+    const COMPACT_BYTES: usize;
 
     /// The record of a peer.
     fn new(endpoint: Self::Endpoint, state: State) -> Self;
@@ -49,16 +49,18 @@ pub trait Record: Copy + Eq + Debug + 'static {
     fn is_peer(&self, other: &Self) -> bool;
     /// Whether both may be of the same host: equal IPv4 addresses, or IPv6 addresses of one /64.
     fn is_same_source(&self, other: &Self) -> bool;
+    /// Address and port.
+    fn endpoint(&self) -> SocketAddr;
     /// The state beside the endpoint.
     fn state(&self) -> State;
     /// Replaces the state.
     fn set_state(&mut self, state: State);
     /// A keyed hash of the endpoint, well mixed in its high bits.
     fn hash(&self, key: u64) -> u64;
-    /// Writes the endpoint as the wire has it; `out` is [`Record::WIRE_BYTES`] long.
-    fn write(&self, out: &mut [u8]);
-    /// The record of a peer whose endpoint is as the wire has it, [`Record::WIRE_BYTES`] long.
-    fn from_wire(wire: &[u8], state: State) -> Self;
+    /// Writes the endpoint in compact form; `out` is [`Record::COMPACT_BYTES`] long.
+    fn write_compact(&self, out: &mut [u8]);
+    /// The record of a peer whose endpoint is in compact form, [`Record::COMPACT_BYTES`] long.
+    fn from_compact(compact: &[u8], state: State) -> Self;
 }
 
 /// An IPv4 peer: from the high bits down, 32 of address, 16 of port, 16 of state.
@@ -70,7 +72,7 @@ const _: () = assert!(size_of::<Ipv4Record>() == 8);
 impl Record for Ipv4Record {
     type Endpoint = SocketAddrV4;
     const EMPTY: Self = Self(0);
-    const WIRE_BYTES: usize = 6;
+    const COMPACT_BYTES: usize = 6;
 
     #[inline]
     fn new(endpoint: SocketAddrV4, state: State) -> Self {
@@ -94,6 +96,12 @@ impl Record for Ipv4Record {
     }
 
     #[inline]
+    fn endpoint(&self) -> SocketAddr {
+        let address = Ipv4Addr::from_bits((self.0 >> 32) as u32);
+        SocketAddr::from((address, (self.0 >> 16) as u16))
+    }
+
+    #[inline]
     fn state(&self) -> State {
         State(self.0 as u16)
     }
@@ -109,14 +117,14 @@ impl Record for Ipv4Record {
     }
 
     #[inline]
-    fn write(&self, out: &mut [u8]) {
-        out.copy_from_slice(&self.0.to_be_bytes()[..Self::WIRE_BYTES]);
+    fn write_compact(&self, out: &mut [u8]) {
+        out.copy_from_slice(&self.0.to_be_bytes()[..Self::COMPACT_BYTES]);
     }
 
     #[inline]
-    fn from_wire(wire: &[u8], state: State) -> Self {
+    fn from_compact(compact: &[u8], state: State) -> Self {
         let mut bytes = [0; 8];
-        bytes[..Self::WIRE_BYTES].copy_from_slice(wire);
+        bytes[..Self::COMPACT_BYTES].copy_from_slice(compact);
         Self(u64::from_be_bytes(bytes) | u64::from(state.0))
     }
 }
@@ -134,7 +142,7 @@ const _: () = assert!(size_of::<Ipv6Record>() == 20);
 impl Record for Ipv6Record {
     type Endpoint = SocketAddrV6;
     const EMPTY: Self = Self { address: [0; 16], port_and_state: 0 };
-    const WIRE_BYTES: usize = 18;
+    const COMPACT_BYTES: usize = 18;
 
     #[inline]
     fn new(endpoint: SocketAddrV6, state: State) -> Self {
@@ -158,6 +166,12 @@ impl Record for Ipv6Record {
     }
 
     #[inline]
+    fn endpoint(&self) -> SocketAddr {
+        let address = Ipv6Addr::from(self.address);
+        SocketAddr::from((address, (self.port_and_state >> 16) as u16))
+    }
+
+    #[inline]
     fn state(&self) -> State {
         State(self.port_and_state as u16)
     }
@@ -176,16 +190,16 @@ impl Record for Ipv6Record {
     }
 
     #[inline]
-    fn write(&self, out: &mut [u8]) {
+    fn write_compact(&self, out: &mut [u8]) {
         let (address, port) = out.split_at_mut(16);
         address.copy_from_slice(&self.address);
         port.copy_from_slice(&((self.port_and_state >> 16) as u16).to_be_bytes());
     }
 
     #[inline]
-    fn from_wire(wire: &[u8], state: State) -> Self {
+    fn from_compact(compact: &[u8], state: State) -> Self {
         let mut record = Self::EMPTY;
-        let (address, port) = wire.split_at(16);
+        let (address, port) = compact.split_at(16);
         record.address.copy_from_slice(address);
         let port = port.iter().fold(0, |port, byte| port << 8 | u32::from(*byte));
         record.port_and_state = port << 16 | u32::from(state.0);
@@ -276,12 +290,14 @@ const SEEDER: u16 = 1 << 15;
 const COMPLETED: u16 = 1 << 14;
 /// The bits that hold seconds.
 const SECONDS: u16 = COMPLETED - 1;
+/// The longest that a peer may be kept after its last announce: the rest of the 14-bit range is
+/// time for the sweep to come round.
+pub const PEER_TIMEOUT_S_MAX: u32 = 3 * 3600;
 /// How far the clocks of two workers may be apart; they read the same clock once per batch.
 pub(super) const CLOCK_SKEW_S_MAX: u16 = 60;
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
     use std::time::Duration;
 
     use super::*;
@@ -295,16 +311,18 @@ mod tests {
         let state = State::new(at(77), true, false);
         let record = Ipv4Record::new(SocketAddrV4::new(Ipv4Addr::new(1, 2, 3, 4), 0x0506), state);
         let mut wire = [0; 6];
-        record.write(&mut wire);
+        record.write_compact(&mut wire);
         assert_eq!(wire, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(record.endpoint().to_string(), "1.2.3.4:1286");
         assert_eq!(record.state(), state);
         assert!(!record.is_empty() && Ipv4Record::EMPTY.is_empty());
 
         let address = Ipv6Addr::from(std::array::from_fn::<u8, 16, _>(|at| at as u8));
         let record = Ipv6Record::new(SocketAddrV6::new(address, 0x1011, 3, 4), state);
         let mut wire = [0; 18];
-        record.write(&mut wire);
+        record.write_compact(&mut wire);
         assert_eq!(wire, std::array::from_fn::<u8, 18, _>(|at| at as u8));
+        assert_eq!(record.endpoint(), SocketAddr::from((address, 0x1011)));
         assert_eq!(record.state(), state);
         assert!(!record.is_empty() && Ipv6Record::EMPTY.is_empty());
     }

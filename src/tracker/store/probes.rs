@@ -7,10 +7,11 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::segments::PartitionedTable;
-use super::{Announce, Ipv4, Ipv4Record, Ipv6Record, Limits, Record, State, Torrents};
+use super::{
+    Announce, Event, Ipv4, Ipv4Record, Ipv6Record, Limits, NoPeers, Record, State, Torrents,
+};
 use crate::io::Now;
-use crate::tracker::core::InfoHash;
-use crate::tracker::udp::request::Event;
+use crate::values::InfoHash;
 
 const TORRENTS: u32 = 200_000;
 const PEERS: u32 = 100_000;
@@ -44,7 +45,7 @@ fn index_of(hashes: &[InfoHash]) -> (Lengths, Lengths) {
         let peer = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
         let (seeder, event, numwant) = (false, Event::None, 0);
         let request = Announce { now: now(), info_hash, peer, seeder, event, numwant };
-        torrents.announce(&request, &Limits::NONE, &mut rng, &mut []);
+        torrents.announce(&request, &Limits::NONE, &mut rng, &mut NoPeers);
     }
     assert_eq!(torrents.torrents(), hashes.len());
     let (index, slab) = (&torrents.index, &torrents.slab);

@@ -3,75 +3,23 @@
 use fastrand::Rng;
 
 use super::peer::Record;
+use super::sink::PeerSink;
 use super::table::PeerTable;
 
-/// The part of a reply that peers are written into.
-pub(super) struct Reply<'a> {
-    out: &'a mut [u8],
-    written: usize,
-}
-
-impl<'a> Reply<'a> {
-    pub(super) fn new(out: &'a mut [u8]) -> Self {
-        Self { out, written: 0 }
-    }
-
-    /// How many more peers fit.
-    pub(super) fn room<R: Record>(&self) -> usize {
-        (self.out.len() - self.written) / R::WIRE_BYTES
-    }
-
-    /// How many bytes were written.
-    pub(super) fn written(&self) -> usize {
-        self.written
-    }
-
-    #[inline]
-    fn put<R: Record>(&mut self, peer: &R) {
-        let end = self.written + R::WIRE_BYTES;
-        if let Some(space) = self.out.get_mut(self.written..end) {
-            peer.write(space);
-            self.written = end;
-        }
-    }
-
-    /// Writes the first `quota` peers of `slots`, `me` left out; returns how many slots that took
-    /// and how many peers it were.
-    ///
-    /// Which slots are empty cannot be foreseen, so every record is written, and the next one
-    /// over it if it was none to keep: no branch to mispredict.
-    #[inline]
-    fn put_run<R: Record>(&mut self, slots: &[R], me: &R, quota: usize) -> (usize, usize) {
-        let mut kept = 0;
-        for (visited, record) in slots.iter().enumerate() {
-            let end = self.written + R::WIRE_BYTES;
-            let Some(space) = self.out.get_mut(self.written..end) else { break };
-            if kept == quota {
-                return (visited, kept);
-            }
-            record.write(space);
-            let keep = usize::from(!record.is_empty() & !record.is_peer(me));
-            self.written += keep * R::WIRE_BYTES;
-            kept += keep;
-        }
-        (slots.len(), kept)
-    }
-}
-
-/// Writes up to `want` of the peers that `me` may be told of: everybody else, or the leechers
+/// Writes up to `want` of the peers that `me` may learn of: all others, or the leechers
 /// among them when `me` is a seeder. Each set of that size is as likely as any other.
 pub(super) fn sample_flat<R: Record>(
     peers: &[R],
     me: &R,
     want: usize,
     rng: &mut Rng,
-    reply: &mut Reply<'_>,
+    sink: &mut impl PeerSink,
 ) {
     let seeder = me.state().seeder();
     let eligible = |peer: &&R| !(peer.is_peer(me) || seeder && peer.state().seeder());
     let mut left = peers.iter().filter(eligible).count();
     if want >= left {
-        return peers.iter().filter(eligible).for_each(|peer| reply.put(peer));
+        return peers.iter().filter(eligible).for_each(|peer| sink.put(peer, true));
     }
     let mut want = want;
     for peer in peers.iter().filter(eligible) {
@@ -79,7 +27,7 @@ pub(super) fn sample_flat<R: Record>(
             return;
         }
         if rng.usize(..left) < want {
-            reply.put(peer);
+            sink.put(peer, true);
             want -= 1;
         }
         left -= 1;
@@ -98,14 +46,14 @@ pub(super) fn sample_table<R: Record>(
     me: &R,
     want: usize,
     rng: &mut Rng,
-    reply: &mut Reply<'_>,
+    sink: &mut impl PeerSink,
 ) {
     if want == 0 {
         return;
     }
     if want >= table.len() {
         let others = table.peers().filter(|peer| !peer.is_peer(me));
-        return others.take(want).for_each(|peer| reply.put(peer));
+        return others.take(want).for_each(|peer| sink.put(peer, true));
     }
     let slots = table.slots();
     let arcs = (slots.len() / ARC_SLOTS_MIN).min(want / ARC_PEERS_MIN).clamp(1, ARCS_MAX);
@@ -123,7 +71,7 @@ pub(super) fn sample_table<R: Record>(
     let mut owed = 0;
     for (at, arc) in arcs[..arcs_used].iter_mut().enumerate() {
         let quota = owed + (((at + 1) * want) >> arcs_log2) - ((at * want) >> arcs_log2);
-        let taken = arc.take(slots, me, quota, reply);
+        let taken = arc.take(slots, me, quota, sink);
         owed = quota - taken;
         missing -= taken;
     }
@@ -131,7 +79,7 @@ pub(super) fn sample_table<R: Record>(
         if missing == 0 {
             return;
         }
-        missing -= arc.take(slots, me, missing, reply);
+        missing -= arc.take(slots, me, missing, sink);
     }
 }
 
@@ -174,7 +122,7 @@ impl Arc {
         slots: &[R],
         me: &R,
         quota: usize,
-        reply: &mut Reply<'_>,
+        sink: &mut impl PeerSink,
     ) -> usize {
         let mut taken = 0;
         while taken < quota && self.walked < self.length {
@@ -182,7 +130,7 @@ impl Arc {
             let from = self.slot(slots.len());
             let run =
                 (self.length - self.offset).min(self.length - self.walked).min(slots.len() - from);
-            let (visited, kept) = reply.put_run(&slots[from..from + run], me, quota - taken);
+            let (visited, kept) = put_run(&slots[from..from + run], me, quota - taken, sink);
             taken += kept;
             self.walked += visited;
             self.offset += visited;
@@ -192,6 +140,27 @@ impl Arc {
         }
         taken
     }
+}
+
+/// Gives the first `quota` peers of `slots` to `sink`, `me` left out; returns how many slots that
+/// took and how many peers were taken. The caller knows that `quota` peers fit.
+#[inline]
+fn put_run<R: Record>(
+    slots: &[R],
+    me: &R,
+    quota: usize,
+    sink: &mut impl PeerSink,
+) -> (usize, usize) {
+    let mut kept = 0;
+    for (visited, record) in slots.iter().enumerate() {
+        if kept == quota {
+            return (visited, kept);
+        }
+        let keep = !record.is_empty() & !record.is_peer(me);
+        sink.put(record, keep);
+        kept += usize::from(keep);
+    }
+    (slots.len(), kept)
 }
 
 /// Into how many arcs the slots are cut at the most.

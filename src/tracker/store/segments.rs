@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 
 use super::memory::allocated_bytes;
 use super::peer::{Record, State};
-use super::sample::{Reply, sample_table};
+use super::sample::sample_table;
+use super::sink::PeerSink;
 use super::table::PeerTable;
 
 /// Tables that together hold a set of peers.
@@ -97,13 +98,13 @@ impl<R: Record> PartitionedTable<R> {
 
     /// Writes up to `want` peers, `me` left out. With many tables, places at equal distances in
     /// the row of all peers, turned at random, say how many each table gives.
-    pub(super) fn sample(&self, me: &R, want: usize, rng: &mut Rng, reply: &mut Reply<'_>) {
+    pub(super) fn sample(&self, me: &R, want: usize, rng: &mut Rng, sink: &mut impl PeerSink) {
         if let [table] = &self.tables[..] {
-            return sample_table(table, me, want, rng, reply);
+            return sample_table(table, me, want, rng, sink);
         }
         if want >= self.len {
             return self.tables.iter().for_each(|table| {
-                sample_table(table, me, table.len(), rng, reply);
+                sample_table(table, me, table.len(), rng, sink);
             });
         }
         let step = self.len / PLACES;
@@ -122,7 +123,7 @@ impl<R: Record> PartitionedTable<R> {
                 share += quota(place);
                 (place, next) = (place + 1, next + step);
             }
-            sample_table(table, me, share, rng, reply);
+            sample_table(table, me, share, rng, sink);
         }
     }
 
@@ -254,7 +255,7 @@ mod tests {
 
     use super::*;
     use crate::io::Now;
-    use crate::tracker::store::Ipv4Record;
+    use crate::tracker::store::{CompactPeers, Ipv4Record};
 
     fn at(seconds: u64) -> Now {
         Now::from_unix(Duration::from_secs(seconds))
@@ -346,7 +347,7 @@ mod tests {
         let mut out = [0; 1472];
         let (rounds, want) = (20_000, 53);
         for _ in 0..rounds {
-            let mut reply = Reply::new(&mut out);
+            let mut reply = CompactPeers::new(&mut out);
             segments.sample(&peer(7, 0), want, &mut rng, &mut reply);
             assert_eq!(reply.written(), want * 6);
             for wire in out[..want * 6].as_chunks::<6>().0 {

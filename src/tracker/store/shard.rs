@@ -11,11 +11,11 @@ use fastrand::Rng;
 use super::expiry::{Expired, Pace};
 use super::memory::{MemoryShare, Usage, share_bytes};
 use super::peer::{Ipv4, Ipv6};
+use super::steering::Steering;
 use super::torrents::{Limits, Torrents};
 use crate::io::Now;
 use crate::sync::{AtomicUsize, Mutex, MutexGuard};
-use crate::tracker::core::InfoHash;
-use crate::tracker::udp::steering::Steering;
+use crate::values::InfoHash;
 
 /// One shard: a part of all torrents, in both address families.
 pub struct Shard {

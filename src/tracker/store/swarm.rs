@@ -5,8 +5,9 @@ use smallvec::SmallVec;
 
 use super::memory::allocated_bytes;
 use super::peer::{Record, State};
-use super::sample::{Reply, sample_flat};
+use super::sample::sample_flat;
 use super::segments::{self, PartitionedTable};
+use super::sink::PeerSink;
 
 /// The peers of one torrent.
 #[derive(Debug)]
@@ -154,13 +155,13 @@ impl<R: Record> Swarm<R> {
         stored: bool,
         want: usize,
         rng: &mut Rng,
-        reply: &mut Reply<'_>,
+        sink: &mut impl PeerSink,
     ) {
-        let want = want.min(reply.room::<R>());
+        let want = want.min(sink.room::<R>());
         match self {
             _ if want == 0 => {}
-            Self::Flat(peers) => sample_flat(peers, me, want, rng, reply),
-            Self::Large(large) => large.sample(me, stored, want, rng, reply),
+            Self::Flat(peers) => sample_flat(peers, me, want, rng, sink),
+            Self::Large(large) => large.sample(me, stored, want, rng, sink),
         }
     }
 
@@ -230,7 +231,7 @@ impl<R: Record> Swarm<R> {
         self.flatten();
     }
 
-    /// EventLoop a large swarm that has become small into a flat one.
+    /// Turns a large swarm that has become small into a flat one.
     fn flatten(&mut self) {
         if let Self::Large(large) = self
             && large.seeders.len() + large.leechers.len() < LARGE_MIN
@@ -274,22 +275,22 @@ impl<R: Record> LargeSwarm<R> {
         Placed::Inserted
     }
 
-    fn sample(&self, me: &R, stored: bool, want: usize, rng: &mut Rng, reply: &mut Reply<'_>) {
+    fn sample(&self, me: &R, stored: bool, want: usize, rng: &mut Rng, sink: &mut impl PeerSink) {
         if me.state().seeder() {
-            return self.leechers.sample(me, want, rng, reply);
+            return self.leechers.sample(me, want, rng, sink);
         }
         let seeders = self.seeders.len();
         let others = seeders + self.leechers.len() - usize::from(stored);
         if want >= others {
-            self.seeders.sample(me, seeders, rng, reply);
-            return self.leechers.sample(me, want - seeders, rng, reply);
+            self.seeders.sample(me, seeders, rng, sink);
+            return self.leechers.sample(me, want - seeders, rng, sink);
         }
         // Rounded up as often as the fraction says, so that on average the share is exact.
         let share = want * seeders / others;
         let round_up = rng.usize(..others) < want * seeders % others;
         let share = share + usize::from(round_up);
-        self.seeders.sample(me, share, rng, reply);
-        self.leechers.sample(me, want - share, rng, reply);
+        self.seeders.sample(me, share, rng, sink);
+        self.leechers.sample(me, want - share, rng, sink);
     }
 
     fn expire(

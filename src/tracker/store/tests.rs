@@ -9,17 +9,15 @@ use fastrand::Rng;
 
 use super::*;
 use crate::io::Now;
-use crate::telemetry::Counter;
-use crate::tracker::core::{InfoHash, TrackerSettings};
-use crate::tracker::udp::request::Event;
+use crate::values::InfoHash;
 
 /// What the tests need of a family beside what the storage needs.
 trait Tested: PeerFamily<Endpoint: Ord> + Debug + Clone {
     fn endpoint(number: u16, port: u16) -> Self::Endpoint;
     fn from_wire(wire: &[u8]) -> Self::Endpoint;
     fn of(record: &Self::Record) -> Self::Endpoint {
-        let mut wire = vec![0; Self::Record::WIRE_BYTES];
-        record.write(&mut wire);
+        let mut wire = vec![0; Self::Record::COMPACT_BYTES];
+        record.write_compact(&mut wire);
         Self::from_wire(&wire)
     }
 }
@@ -113,21 +111,21 @@ impl<F: Tested> Pair<F> {
             return (Outcome::Removed, false);
         }
         if F::Record::new(request.peer, State::new(request.now, true, true)).is_empty() {
-            return (Outcome::Unstored(Counter::UnstoredPortZero), false);
+            return (Outcome::Unstored(Unstored::PortZero), false);
         }
         let known = self.model.get(&hash);
         let earlier = known.and_then(|torrent| torrent.peers.get(&request.peer)).copied();
         if earlier.is_none() {
             let full = if known.is_none() && torrents >= self.limits.torrents {
-                Some(Counter::UnstoredTorrentCap)
+                Some(Unstored::TorrentCap)
             } else if peers >= self.limits.peers {
-                Some(Counter::UnstoredPeerCap)
+                Some(Unstored::PeerCap)
             } else {
                 let size = known.map_or(0, |torrent| torrent.peers.len());
-                (size >= self.limits.peers_per_torrent).then_some(Counter::UnstoredSwarmCap)
+                (size >= self.limits.peers_per_torrent).then_some(Unstored::SwarmCap)
             };
-            if let Some(counter) = full {
-                return (Outcome::Unstored(counter), false);
+            if let Some(reason) = full {
+                return (Outcome::Unstored(reason), false);
             }
         }
         let empty = || ModelTorrent { completed: 0, peers: BTreeMap::new() };
@@ -145,7 +143,9 @@ impl<F: Tested> Pair<F> {
     fn announce(&mut self, request: &Announce<'_, F>, out_bytes: usize) {
         let (outcome, completed) = self.expect(request);
         let mut out = vec![0; out_bytes];
-        let got = self.torrents.announce(request, &self.limits, &mut self.rng, &mut out);
+        let mut sink = CompactPeers::new(&mut out);
+        let got = self.torrents.announce(request, &self.limits, &mut self.rng, &mut sink);
+        let written = sink.written();
         assert_eq!((got.outcome, got.completed), (outcome, completed));
         let empty = BTreeMap::new();
         let peers = self.model.get(request.info_hash).map_or(&empty, |torrent| &torrent.peers);
@@ -160,10 +160,10 @@ impl<F: Tested> Pair<F> {
         };
         let eligible: BTreeSet<_> = peers.iter().filter(may_see).map(|(peer, _)| *peer).collect();
         let stopped = request.event == Event::Stopped;
-        let room = out_bytes / F::Record::WIRE_BYTES;
+        let room = out_bytes / F::Record::COMPACT_BYTES;
         let wanted = if stopped { 0 } else { eligible.len().min(request.numwant).min(room) };
-        assert_eq!(got.bytes_written, wanted * F::Record::WIRE_BYTES);
-        let wire = out[..got.bytes_written].chunks(F::Record::WIRE_BYTES);
+        assert_eq!(written, wanted * F::Record::COMPACT_BYTES);
+        let wire = out[..written].chunks(F::Record::COMPACT_BYTES);
         let named: BTreeSet<_> = wire.map(F::from_wire).collect();
         assert_eq!(named.len(), wanted, "no peer twice");
         assert!(named.is_subset(&eligible));
@@ -281,7 +281,7 @@ fn torrents_behave_as_the_model_ipv4() {
     let wanted = [
         format!("{:?}", (Event::Completed, true)),
         format!("{:?}", (Event::Completed, false)),
-        format!("{:?}", Outcome::Unstored(Counter::UnstoredPortZero)),
+        format!("{:?}", Outcome::Unstored(Unstored::PortZero)),
         format!("{:?}", ("expiry", true, false, false)),
         format!("{:?}", ("expiry", false, true, false)),
         format!("{:?}", ("expiry", true, true, true)),
@@ -297,16 +297,13 @@ fn torrents_behave_as_the_model_ipv6() {
 #[test]
 fn caps_are_kept() {
     let cases = [
-        (Limits { torrents: 3, ..NO_LIMITS }, Counter::UnstoredTorrentCap),
-        (Limits { torrents: 0, ..NO_LIMITS }, Counter::UnstoredTorrentCap),
-        (Limits { peers: 50, ..NO_LIMITS }, Counter::UnstoredPeerCap),
-        (Limits { peers: 0, ..NO_LIMITS }, Counter::UnstoredPeerCap),
-        (Limits { peers_per_torrent: 60, ..NO_LIMITS }, Counter::UnstoredSwarmCap),
-        (Limits { peers_per_torrent: 0, ..NO_LIMITS }, Counter::UnstoredSwarmCap),
-        (
-            Limits { torrents: 4, peers: 70, peers_per_torrent: 40, ..NO_LIMITS },
-            Counter::UnstoredSwarmCap,
-        ),
+        (Limits { torrents: 3, ..NO_LIMITS }, Unstored::TorrentCap),
+        (Limits { torrents: 0, ..NO_LIMITS }, Unstored::TorrentCap),
+        (Limits { peers: 50, ..NO_LIMITS }, Unstored::PeerCap),
+        (Limits { peers: 0, ..NO_LIMITS }, Unstored::PeerCap),
+        (Limits { peers_per_torrent: 60, ..NO_LIMITS }, Unstored::SwarmCap),
+        (Limits { peers_per_torrent: 0, ..NO_LIMITS }, Unstored::SwarmCap),
+        (Limits { torrents: 4, peers: 70, peers_per_torrent: 40, ..NO_LIMITS }, Unstored::SwarmCap),
     ];
     for (seed, (limits, counter)) in (10..).zip(cases) {
         let mut pair = Pair::<Ipv4>::new(seed, limits);
@@ -340,13 +337,13 @@ fn fill(torrents: &mut Torrents<Ipv4>, number: u8, count: u16, seconds: u64) {
             event: Event::Started,
             numwant: 0,
         };
-        torrents.announce(&request, &NO_LIMITS, &mut rng, &mut []);
+        torrents.announce(&request, &NO_LIMITS, &mut rng, &mut NoPeers);
     }
 }
 
 #[test]
 fn paced_expiry_is_in_time_for_any_timeout() {
-    for timeout_s in [0, 1, 2, 30, 2700, TrackerSettings::PEER_TIMEOUT_S_MAX] {
+    for timeout_s in [0, 1, 2, 30, 2700, PEER_TIMEOUT_S_MAX] {
         let mut torrents = Torrents::<Ipv4>::new([1, 2]);
         let start = 1_700_000_000;
         fill(&mut torrents, 1, 5000, start);

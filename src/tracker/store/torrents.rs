@@ -6,13 +6,11 @@ use super::expiry::Cursor;
 use super::index::{Digest, Index, Named};
 use super::memory::{EvictionCursor, MemoryShare};
 use super::peer::{PeerFamily, Record, State};
-use super::sample::Reply;
+use super::sink::PeerSink;
 use super::slab::Slab;
 use super::swarm::{Counts, Placed, Swarm};
 use crate::io::Now;
-use crate::telemetry::Counter;
-use crate::tracker::core::{InfoHash, TrackerSettings};
-use crate::tracker::udp::request::Event;
+use crate::values::InfoHash;
 
 /// One address family's torrents of one shard.
 ///
@@ -97,8 +95,21 @@ pub struct Announce<'a, F: PeerFamily> {
     pub seeder: bool,
     /// What it reports.
     pub event: Event,
-    /// The most peers it is to be told of.
+    /// At most how many peers it is sent.
     pub numwant: usize,
+}
+
+/// Why a client announces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// At the interval, or for a reason that means nothing here, such as BEP 21's `paused`.
+    None,
+    /// The download has just become complete.
+    Completed,
+    /// The client has just begun.
+    Started,
+    /// The client leaves.
+    Stopped,
 }
 
 /// Caps of one shard and address family.
@@ -122,20 +133,6 @@ impl Limits {
         peers_per_torrent: usize::MAX,
         memory: MemoryShare::UNLIMITED,
     };
-
-    /// One shard's part of the process's caps, rounded up. Memory is bounded by
-    /// [`Shard::limits_ipv4`](crate::tracker::store::Shard::limits_ipv4) and its like.
-    pub fn per_shard(settings: &TrackerSettings, shards: usize) -> Self {
-        let part = |total: u64| {
-            usize::try_from(total.div_ceil(shards.max(1) as u64)).unwrap_or(usize::MAX)
-        };
-        Self {
-            torrents: part(settings.torrents_max),
-            peers: part(settings.peers_max),
-            peers_per_torrent: settings.peers_per_torrent_max as usize,
-            memory: MemoryShare::UNLIMITED,
-        }
-    }
 }
 
 /// The answer to an announce.
@@ -145,8 +142,6 @@ pub struct Announced {
     pub seeders: u32,
     /// Leechers, the announcing peer included unless it stopped, even if it was not stored.
     pub leechers: u32,
-    /// How many bytes of peers were written.
-    pub bytes_written: usize,
     /// What became of the peer.
     pub outcome: Outcome,
     /// Whether the announce raised the torrent's completed count.
@@ -164,8 +159,28 @@ pub enum Outcome {
     Stored,
     /// It stopped, and is not stored any more if it was.
     Removed,
-    /// It was answered only; the counter says why.
-    Unstored(Counter),
+    /// It was answered only.
+    Unstored(Unstored),
+}
+
+/// Why a peer that announced is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Unstored {
+    /// Nobody can connect to it.
+    #[error("its port is 0")]
+    PortZero,
+    /// It would be the first of another torrent.
+    #[error("the shard holds as many torrents as it may")]
+    TorrentCap,
+    /// All torrents together have as many peers as they may.
+    #[error("the shard holds as many peers as it may")]
+    PeerCap,
+    /// Its torrent has as many peers as it may.
+    #[error("the torrent has as many peers as it may")]
+    SwarmCap,
+    /// There is no memory for it, and nothing that may be evicted for it.
+    #[error("the shard's memory is used up")]
+    MemoryLimit,
 }
 
 /// What a scrape tells of one torrent.
@@ -202,10 +217,10 @@ impl<F: PeerFamily> Torrents<F> {
         self.peers
     }
 
-    /// Stores, updates or removes the announcing peer and chooses the peers it is told of, which
-    /// are written to `out` as the wire has them; what `out` holds after them is left undefined.
+    /// Stores, updates or removes the announcing peer and chooses the peers for its answer, which
+    /// go to `sink`.
     ///
-    /// A seeder is told of leechers only, a leecher of both; nobody of itself. `completed` counts
+    /// A seeder gets leechers only, a leecher both; nobody gets itself. `completed` counts
     /// once for a stored peer, however often it is repeated. A stopping peer gets counts and no
     /// peers. A peer with port 0, or new and over a cap, is answered as usual but not stored, and
     /// its `completed` does not count.
@@ -214,7 +229,7 @@ impl<F: PeerFamily> Torrents<F> {
         request: &Announce<'_, F>,
         limits: &Limits,
         rng: &mut Rng,
-        out: &mut [u8],
+        sink: &mut impl PeerSink,
     ) -> Announced {
         let completed = request.event == Event::Completed;
         let state = State::new(request.now, request.seeder, completed);
@@ -237,7 +252,6 @@ impl<F: PeerFamily> Torrents<F> {
         }
         let outcome = placed.map_or_else(Outcome::Unstored, |_| Outcome::Stored);
         let stored = outcome == Outcome::Stored;
-        let mut reply = Reply::new(out);
         let mut counts = Counts::default();
         if let Some(torrent) = torrent {
             if counted {
@@ -247,13 +261,12 @@ impl<F: PeerFamily> Torrents<F> {
                 torrent.marks |= CONFIRMED;
             }
             counts = torrent.swarm.counts();
-            torrent.swarm.sample(&me, stored, request.numwant, rng, &mut reply);
+            torrent.swarm.sample(&me, stored, request.numwant, rng, sink);
         }
         let myself = |kind: bool| u32::from(!stored && kind);
         Announced {
             seeders: counts.seeders + myself(request.seeder),
             leechers: counts.leechers + myself(!request.seeder),
-            bytes_written: reply.written(),
             outcome,
             completed: counted,
             is_new: matches!(placed, Ok(Stored::Inserted { .. })),
@@ -309,9 +322,9 @@ impl<F: PeerFamily> Torrents<F> {
         me: F::Record,
         limits: &Limits,
         rng: &mut Rng,
-    ) -> (Option<u32>, Result<Stored, Counter>) {
+    ) -> (Option<u32>, Result<Stored, Unstored>) {
         if me.is_empty() {
-            return (found, Err(Counter::UnstoredPortZero));
+            return (found, Err(Unstored::PortZero));
         }
         let Some(number) = found else {
             return match self.add_torrent(digest, info_hash, me, limits) {
@@ -322,7 +335,7 @@ impl<F: PeerFamily> Torrents<F> {
         let peers_full = self.peers >= limits.peers;
         let has_memory = self.has_room_for_peer(&limits.memory);
         let Some(torrent) = self.slab.get_mut(number) else {
-            return (None, Err(Counter::UnstoredTorrentCap));
+            return (None, Err(Unstored::TorrentCap));
         };
         let swarm = &mut torrent.swarm;
         let swarm_full = swarm.len() >= limits.peers_per_torrent.min(SWARM_PEERS_MAX);
@@ -331,9 +344,9 @@ impl<F: PeerFamily> Torrents<F> {
         let stored = match swarm.store(me, room, rng) {
             Placed::Updated(earlier) => Ok(Stored::Updated(earlier)),
             Placed::Inserted => Ok(Stored::Inserted { evicted: 0 }),
-            Placed::Refused if peers_full => Err(Counter::UnstoredPeerCap),
-            Placed::Refused if swarm_full => Err(Counter::UnstoredSwarmCap),
-            Placed::Refused => Err(Counter::UnstoredMemoryLimit),
+            Placed::Refused if peers_full => Err(Unstored::PeerCap),
+            Placed::Refused if swarm_full => Err(Unstored::SwarmCap),
+            Placed::Refused => Err(Unstored::MemoryLimit),
         };
         self.peers_bytes = self.peers_bytes - before + swarm.heap_bytes();
         self.peers += usize::from(matches!(stored, Ok(Stored::Inserted { .. })));
@@ -348,21 +361,21 @@ impl<F: PeerFamily> Torrents<F> {
         info_hash: &InfoHash,
         me: F::Record,
         limits: &Limits,
-    ) -> Result<(u32, usize), Counter> {
+    ) -> Result<(u32, usize), Unstored> {
         if self.slab.len() >= limits.torrents.min(Slab::<F>::LEN_MAX) {
-            return Err(Counter::UnstoredTorrentCap);
+            return Err(Unstored::TorrentCap);
         }
         if self.peers >= limits.peers {
-            return Err(Counter::UnstoredPeerCap);
+            return Err(Unstored::PeerCap);
         }
         if limits.peers_per_torrent == 0 {
-            return Err(Counter::UnstoredSwarmCap);
+            return Err(Unstored::SwarmCap);
         }
         let torrent = Torrent::of(*info_hash, me);
         let (number, evicted) = if self.has_room_for_torrent(&limits.memory) {
             (self.slab.insert(torrent), 0)
         } else {
-            let (number, evicted) = self.evict(&me).ok_or(Counter::UnstoredMemoryLimit)?;
+            let (number, evicted) = self.evict(&me).ok_or(Unstored::MemoryLimit)?;
             self.slab.replace(number, torrent);
             (number, evicted)
         };
@@ -387,7 +400,6 @@ impl<F: PeerFamily> Torrents<F> {
         Announced {
             seeders: counts.seeders,
             leechers: counts.leechers,
-            bytes_written: 0,
             outcome: Outcome::Removed,
             completed: false,
             is_new: false,

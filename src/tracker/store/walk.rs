@@ -6,7 +6,7 @@ use super::index::Named;
 use super::peer::{PeerFamily, Record};
 use super::swarm::{Counts, Place};
 use super::torrents::{Limits, ScrapeCounts, Stored, Torrents};
-use crate::tracker::core::InfoHash;
+use crate::values::InfoHash;
 
 /// How far a walk over all torrents has come.
 ///
@@ -161,8 +161,7 @@ mod tests {
 
     use super::*;
     use crate::io::Now;
-    use crate::tracker::store::{Announce, Ipv4, Ipv4Record};
-    use crate::tracker::udp::request::Event;
+    use crate::tracker::store::{Announce, Event, Ipv4, Ipv4Record, NoPeers};
 
     const LIMITS: Limits = Limits::NONE;
     const STABLE: u32 = 0x0a00_0000;
@@ -183,12 +182,12 @@ mod tests {
             event,
             numwant: 0,
         };
-        torrents.announce(&request, &LIMITS, &mut Rng::with_seed(address.into()), &mut []);
+        torrents.announce(&request, &LIMITS, &mut Rng::with_seed(address.into()), &mut NoPeers);
     }
 
     fn wire(record: &Ipv4Record) -> u32 {
         let mut wire = [0; 6];
-        record.write(&mut wire);
+        record.write_compact(&mut wire);
         u32::from_be_bytes([wire[0], wire[1], wire[2], wire[3]])
     }
 

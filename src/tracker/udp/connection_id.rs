@@ -25,10 +25,7 @@ use siphasher::sip::SipHasher24;
 
 use crate::io::Now;
 use crate::tracker::core::source::Source;
-
-/// The number that a client gets from a connect response and sends with all else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConnectionId(pub u64);
+use crate::wire::bep15::ConnectionId;
 
 /// Issues connection IDs and recognises its own.
 #[derive(Clone)]

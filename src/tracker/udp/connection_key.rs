@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::tracker::core::info_hash::hex_digit;
+use crate::values::info_hash::hex_digit;
 
 /// A key that was read from a file.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,22 +1,20 @@
-//! The tracker as a [`Handler`]: one request in, one reply or one counted drop out.
+//! The tracker as a [`DatagramService`]: one request in, one reply or one counted drop out.
 
-use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::connection_id::{ConnectionId, ConnectionIds};
-use super::request::{Announce, Connect, Request, Scrape};
-use super::response::{
-    AnnounceHeader, Family, ScrapeEntry, ScrapeWriter, peers_max, write_connect, write_error,
-};
-use super::wire::{ANNOUNCE_HEADER_BYTES, TransactionId};
-use crate::io::{Handler, Now, Packet, ReplyPath, Transmit};
+use super::connection_id::ConnectionIds;
+use crate::io::{DatagramService, Now, Packet, ReplyPath, Transmit, Wakeup};
 use crate::telemetry::{Counter, Counters, DropReason};
-use crate::tracker::core::info_hash::InfoHash;
-use crate::tracker::core::policy::{Policy, PolicyView, SharedPolicy};
-use crate::tracker::core::source_limits::Decision;
-use crate::tracker::store::{
-    self, Announced, BACKLOG_INTERVAL, Ipv4, Ipv6, Limits, Outcome, Shard, Shards,
+use crate::tracker::core::policy::SharedPolicy;
+use crate::tracker::core::{self, Announce, Refusal, Swarms, Upkeep};
+use crate::tracker::store::{Announced, CompactPeers, Outcome, ScrapeCounts, Shards, Unstored};
+use crate::wire::bep15::request::{AnnounceView, Connect, Event, Scrape};
+use crate::wire::bep15::response::{
+    AnnounceHeader, ScrapeEntry, ScrapeWriter, emit_connect, emit_error,
+};
+use crate::wire::bep15::{
+    ANNOUNCE_HEADER_BYTES, ConnectionId, Family, Request, RequestError, TransactionId,
 };
 
 /// What one worker's tracker is made of.
@@ -35,36 +33,30 @@ pub struct TrackerParts {
 
 /// One worker's tracker.
 pub struct Tracker {
-    worker: usize,
-    shards: Arc<Shards>,
-    policy: PolicyView,
-    draining: Arc<AtomicBool>,
+    swarms: Swarms,
+    upkeep: Upkeep,
     ids: ConnectionIds,
     counters: Arc<Counters>,
-    /// When to remove more peers, if there are many to remove.
-    more_expiry: Option<Now>,
 }
 
 impl Tracker {
     /// Puts a tracker together. It stores nothing of its own.
     pub fn new(parts: TrackerParts) -> Self {
         let TrackerParts { worker, shards, policy, ids, counters } = parts;
-        let draining = policy.draining();
-        let policy = policy.view();
-        Self { worker, shards, policy, draining, ids, counters, more_expiry: None }
+        let swarms = Swarms::new(worker, Arc::clone(&shards), &policy);
+        let upkeep = Upkeep::new(worker, shards, &policy);
+        Self { swarms, upkeep, ids, counters }
     }
 
     fn connect<T: Transmit>(&mut self, now: Now, client: &Client, request: Connect, tx: &mut T) {
         self.counters.count(client.either(Counter::ConnectsIpv4, Counter::ConnectsIpv6));
-        if self.draining.load(Ordering::Relaxed) {
-            return self.counters.dropped(DropReason::Draining);
-        }
-        let verdict = self.policy.load().limits.connect(now, client.address);
-        if !self.is_within_limit(verdict, DropReason::ConnectsOverLimit) {
-            return;
+        match self.swarms.admit_client(now, client.address) {
+            Ok(admission) => count_admission(&self.counters, admission.evicted_source),
+            Err(Refusal::Draining) => return self.counters.dropped(DropReason::Draining),
+            Err(_) => return self.counters.dropped(DropReason::ConnectsOverLimit),
         }
         let id = self.ids.issue(now, client.address);
-        let sent = tx.reply(client.path, |out| write_connect(out, request.transaction, id));
+        let sent = tx.reply(client.path, |out| emit_connect(out, request.transaction, id));
         self.count_response(sent.is_ok(), Counter::ConnectResponses);
     }
 
@@ -72,53 +64,53 @@ impl Tracker {
         &mut self,
         now: Now,
         client: &Client,
-        request: &Announce<'_>,
+        request: &AnnounceView<'_>,
         tx: &mut T,
     ) {
         if !self.authenticate(now, client, request.connection_id(), request.transaction(), tx) {
             return;
         }
         self.counters.count(client.either(Counter::AnnouncesIpv4, Counter::AnnouncesIpv6));
-        let verdict = self.policy.load().limits.announce(now, client.address);
-        if !self.is_within_limit(verdict, DropReason::AnnouncesOverLimit) {
-            return;
-        }
-        let policy = self.policy.load();
-        let info_hash = request.info_hash();
-        if !policy.access.permits(&info_hash) {
-            self.counters.count(Counter::AnnouncesDenied);
-            return self.error(client, request.transaction(), DENIED, tx);
-        }
-        let owner = self.shards.owner(&info_hash);
-        count_arrival(&self.counters, owner == self.worker);
-        let (shards, counters) = (&self.shards, &self.counters);
-        let question = Question { now, owner, info_hash, request, policy };
+        let announce = Announce {
+            info_hash: request.info_hash(),
+            address: client.address,
+            port: request.port(),
+            left: request.left(),
+            event: event(request.event()),
+            wanted: request.wanted(),
+        };
+        let admitted = match self.swarms.admit_announce(now, announce) {
+            Ok(admitted) => admitted,
+            Err(Refusal::NotServed { evicted_source }) => {
+                count_admission(&self.counters, evicted_source);
+                self.counters.count(Counter::AnnouncesDenied);
+                return self.error(client, request.transaction(), DENIED, tx);
+            }
+            Err(_) => return self.counters.dropped(DropReason::AnnouncesOverLimit),
+        };
+        let counters = &self.counters;
+        count_admission(counters, admitted.admission.evicted_source);
+        count_arrival(counters, admitted.at_owner);
+        let peers_bytes_max = client.family().reply_bytes_max() - ANNOUNCE_HEADER_BYTES;
         let sent = tx.reply(client.path, |out| {
             let (header, peers) = out.split_at_mut(ANNOUNCE_HEADER_BYTES);
-            let answer = client.announce_to(shards, &question, peers);
-            count_outcome(counters, &answer);
-            if answer.is_new && policy.settings.client_statistics {
+            let bytes_max = peers.len().min(peers_bytes_max);
+            let mut sink = CompactPeers::new(&mut peers[..bytes_max]);
+            let reply = admitted.perform(&mut sink);
+            count_outcome(counters, &reply.announced);
+            if reply.count_program {
                 counters.clients().count(&request.peer_id());
             }
             let header_bytes = AnnounceHeader {
                 transaction: request.transaction(),
-                interval_s: client.interval_s(&question),
-                leechers: answer.leechers,
-                seeders: answer.seeders,
+                interval_s: reply.interval_s,
+                leechers: reply.announced.leechers,
+                seeders: reply.announced.seeders,
             }
-            .write(header);
-            header_bytes + answer.bytes_written
+            .emit(header);
+            header_bytes + sink.written()
         });
         self.count_response(sent.is_ok(), Counter::AnnounceResponses);
-    }
-
-    /// Removes a slice of what expired, and sees to it that the next one comes soon if there is
-    /// much more.
-    fn expire(&mut self, now: Now) {
-        let timeout_s = self.policy.load().settings.peer_timeout_s;
-        let expired = self.shards.lock(self.worker).expire_due(now, timeout_s);
-        self.counters.add(Counter::PeersExpired, expired.peers as u64);
-        self.more_expiry = expired.backlog.then(|| now.after(BACKLOG_INTERVAL));
     }
 
     fn scrape<T: Transmit>(&mut self, now: Now, client: &Client, request: &Scrape<'_>, tx: &mut T) {
@@ -126,23 +118,21 @@ impl Tracker {
             return;
         }
         self.counters.count(client.either(Counter::ScrapesIpv4, Counter::ScrapesIpv6));
-        let verdict = self.policy.load().limits.announce(now, client.address);
-        if !self.is_within_limit(verdict, DropReason::AnnouncesOverLimit) {
-            return;
-        }
+        let admitted = match self.swarms.admit_scrape(now, client.address) {
+            Ok(admitted) => admitted,
+            Err(_) => return self.counters.dropped(DropReason::AnnouncesOverLimit),
+        };
+        count_admission(&self.counters, admitted.admission.evicted_source);
         if request.count() == 1
             && let Some(only) = request.hashes().next()
         {
-            count_arrival(&self.counters, self.shards.owner(&only) == self.worker);
+            count_arrival(&self.counters, admitted.at_owner(&only));
         }
-        let policy = self.policy.load();
-        let shards = &self.shards;
         let sent = tx.reply(client.path, |out| {
             let mut writer = ScrapeWriter::new(out, request.transaction);
-            let answered = usize::from(policy.settings.scrape_hashes_max);
-            for info_hash in request.hashes().take(answered) {
-                let entry = client.scrape_from(shards, &info_hash, policy);
-                if writer.push(entry).is_err() {
+            for ScrapeCounts { seeders, completed, leechers } in admitted.perform(request.hashes())
+            {
+                if writer.push(ScrapeEntry { seeders, completed, leechers }).is_err() {
                     break;
                 }
             }
@@ -164,23 +154,13 @@ impl Tracker {
         if self.ids.accepts(now, client.address, id) {
             return true;
         }
-        if self.policy.load().settings.answer_bad_connection_ids {
+        if self.swarms.settings().answer_bad_connection_ids {
             self.counters.count(Counter::BadConnectionIdsAnswered);
             self.error(client, transaction, BAD_CONNECTION_ID, tx);
         } else {
             self.counters.dropped(DropReason::BadConnectionId);
         }
         false
-    }
-
-    /// Whether the source may have its answer. If not, the request is counted as dropped.
-    fn is_within_limit(&self, verdict: Decision, over: DropReason) -> bool {
-        match verdict {
-            Decision::Accepted => return true,
-            Decision::AcceptedWithEviction => self.counters.count(Counter::SourcesForgotten),
-            Decision::Refused => self.counters.dropped(over),
-        }
-        verdict != Decision::Refused
     }
 
     fn error<T: Transmit>(
@@ -193,7 +173,7 @@ impl Tracker {
         // Never more than was sent: an answer to a forged source must not amplify.
         let sent = tx.reply(client.path, |out| {
             let bytes_max = out.len().min(client.request_bytes);
-            write_error(&mut out[..bytes_max], transaction, message)
+            emit_error(&mut out[..bytes_max], transaction, message)
         });
         self.count_response(sent.is_ok(), Counter::ErrorResponses);
     }
@@ -206,35 +186,34 @@ impl Tracker {
     }
 }
 
-impl Handler for Tracker {
-    fn on_packet<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, tx: &mut T) {
+impl DatagramService for Tracker {
+    fn on_datagram<T: Transmit>(&mut self, now: Now, packet: &Packet<'_>, tx: &mut T) {
         let client = Client::of(packet);
-        if client.path.to.port() == 0 {
+        if client.path.client().port() == 0 {
             return self.counters.dropped(DropReason::BadSource);
         }
         match Request::parse(packet.payload) {
             Ok(Request::Connect(request)) => self.connect(now, &client, request, tx),
             Ok(Request::Announce(request)) => self.announce(now, &client, &request, tx),
             Ok(Request::Scrape(request)) => self.scrape(now, &client, &request, tx),
-            Err(error) => self.counters.dropped(error.reason()),
+            Err(error) => self.counters.dropped(drop_reason(error)),
         }
     }
 
     fn on_tick<T: Transmit>(&mut self, now: Now, _: &mut T) {
-        if self.worker == 0 {
-            self.policy.load().limits.sweep(now);
-        }
-        self.expire(now);
+        let expired = self.upkeep.tick(now);
+        self.counters.add(Counter::PeersExpired, expired as u64);
     }
 
     fn on_flush<T: Transmit>(&mut self, now: Now, _: &mut T) {
-        if self.more_expiry.is_some_and(|due| due <= now) {
-            self.expire(now);
+        let expired = self.upkeep.catch_up(now);
+        if expired > 0 {
+            self.counters.add(Counter::PeersExpired, expired as u64);
         }
     }
 
-    fn next_deadline(&self) -> Option<Now> {
-        self.more_expiry
+    fn wakeup(&self) -> Wakeup {
+        Wakeup { at: self.upkeep.next_deadline(), ..Wakeup::default() }
     }
 }
 
@@ -249,94 +228,25 @@ struct Client {
 impl Client {
     fn of(packet: &Packet<'_>) -> Self {
         let Packet { path, payload, .. } = packet;
-        Self { path: *path, address: path.to.ip().to_canonical(), request_bytes: payload.len() }
+        Self {
+            path: *path,
+            address: path.client().ip().to_canonical(),
+            request_bytes: payload.len(),
+        }
     }
 
     fn either(&self, ipv4: Counter, ipv6: Counter) -> Counter {
         if self.address.is_ipv4() { ipv4 } else { ipv6 }
     }
 
-    /// Announces to the shard that owns the torrent, and writes the peers for the reply.
-    fn announce_to(&self, shards: &Shards, question: &Question<'_>, out: &mut [u8]) -> Announced {
-        let caps = Limits::per_shard(&question.policy.settings, shards.len());
-        let port = question.request.port();
-        let mut shard = shards.lock(question.owner);
-        match self.address {
-            IpAddr::V4(address) => {
-                let limits = shard.limits_ipv4(caps);
-                let Shard { ipv4, rng, .. } = &mut *shard;
-                let peer = SocketAddrV4::new(address, port);
-                ipv4.announce(&question.about::<Ipv4>(peer, Family::Ipv4), &limits, rng, out)
-            }
-            IpAddr::V6(address) => {
-                let limits = shard.limits_ipv6(caps);
-                let Shard { ipv6, rng, .. } = &mut *shard;
-                let peer = SocketAddrV6::new(address, port, 0, 0);
-                ipv6.announce(&question.about::<Ipv6>(peer, Family::Ipv6), &limits, rng, out)
-            }
-        }
-    }
-
-    /// The counts of one torrent; zeros when it is unknown or denied.
-    fn scrape_from(&self, shards: &Shards, info_hash: &InfoHash, policy: &Policy) -> ScrapeEntry {
-        if !policy.access.permits(info_hash) {
-            return ScrapeEntry::default();
-        }
-        let shard = shards.lock(shards.owner(info_hash));
-        let found = match self.address {
-            IpAddr::V4(_) => shard.ipv4.scrape(info_hash),
-            IpAddr::V6(_) => shard.ipv6.scrape(info_hash),
-        };
-        found.map_or_else(ScrapeEntry::default, |counts| ScrapeEntry {
-            seeders: counts.seeders,
-            completed: counts.completed,
-            leechers: counts.leechers,
-        })
-    }
-
-    /// The interval this peer is told: the same for as long as it stays, and spread over clients
-    /// and torrents, so that those that came together do not come back together.
-    fn interval_s(&self, question: &Question<'_>) -> u32 {
-        let settings = &question.policy.settings;
-        let address = match self.address {
-            IpAddr::V4(address) => u64::from(address.to_bits()),
-            IpAddr::V6(address) => address.to_bits() as u64,
-        };
-        let torrent =
-            question.info_hash.0.first_chunk().map_or(0, |head| u64::from_be_bytes(*head));
-        let peer = (address ^ torrent ^ u64::from(question.request.port()).rotate_left(48))
-            .wrapping_mul(JITTER_MULTIPLIER);
-        let span = u64::from(settings.announce_jitter_s) + 1;
-        settings.announce_interval_s.saturating_add(((peer >> 32) % span) as u32)
+    fn family(&self) -> Family {
+        if self.address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
     }
 }
 
-/// An announce that passed every check, and where and when to ask.
-struct Question<'a> {
-    now: Now,
-    owner: usize,
-    info_hash: InfoHash,
-    request: &'a Announce<'a>,
-    policy: &'a Policy,
-}
-
-impl Question<'_> {
-    fn about<F: store::PeerFamily>(
-        &self,
-        peer: F::Endpoint,
-        family: Family,
-    ) -> store::Announce<'_, F> {
-        let settings = &self.policy.settings;
-        let wanted =
-            self.request.peers_wanted(settings.numwant_default.into(), settings.numwant_max.into());
-        store::Announce {
-            now: self.now,
-            info_hash: &self.info_hash,
-            peer,
-            seeder: self.request.left() == 0,
-            event: self.request.event(),
-            numwant: wanted.min(peers_max(family)),
-        }
+fn count_admission(counters: &Counters, evicted_source: bool) {
+    if evicted_source {
+        counters.count(Counter::SourcesForgotten);
     }
 }
 
@@ -354,12 +264,42 @@ fn count_outcome(counters: &Counters, answer: &Announced) {
         counters.add(Counter::PeersEvicted, answer.evicted as u64);
     }
     if let Outcome::Unstored(reason) = answer.outcome {
-        counters.count(reason);
+        counters.count(unstored_counter(reason));
+    }
+}
+
+/// What a datagram that is no request is counted as. None of them is answered: the sender has
+/// shown no connection ID, so its address may be forged.
+const fn drop_reason(error: RequestError) -> DropReason {
+    match error {
+        RequestError::TooShort => DropReason::TooShort,
+        RequestError::BadMagic => DropReason::BadMagic,
+        RequestError::UnknownAction => DropReason::UnknownAction,
+        RequestError::ScrapeWithoutHash => DropReason::ScrapeWithoutHash,
+    }
+}
+
+const fn event(event: Event) -> core::Event {
+    match event {
+        Event::None => core::Event::None,
+        Event::Completed => core::Event::Completed,
+        Event::Started => core::Event::Started,
+        Event::Stopped => core::Event::Stopped,
+    }
+}
+
+const fn unstored_counter(reason: Unstored) -> Counter {
+    match reason {
+        Unstored::PortZero => Counter::UnstoredPortZero,
+        Unstored::TorrentCap => Counter::UnstoredTorrentCap,
+        Unstored::PeerCap => Counter::UnstoredPeerCap,
+        Unstored::SwarmCap => Counter::UnstoredSwarmCap,
+        Unstored::MemoryLimit => Counter::UnstoredMemoryLimit,
     }
 }
 
 const DENIED: &str = "this tracker does not serve this torrent";
 const BAD_CONNECTION_ID: &str = "connection ID expired";
 
-/// Any odd constant with well-mixed bits: 2^64 divided by the golden ratio.
-const JITTER_MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use crate::server::config::{ControlSocket, SOCKET_USUAL};
 use crate::tracker::core::InfoHash;
 use crate::values::units;
 
-/// What to ask of whom.
+/// The arguments of `ringtide ctl`.
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP, subcommand_required = true)]
 pub struct CtlArgs {
@@ -26,23 +26,23 @@ pub struct CtlArgs {
 }
 
 impl CtlArgs {
-    /// Where to ask.
+    /// The path of the control socket.
     pub(crate) fn socket(&self) -> PathBuf {
         let usual = || ControlSocket::usual().unwrap_or_else(|| PathBuf::from(SOCKET_USUAL));
         self.socket.clone().unwrap_or_else(usual)
     }
 }
 
-/// What to ask.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CtlCommand {
     /// Show the versions of the running ringtide and of its interface
     Version,
-    /// Say whether all workers are alive; if not, the exit code is 1
+    /// Show whether all workers are alive; if not, the exit code is 1
     Health,
     /// Show figures of the process, its workers, the tracker and the relay
     Stats {
-        /// Show them again and again, with rates; every second unless told
+        /// Show them repeatedly, with rates [default interval: 1s]
         #[arg(long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "1s")]
         #[arg(value_parser = watch_interval)]
         watch: Option<Duration>,
@@ -63,38 +63,38 @@ pub(crate) enum CtlCommand {
         #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,
     },
-    /// Look a torrent up
+    /// Show one torrent
     Swarm {
         /// Its info hash, 40 or 64 hex digits
         hash: InfoHash,
     },
-    /// Show what is logged, or change it
+    /// Show or change the log filter
     LogLevel {
         /// A level, or directives such as info,ringtide::tracker=debug
         filter: Option<String>,
     },
-    /// Stop in good order, and wait until it has stopped
+    /// Stop cleanly, and wait until it has stopped
     Drain {
-        /// How long to report itself as unhealthy and to serve only clients that it knows before
-        /// it stops, up to 1h, such as 10s
+        /// How long to report unhealthy and serve only known clients before stopping, up to 1h,
+        /// such as 10s
         #[arg(long, value_name = "DURATION")]
         wait: Option<String>,
-        /// Return at once, and not when it has stopped
+        /// Return at once instead of waiting
         #[arg(long)]
         detach: bool,
     },
 }
 
-/// What to do with rules.
+/// Commands for rules.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RulesCommand {
-    /// Show the rules in force
+    /// Show the active rules
     List,
     /// Add a rule from flags, or all rules of a file
     Add(RuleArgs),
-    /// Put a rule, or all rules of a file, in the place of those of the same name
+    /// Replace the rules of the same name by a rule from flags, or by all rules of a file
     Replace(RuleArgs),
-    /// Put the rules of a file in the place of all that are in force
+    /// Replace all rules by those of a file
     Set {
         /// A configuration file; only its rules are used
         #[arg(long, value_name = "FILE")]
@@ -116,15 +116,15 @@ pub(crate) struct RuleArgs {
     #[arg(required_unless_present = "input")]
     pub(crate) file: Option<PathBuf>,
 
-    /// What the rule is called
+    /// The rule's name
     #[arg(long)]
     pub(crate) name: Option<String>,
 
-    /// Group or host, port and interface to take from: 239.1.1.1:5001@eth0
+    /// Group or host, port and interface to receive from: 239.1.1.1:5001@eth0
     #[arg(long, value_name = "ENDPOINT")]
     pub(crate) input: Option<String>,
 
-    /// Take only what this address sends; may be repeated
+    /// Accept only datagrams from this address; may be repeated
     #[arg(long, value_name = "ADDR")]
     pub(crate) source: Vec<String>,
 
@@ -141,10 +141,10 @@ pub(crate) struct RuleArgs {
     pub(crate) dscp: Option<String>,
 }
 
-/// What to do with the access list.
+/// Commands for the access list.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AccessCommand {
-    /// Show what the list does and how long it is
+    /// Show the list's mode and size
     Show,
     /// Add torrents until the next reload or restart; `config save` makes it last
     Add {
@@ -152,7 +152,7 @@ pub(crate) enum AccessCommand {
         #[arg(required = true, value_name = "HASH")]
         hashes: Vec<String>,
     },
-    /// Take torrents off the list, likewise
+    /// Remove torrents until the next reload or restart; `config save` makes it last
     Remove {
         /// Info hashes, 40 or 64 hex digits each
         #[arg(required = true, value_name = "HASH")]
@@ -162,19 +162,19 @@ pub(crate) enum AccessCommand {
     Reload,
 }
 
-/// What to do with the configuration.
+/// Commands for the configuration.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Show what is in force, as a configuration file
+    /// Show the current configuration, as a file
     Show,
-    /// Have the running ringtide say whether a configuration is valid
+    /// Let the running ringtide check whether a configuration is valid
     Check {
         /// The file to check [default: the one it was started with]
         file: Option<PathBuf>,
     },
-    /// Read the configuration file again and put in force what can change
+    /// Read the configuration file again and apply what can change at runtime
     Reload,
-    /// Write rules, access list and log level back to their files, where they were changed
+    /// Write changed rules, access list and log level back to their files
     Save,
 }
 
@@ -182,7 +182,7 @@ fn watch_interval(text: &str) -> Result<Duration, String> {
     let interval = units::parse_duration(text).map_err(|error| error.to_string())?;
     match (WATCH_MIN..=WATCH_MAX).contains(&interval) {
         true => Ok(interval),
-        false => Err("allowed is 100ms to 1h".to_owned()),
+        false => Err("must be 100ms to 1h".to_owned()),
     }
 }
 
@@ -202,10 +202,10 @@ Examples:
   curl --unix-socket /run/ringtide/control.sock http://localhost/api/v1/stats
 
 Changes last until the next reload or restart; `ringtide ctl config save` makes them last. Several
-rules in one command are changed all together or not at all.
+rules in one command are changed together or not at all.
 
 Exit codes:
   0  done
-  1  the running ringtide refused or failed, `health` found it unwell, or `drain` saw no end of it
+  1  the running ringtide refused or failed, `health` found it unhealthy, or `drain` timed out
   2  wrong arguments
   3  nothing answers at the control socket, or this user may not use it";

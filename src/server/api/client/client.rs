@@ -16,13 +16,13 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::CtlError;
 
-/// A control socket to ask at.
+/// A client of one control socket.
 pub(crate) struct Client {
     path: PathBuf,
     runtime: Runtime,
 }
 
-/// What was answered.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -38,7 +38,7 @@ impl Client {
         }
     }
 
-    /// Asks, and returns the body of an answer that is no refusal.
+    /// Sends a request and returns the body of a successful response.
     pub(crate) fn ask(
         &self,
         method: Method,
@@ -56,12 +56,12 @@ impl Client {
         })
     }
 
-    /// Asks without a body.
+    /// Sends a GET request.
     pub(crate) fn get(&self, path: &str) -> Result<Value, CtlError> {
         self.ask(Method::GET, path, None::<&()>)
     }
 
-    /// Asks, and returns the answer whatever its status.
+    /// Sends a request and returns the response, whatever its status.
     pub(crate) fn send(
         &self,
         method: Method,
@@ -71,7 +71,7 @@ impl Client {
         let exchange = async {
             tokio::time::timeout(ANSWER_TIME_MAX, self.exchange(method, path, body))
                 .await
-                .map_err(|_| self.garbled("it does not come".to_owned()))?
+                .map_err(|_| self.garbled("it did not arrive in time".to_owned()))?
         };
         self.runtime.block_on(exchange)
     }
@@ -120,8 +120,8 @@ impl Client {
     }
 }
 
-/// A little longer than the server gives itself.
+/// A little longer than the server's own limit.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(35);
 
-/// The figures of a thousand rules with all their outputs fit by far.
+/// Far more than the figures of a thousand rules with all their outputs.
 const ANSWER_BYTES_MAX: usize = 64 << 20;

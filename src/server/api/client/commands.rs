@@ -1,4 +1,4 @@
-//! Each command: what it asks, and how the answer is shown.
+//! The commands: what each requests, and how the answer is shown.
 
 use std::fs;
 use std::io;
@@ -26,7 +26,7 @@ use crate::server::config::rule_spec::{NumberOrWord, OutputSpec, RuleChanges, Ru
 
 pub(crate) type Print<'a> = &'a mut dyn FnMut(&str) -> io::Result<()>;
 
-/// Carries the command out. False when the process is not well.
+/// Runs the command. Returns false if the process is unhealthy.
 pub(crate) fn run(args: &CtlArgs, client: &Client, print: Print<'_>) -> Result<bool, CtlError> {
     let mut session = Session { client, json: args.json, print };
     match &args.command {
@@ -128,7 +128,7 @@ impl Session<'_> {
         Ok(health.healthy)
     }
 
-    /// Shows figures until the process is gone or standard output is closed.
+    /// Shows figures until the process ends or standard output is closed.
     fn watch(&mut self, interval: std::time::Duration) -> Result<(), CtlError> {
         let mut before: Option<(Stats, Instant)> = None;
         loop {
@@ -209,7 +209,7 @@ impl Session<'_> {
             }
             ConfigCommand::Save => {
                 self.post("/config/save", &EMPTY, |saved: Saved| match saved.written.is_empty() {
-                    true => "nothing to save: the files say what is in force\n".to_owned(),
+                    true => "nothing to save: the files are up to date\n".to_owned(),
                     false => lines("written: ", &saved.written),
                 })
             }
@@ -298,7 +298,7 @@ fn specs(args: &RuleArgs) -> Result<Vec<RuleSpec>, CtlError> {
         source: args.source.clone(),
         outputs: args.output.iter().map(output).collect(),
     };
-    // LogOnChange here what is wrong with it, for the sake of its exit code.
+    // Checked here too, because wrong arguments have an exit code of their own.
     rule.draft(0).map_err(|problems| CtlError::Argument(problems.join("\n")))?;
     Ok(vec![rule])
 }
@@ -319,11 +319,11 @@ fn lines(prefix: &str, items: &[String]) -> String {
     items.iter().map(|item| format!("{prefix}{item}\n")).collect()
 }
 
-/// A body that says nothing.
+/// An empty body.
 #[derive(Serialize)]
 struct Nothing {}
 
 const EMPTY: Nothing = Nothing {};
 
-/// Clears a terminal and puts what follows at its top.
+/// Clears a terminal and moves the cursor to the top.
 const CLEAR: &str = "\x1b[2J\x1b[H";

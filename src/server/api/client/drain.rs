@@ -1,4 +1,4 @@
-//! `ringtide ctl drain`: asks the process to stop, and follows it to its end.
+//! `ringtide ctl drain`: asks the process to stop, and waits until it has.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::server::api::stats::Stats;
 use crate::values::units;
 
 impl Session<'_> {
-    /// Has the process stop after `wait`, and returns when it is gone, unless `detach` is set.
+    /// Stops the process after `wait`. Returns when it has ended, or at once if `detach` is set.
     pub(crate) fn drain(&mut self, wait: Option<&str>, detach: bool) -> Result<(), CtlError> {
         let stats = self.stats()?;
         let drain = Drain { wait: wait.map(ToOwned::to_owned) };
@@ -24,7 +24,7 @@ impl Session<'_> {
         if detach {
             return Ok(());
         }
-        // The process took it, so it can be read.
+        // The process accepted it, so it parses.
         let wait = wait.and_then(|text| units::parse_duration(text).ok()).unwrap_or_default();
         self.follow(stats, wait)
     }
@@ -33,67 +33,68 @@ impl Session<'_> {
         let began = Instant::now();
         let pid = before.process.pid;
         let born = birth(pid);
-        let mut told = began;
-        // First it serves on, which is shown; then it finishes and saves, and answers no more.
+        let mut reported = began;
+        // At first it goes on serving, which is shown; then it saves and no longer answers.
         while let Ok(stats) = self.stats() {
             if stats.process.pid != pid {
-                return self.say(format!("gone; process {} serves now\n", stats.process.pid));
+                return self.say(format!("stopped; process {} serves now\n", stats.process.pid));
             }
             if began.elapsed() > wait + END_TIME_MAX {
                 return Err(still_there(pid, began));
             }
-            if told.elapsed() >= PROGRESS_INTERVAL {
+            if reported.elapsed() >= PROGRESS_INTERVAL {
                 let left = wait.saturating_sub(began.elapsed());
-                self.say(progress(&before, &stats, told.elapsed(), left))?;
-                (before, told) = (stats, Instant::now());
+                self.say(progress(&before, &stats, reported.elapsed(), left))?;
+                before = stats;
+                reported = Instant::now();
             }
             std::thread::sleep(POLL_INTERVAL);
         }
-        // Where its entry cannot be seen, from another container for instance, the end of its
-        // answers is all there is.
+        // If its entry in /proc is not visible, for example from another container, the end of its
+        // answers has to do.
         while born.is_some() && birth(pid) == born {
             if began.elapsed() > wait + END_TIME_MAX {
                 return Err(still_there(pid, began));
             }
             std::thread::sleep(POLL_INTERVAL);
         }
-        self.say(format!("gone after {}\n", seconds(began.elapsed())))
+        self.say(format!("stopped after {}\n", seconds(began.elapsed())))
     }
 
     fn stats(&self) -> Result<Stats, CtlError> {
         self.read(self.client.ask(Method::GET, "/stats", None::<&()>)?)
     }
 
-    /// With JSON the answer to the request is all there is to print.
+    /// Prints nothing with JSON, where only the response to the request is printed.
     fn say(&mut self, text: String) -> Result<(), CtlError> {
         if self.json { Ok(()) } else { (self.print)(&text).map_err(CtlError::Output) }
     }
 }
 
-/// What is still served, and who was turned away since the line before.
+/// What has been served since the previous line, and how many connects were refused.
 fn progress(before: &Stats, now: &Stats, elapsed: Duration, left: Duration) -> String {
     let replies = |stats: &Stats| -> u64 {
         let each = |name| stats.tracker.as_ref().and_then(|tracker| tracker.counters.get(name));
         ["announce_responses", "scrape_responses"].into_iter().filter_map(each).sum()
     };
-    let turned_away = |stats: &Stats| -> u64 {
+    let refused = |stats: &Stats| -> u64 {
         let tracker = stats.tracker.as_ref();
         tracker.and_then(|tracker| tracker.drops.get("draining")).copied().unwrap_or(0)
     };
     let served = replies(now).saturating_sub(replies(before)) as f64 / elapsed.as_secs_f64();
     format!(
-        "{} left, {} announces and scrapes a second, {} connects turned away so far\n",
+        "{} left, {} announces and scrapes per second, {} connects refused so far\n",
         seconds(left),
         number(served.round() as u64),
-        number(turned_away(now)),
+        number(refused(now)),
     )
 }
 
-/// When a process started, in the kernel's ticks: process IDs are used again (proc(5)). `None` when
-/// there is none, or its entry cannot be seen. One that waits for its parent to notice is gone.
+/// When a process started, in clock ticks, because process IDs are reused (proc(5)). `None` if
+/// there is no such process, its entry is not visible, or it is a zombie.
 fn birth(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may have anything in it.
+    // The name in parentheses may contain anything.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     if matches!(fields.next()?, "Z" | "X") {
         return None;
@@ -112,7 +113,7 @@ fn seconds(duration: Duration) -> String {
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The longest `shutdown_timeout`, and as long again for saving the swarms.
+/// The longest `shutdown_timeout`, and the same again for saving the swarms.
 const END_TIME_MAX: Duration = Duration::from_secs(120);
 
 #[cfg(test)]

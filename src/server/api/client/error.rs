@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::error::Remedy;
 
-/// Why a command was not carried out.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CtlError {
     /// Nothing answers at the socket.
@@ -22,15 +22,15 @@ pub enum CtlError {
         /// The socket.
         path: PathBuf,
     },
-    /// What answers speaks something else, or stopped in the middle.
-    #[error("the answer from {} makes no sense: {reason}", path.display())]
+    /// The server speaks another protocol, or stopped halfway.
+    #[error("cannot read the answer from {}: {reason}", path.display())]
     Garbled {
         /// The socket.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// The process does not do it.
+    /// The process refused.
     #[error("{error}")]
     Refused {
         /// Its reason.
@@ -46,18 +46,18 @@ pub enum CtlError {
         /// Why.
         reason: String,
     },
-    /// The process was asked to stop, and does not.
-    #[error("ringtide, process {pid}, is still there after {waited}")]
+    /// The process was asked to stop and has not.
+    #[error("ringtide (process {pid}) is still running after {waited}")]
     StillThere {
         /// Its process ID.
         pid: u32,
-        /// How long it was waited for.
+        /// How long the client waited.
         waited: String,
     },
     /// An argument cannot be used.
     #[error("{0}")]
     Argument(String),
-    /// Standard output takes no more.
+    /// Standard output is closed or full.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
 }
@@ -68,7 +68,7 @@ impl CtlError {
         matches!(self, Self::Unreachable { .. } | Self::Forbidden { .. })
     }
 
-    /// Whether what was typed is wrong.
+    /// Whether the arguments are wrong.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::File { .. } | Self::Argument(_))
     }
@@ -78,8 +78,8 @@ impl Remedy for CtlError {
     fn remedy(&self) -> Option<String> {
         match self {
             Self::Unreachable { .. } => Some(
-                "start ringtide, or name its socket with --socket; its log says where that is, or \
-                 why there is none"
+                "start ringtide, or name its socket with --socket; its log shows the path, or why \
+                 there is none"
                     .to_owned(),
             ),
             Self::Forbidden { .. } => Some(
@@ -92,7 +92,7 @@ impl Remedy for CtlError {
             }
             Self::Refused { advice, .. } => Some(advice.clone()).filter(|text| !text.is_empty()),
             Self::StillThere { pid, .. } => {
-                Some(format!("its log says what it is at; `kill {pid}` makes it stop at once"))
+                Some(format!("see its log for what it is doing; `kill {pid}` stops it at once"))
             }
             Self::File { .. } | Self::Argument(_) | Self::Output(_) => None,
         }

@@ -13,7 +13,7 @@ use std::io;
 pub use args::CtlArgs;
 pub use error::CtlError;
 
-/// Carries the command out. Text goes to `print`. False when the process is not well.
+/// Runs the command and prints through `print`. Returns false if the process is unhealthy.
 pub fn run(
     args: &CtlArgs,
     print: &mut dyn FnMut(&str) -> io::Result<()>,

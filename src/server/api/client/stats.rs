@@ -53,7 +53,17 @@ fn process_line(stats: &Stats, before: Before<'_>) -> String {
 fn workers(workers: &[WorkerStats], before: Before<'_>) -> String {
     let mut table = Table::new(
         2,
-        &["worker", "state", "core", "received", "sent", "frames", "drops", "turns", "torrents"],
+        &[
+            "worker",
+            "state",
+            "core",
+            "received",
+            "sent",
+            "frames",
+            "drops",
+            "iterations",
+            "torrents",
+        ],
     );
     let count = |worker: &WorkerStats, name: &str| {
         let earlier = before.and_then(|(stats, elapsed)| {
@@ -187,8 +197,8 @@ fn flow_cells(flow: &FlowStats, before: Option<(&FlowStats, Duration)>) -> Vec<S
     ]
 }
 
-/// The latency that half and 99 % of the sends stay below, of those since the figures before.
-/// Nothing where it is not measured.
+/// The median and the 99th percentile of the latency since the previous figures. Empty where it is
+/// not measured.
 fn latency_cells(latency: Option<&Histogram>, before: Option<&Histogram>) -> Vec<String> {
     let Some(latency) = latency else { return Vec::new() };
     let latency = before.map_or_else(|| latency.clone(), |before| latency.since(before));
@@ -200,7 +210,7 @@ fn latency_cells(latency: Option<&Histogram>, before: Option<&Histogram>) -> Vec
     vec![show(0.5), show(0.99)]
 }
 
-/// The reasons that occurred.
+/// The reasons with at least one drop.
 fn drops(counts: &Counts, before: Option<(&Counts, Duration)>) -> String {
     let mut table = Table::new(1, &["drops", "total", "per second"]);
     for (reason, count) in counts.iter().filter(|(_, count)| **count > 0) {
@@ -220,7 +230,7 @@ fn amount(now: u64, before: Option<(u64, Duration)>) -> String {
     if before.is_some() { rate(now, before) } else { number(now) }
 }
 
-/// Per second; nothing without an earlier figure. Figures that started anew are no negative rate.
+/// Per second; empty without an earlier figure. Never negative when figures start from 0 again.
 fn rate(now: u64, before: Option<(u64, Duration)>) -> String {
     before.map_or_else(String::new, |(before, elapsed)| {
         let rate = now.saturating_sub(before) as f64 / elapsed.as_secs_f64().max(0.001);
@@ -228,7 +238,7 @@ fn rate(now: u64, before: Option<(u64, Duration)>) -> String {
     })
 }
 
-/// What is shown of the tracker, with the counters that make it up.
+/// The rows of the tracker's table, each a sum of counters.
 const REQUESTS: &[(&str, &[&str])] = &[
     ("connects", &["connects_ipv4", "connects_ipv6"]),
     ("announces", &["announces_ipv4", "announces_ipv6"]),

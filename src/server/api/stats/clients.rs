@@ -1,4 +1,4 @@
-//! What is told of peers' programs and of the sizes of torrents.
+//! Figures of peers' client programs and of the sizes of torrents.
 
 use std::cmp::Reverse;
 
@@ -39,7 +39,7 @@ impl TorrentSizeStats {
     }
 }
 
-/// So many say what most peers run.
+/// Enough to show what most peers run.
 const PREFIXES_SHOWN: usize = 100;
 
 #[cfg(test)]

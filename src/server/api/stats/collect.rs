@@ -1,4 +1,4 @@
-//! Reads the view into figures.
+//! Collects the figures from the view.
 
 use super::{
     ClientStats, Counts, FlowStats, Histogram, Holdings, OutputStats, Pools, ProcessStats,
@@ -13,7 +13,10 @@ use crate::tracker::store::Gauges;
 impl Stats {
     /// The figures as they are now.
     pub fn collect(view: &View) -> Self {
-        let shards: Vec<Holdings> = view.shards.gauges().map(Holdings::from).collect();
+        let shards: Vec<Holdings> = match &view.tracker {
+            Some(tracker) => tracker.shards.gauges().map(Holdings::from).collect(),
+            None => vec![Holdings::default(); view.workers.len()],
+        };
         let workers =
             view.workers.iter().zip(view.heartbeat_ages_s()).zip(&shards).enumerate().map(
                 |(index, ((worker, age_s), shard))| worker_stats(index, worker, age_s, *shard),
@@ -34,7 +37,7 @@ fn worker_stats(
     shard: Holdings,
 ) -> WorkerStats {
     let counted = worker.counters.snapshot();
-    let turns = worker.counters.loop_figures().snapshot();
+    let iterations = worker.counters.loop_stats().snapshot();
     WorkerStats {
         index,
         core: worker.core,
@@ -44,13 +47,13 @@ fn worker_stats(
         drops: drops(&counted),
         shard,
         pools: Pools {
-            receive_buffers_free: turns.gauges.receive_buffers_free,
-            frame_buffers_free: turns.gauges.frame_buffers_free,
-            send_slots_free: turns.gauges.send_slots_free,
-            frames_waiting: turns.gauges.frames_waiting,
+            receive_buffers_free: iterations.gauges.receive_buffers_free,
+            frame_buffers_free: iterations.gauges.frame_buffers_free,
+            send_slots_free: iterations.gauges.send_slots_free,
+            frames_waiting: iterations.gauges.frames_waiting,
         },
-        turn_packets: (&turns.packets).into(),
-        turn_us: (&turns.busy_us).into(),
+        iteration_packets: (&iterations.packets).into(),
+        iteration_us: (&iterations.busy_us).into(),
     }
 }
 
@@ -61,13 +64,13 @@ impl<const BUCKETS: usize> From<&SizesSnapshot<BUCKETS>> for Histogram {
 }
 
 fn tracker_stats(view: &View, tracker: &TrackerView, shards: &[Holdings]) -> TrackerStats {
-    let counted = Snapshot::total(view.workers.iter().map(|worker| &*worker.counters));
+    let counted = view.counted();
     let policy = tracker.policy.current();
     TrackerStats {
         listen: tracker.addresses.iter().map(ToString::to_string).collect(),
         steering: tracker.steering.to_owned(),
         holdings: shards.iter().fold(Holdings::default(), |sum, shard| sum.plus(*shard)),
-        memory_limit_bytes: view.shards.memory_bytes_max() as u64,
+        memory_limit_bytes: tracker.shards.memory_bytes_max() as u64,
         kernel_drops: tracker.kernel_drops(),
         access_mode: policy.access.mode().name().to_owned(),
         access_hashes: policy.access.len() as u64,
@@ -153,7 +156,7 @@ fn drops(counted: &Snapshot) -> Counts {
         .collect()
 }
 
-/// The reasons that occurred: with a thousand rules, the others would be most of the text.
+/// Only reasons with a drop: with a thousand rules, the others would be most of the text.
 fn relay_drops(flow: &FlowSnapshot) -> Counts {
     let count = |reason: &RelayDrop| (reason.name().to_owned(), flow.dropped(*reason));
     RelayDrop::ALL.iter().map(count).filter(|(_, count)| *count > 0).collect()

@@ -13,7 +13,7 @@ pub use process::ProcessStats;
 /// Counts by name.
 pub type Counts = BTreeMap<String, u64>;
 
-/// Everything.
+/// All figures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stats {
     /// The process as a whole.
@@ -29,7 +29,7 @@ pub struct Stats {
 /// One worker.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkerStats {
-    /// Its number, from 0.
+    /// Its index, from 0.
     pub index: usize,
     /// The core it is pinned to.
     pub core: Option<usize>,
@@ -37,18 +37,18 @@ pub struct WorkerStats {
     pub healthy: bool,
     /// Seconds since its loop last ticked.
     pub heartbeat_age_s: u64,
-    /// What it counted, by the names of the counters.
+    /// Its counters, by name.
     pub counters: Counts,
     /// Datagrams it dropped, by reason.
     pub drops: Counts,
     /// What its shard holds.
     pub shard: Holdings,
-    /// What its loop has at hand.
+    /// The pools of its loop.
     pub pools: Pools,
-    /// Packets and frames taken in one turn of its loop.
-    pub turn_packets: Histogram,
-    /// Microseconds from the end of a wait to the submission of what came of it.
-    pub turn_us: Histogram,
+    /// Packets and frames per iteration of its loop.
+    pub iteration_packets: Histogram,
+    /// Microseconds from the end of the wait until all packets are handled and submitted.
+    pub iteration_us: Histogram,
 }
 
 /// Torrents and peers.
@@ -62,28 +62,28 @@ pub struct Holdings {
     pub peers_ipv4: u64,
     /// IPv6 peers.
     pub peers_ipv6: u64,
-    /// Bytes allocated for them, and for what finds them.
+    /// Bytes allocated for them and their indexes.
     pub memory_bytes: u64,
 }
 
-/// What a loop had at hand at the end of its last turn that took packets; all 0 before the first.
+/// The pools of a loop after its last iteration that took packets; all 0 before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pools {
-    /// Receive buffers for datagrams that nobody holds on to.
+    /// Free receive buffers for datagrams.
     pub receive_buffers_free: u64,
-    /// Receive buffers for frames that nobody holds on to.
+    /// Free receive buffers for frames.
     pub frame_buffers_free: u64,
     /// Send slots that are not in flight.
     pub send_slots_free: u64,
-    /// Frames that wait for send slots.
+    /// Frames waiting for send slots.
     pub frames_waiting: u64,
 }
 
-/// Counts by size: powers of two.
+/// A histogram in powers of two.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Histogram {
-    /// How many were at most 1, 2, 4, 8 and so on, but more than the one before; the last takes
-    /// all that is larger.
+    /// Values up to 1, 2, 4, 8 and so on, each above the previous bound; the last bucket holds
+    /// everything larger.
     pub buckets: Vec<u64>,
     /// The sum of all sizes.
     pub sum: u64,
@@ -98,11 +98,11 @@ pub struct TrackerStats {
     pub steering: String,
     /// What all shards hold.
     pub holdings: Holdings,
-    /// The most memory that they may take.
+    /// The memory that they may use.
     pub memory_limit_bytes: u64,
     /// Datagrams that the kernel dropped because a receive buffer was full.
     pub kernel_drops: u64,
-    /// What the access list does: "off", "allow" or "deny".
+    /// The mode of the access list: "off", "allow" or "deny".
     pub access_mode: String,
     /// How many torrents are on it.
     pub access_hashes: u64,
@@ -116,16 +116,16 @@ pub struct TrackerStats {
     pub torrent_sizes: Option<TorrentSizeStats>,
 }
 
-/// Peers that were new, by what their peer ID says of their program.
+/// New peers, by the client program in their peer ID.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientStats {
-    /// By the program's name; "other" are those that are not known.
+    /// By the program's name; "other" are unknown ones.
     pub programs: Counts,
     /// By the first eight bytes of the peer ID, versions included; those with the most peers.
     pub prefixes: Counts,
 }
 
-/// Torrents by how many peers they had when they were counted last.
+/// Torrents by number of peers at the last count.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TorrentSizeStats {
     /// Seconds since then.
@@ -152,18 +152,18 @@ pub struct RelayStats {
 pub struct RuleStats {
     /// Its name.
     pub name: String,
-    /// What it takes.
+    /// Its input.
     pub input: String,
-    /// Whose datagrams it takes; none listed takes all.
+    /// Sources whose datagrams it takes; all if empty.
     pub source: Vec<String>,
-    /// Whether its input's interface is there.
+    /// Whether its input's interface is present.
     pub receiving: bool,
-    /// Why nothing is received, or not all that it takes.
+    /// Why it receives nothing, or not everything.
     pub down: Option<String>,
     /// What it took.
     #[serde(flatten)]
     pub flow: FlowStats,
-    /// That of all its outputs together; absent where it is not measured.
+    /// The latency of all its outputs together; absent where it is not measured.
     pub latency_us: Option<Histogram>,
     /// Where it sends.
     pub outputs: Vec<OutputStats>,
@@ -174,7 +174,7 @@ pub struct RuleStats {
 pub struct OutputStats {
     /// Where it sends.
     pub to: String,
-    /// Why it cannot send just now.
+    /// Why it cannot send at the moment.
     pub down: Option<String>,
     /// What it sent.
     #[serde(flatten)]
@@ -191,7 +191,7 @@ pub struct FlowStats {
     pub packets: u64,
     /// Their payload in bytes.
     pub bytes: u64,
-    /// Trips into the kernel that carried them.
+    /// Frames received or sends made for them.
     pub sends: u64,
     /// When one last went through, in seconds since the Unix epoch; 0 is never.
     pub last_seen_s: u64,
@@ -200,7 +200,7 @@ pub struct FlowStats {
 }
 
 impl Histogram {
-    /// How many were counted.
+    /// The number of values.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }

@@ -1,4 +1,4 @@
-//! What the process as a whole uses, from procfs (proc(5)) and getrusage(2).
+//! Resources that the whole process uses, from procfs (proc(5)) and getrusage(2).
 
 use std::fs;
 
@@ -15,20 +15,20 @@ use crate::server::view::View;
 pub struct ProcessStats {
     /// The version of ringtide.
     pub version: String,
-    /// What drives the workers' loops: "io_uring" or "epoll".
+    /// The engine of the workers' loops: "io_uring" or "epoll".
     pub engine: String,
-    /// What of io_uring they use, by the names that `io_uring_without` takes; empty on epoll.
+    /// The io_uring features in use, named as in `io_uring_without`; empty on epoll.
     #[serde(default)]
     pub io_uring_features: Vec<String>,
     /// Its process ID.
     pub pid: u32,
-    /// Seconds since it began to serve.
+    /// Seconds since it started to serve.
     pub uptime_s: u64,
     /// Whether it is about to stop.
     pub draining: bool,
-    /// What it has given up, and what it has left.
+    /// The privileges it has dropped and those it still has.
     pub privileges: Confinement,
-    /// Processor time of all threads so far, user and system, in seconds.
+    /// CPU time of all threads so far, user and system, in seconds.
     pub cpu_s: f64,
     /// Resident memory in bytes; 0 when procfs does not say.
     pub rss_bytes: u64,

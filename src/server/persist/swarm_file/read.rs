@@ -6,9 +6,9 @@ use std::marker::PhantomData;
 
 use super::*;
 use crate::io::Now;
-use crate::tracker::core::InfoHash;
 use crate::tracker::store::{Record, State};
-use crate::tracker::udp::wire::INFO_HASH_BYTES;
+use crate::values::InfoHash;
+use crate::values::info_hash::INFO_HASH_BYTES;
 
 /// Why bytes are not a file of swarms.
 #[derive(Debug, thiserror::Error)]
@@ -199,7 +199,7 @@ impl<'a, F: SavedFamily> TorrentEntry<'a, F> {
     /// Its peers.
     pub fn peers(&self) -> impl ExactSizeIterator<Item = Saved<'a>> + use<'a, F> {
         self.peers.chunks_exact(peer_bytes::<F>()).map(|peer| {
-            let (endpoint, state) = peer.split_at(F::Record::WIRE_BYTES);
+            let (endpoint, state) = peer.split_at(F::Record::COMPACT_BYTES);
             let state = u16::from_be_bytes([state[0], state[1]]);
             Saved {
                 endpoint,
@@ -222,13 +222,13 @@ impl<'a, F: SavedFamily> TorrentEntry<'a, F> {
             let age_s = u64::from(peer.age_s).saturating_add(elapsed_s);
             let age_s = u16::try_from(age_s).ok().filter(|age_s| u32::from(*age_s) <= timeout_s)?;
             let state = State::aged(now, age_s, peer.seeder, peer.completed);
-            Some(F::Record::from_wire(peer.endpoint, state))
+            Some(F::Record::from_compact(peer.endpoint, state))
         })
     }
 }
 
 const fn peer_bytes<F: PeerFamily>() -> usize {
-    F::Record::WIRE_BYTES + STATE_BYTES
+    F::Record::COMPACT_BYTES + STATE_BYTES
 }
 
 /// The length and the kind of a block that must be the `number`th.

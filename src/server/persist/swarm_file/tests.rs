@@ -76,8 +76,8 @@ fn read(bytes: &[u8]) -> Result<(u64, Read), FormatError> {
             *completed = entry.completed;
             peers.extend(entry.records(at(SAVED_AT_S), 0, u32::MAX).zip(entry.peers()).map(
                 |(record, peer)| {
-                    let mut wire = vec![0; F::Record::WIRE_BYTES];
-                    record.write(&mut wire);
+                    let mut wire = vec![0; F::Record::COMPACT_BYTES];
+                    record.write_compact(&mut wire);
                     assert_eq!(record.state().seeder(), peer.seeder);
                     assert_eq!(record.state().completed(), peer.completed);
                     assert_eq!(record.state().age_s(at(SAVED_AT_S)), peer.age_s);

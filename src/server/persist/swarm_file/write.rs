@@ -51,7 +51,7 @@ impl SwarmWriter {
         let mut peers = piece.peers().peekable();
         self.torrents += u64::from(!piece.continues && peers.peek().is_some());
         while peers.peek().is_some() {
-            let peer_bytes = F::Record::WIRE_BYTES + STATE_BYTES;
+            let peer_bytes = F::Record::COMPACT_BYTES + STATE_BYTES;
             self.make_room(
                 F::KIND,
                 TORRENT_HEAD_BYTES + ENTRY_PEERS_MAX.min(piece.slots.len()) * peer_bytes,
@@ -63,8 +63,8 @@ impl SwarmWriter {
             let mut count: u32 = 0;
             for peer in peers.by_ref().take(ENTRY_PEERS_MAX) {
                 let at = self.bytes.len();
-                self.bytes.resize(at + F::Record::WIRE_BYTES, 0);
-                peer.write(&mut self.bytes[at..]);
+                self.bytes.resize(at + F::Record::COMPACT_BYTES, 0);
+                peer.write_compact(&mut self.bytes[at..]);
                 let state = peer.state();
                 let flags = if state.seeder() { SEEDER } else { 0 }
                     | if state.completed() { COMPLETED } else { 0 };

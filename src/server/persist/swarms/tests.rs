@@ -7,8 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::tracker::core::InfoHash;
-use crate::tracker::store::{Announce, PeerFamily, ScrapeCounts, Secrets};
-use crate::tracker::udp::request::Event;
+use crate::tracker::store::{Announce, Event, NoPeers, PeerFamily, ScrapeCounts, Secrets};
 
 fn shards(count: usize, seed: u8) -> Shards {
     Shards::new(count, &Secrets::from_seed(&[seed; Secrets::SEED_BYTES]))
@@ -29,12 +28,12 @@ fn announce<F: PeerFamily>(
     parts: impl Fn(&mut Shard) -> (&mut Torrents<F>, &mut Rng),
 ) {
     let info_hash = &hash(torrent);
-    let limits = Limits::per_shard(&TrackerSettings::default(), shards.len());
+    let limits = TrackerSettings::default().limits_per_shard(shards.len());
     let event = if seeder { Event::Completed } else { Event::None };
     let mut shard = shards.lock(shards.owner(info_hash));
     let (torrents, rng) = parts(&mut shard);
     let request = Announce { now, info_hash, peer, seeder, event, numwant: 0 };
-    torrents.announce(&request, &limits, rng, &mut []);
+    torrents.announce(&request, &limits, rng, &mut NoPeers);
 }
 
 /// Torrents of 1, 4, 9 and so on peers, of both families; the last is a large one.

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::tools::load_test::plan::tests::plan;
-use crate::tracker::udp::request::Request;
-use crate::tracker::udp::response::{AnnounceHeader, ScrapeEntry, ScrapeWriter};
-use crate::tracker::udp::response::{write_connect as answer_connect, write_error};
+use crate::wire::bep15::Request;
+use crate::wire::bep15::response::{
+    AnnounceHeader, ScrapeEntry, ScrapeWriter, emit_connect as answer_connect, emit_error,
+};
 
 const MS: u64 = 1_000_000;
 const ID: ConnectionId = ConnectionId(0x1122_3344_5566_7788);
@@ -62,7 +63,7 @@ impl Bench {
     fn answer_announce(&mut self, outgoing: &Outgoing) {
         let (transaction, interval_s) = (outgoing.transaction, 1800);
         let mut bytes = [0; 20];
-        AnnounceHeader { transaction, interval_s, leechers: 1, seeders: 0 }.write(&mut bytes);
+        AnnounceHeader { transaction, interval_s, leechers: 1, seeders: 0 }.emit(&mut bytes);
         self.receive(&bytes);
     }
 
@@ -227,7 +228,7 @@ fn an_error_is_a_failure_and_a_reason_to_connect_again() {
     let mut bench = Bench::connected(plan());
     let outgoing = bench.next().unwrap();
     let mut bytes = [0; 100];
-    let length = write_error(&mut bytes, outgoing.transaction, "unknown connection ID");
+    let length = emit_error(&mut bytes, outgoing.transaction, "unknown connection ID");
     bench.receive(&bytes[..length]);
     let failures = bench.stats.of(Operation::Announce).failures;
     assert_eq!(failures[Failure::ErrorResponse as usize], 1);

@@ -3,9 +3,8 @@
 use super::*;
 use crate::io::{ReceivePool, RecordedTransmit, Sent};
 use crate::tools::load_test::plan::tests::plan;
-use crate::tracker::udp::connection_id::ConnectionId;
-use crate::tracker::udp::request::Request;
-use crate::tracker::udp::response::{AnnounceHeader, write_connect};
+use crate::wire::bep15::response::{AnnounceHeader, emit_connect};
+use crate::wire::bep15::{ConnectionId, Request};
 
 /// A worker's clients, the tracker that answers them, and the time.
 struct Bench {
@@ -41,18 +40,18 @@ impl Bench {
         let mut bytes = [0; 20];
         let length = match Request::parse(&request.bytes).unwrap() {
             Request::Connect(connect) => {
-                write_connect(&mut bytes, connect.transaction, ConnectionId(7))
+                emit_connect(&mut bytes, connect.transaction, ConnectionId(7))
             }
             Request::Announce(announce) => {
                 let transaction = announce.transaction();
                 AnnounceHeader { transaction, interval_s: 1, leechers: 1, seeders: 1 }
-                    .write(&mut bytes)
+                    .emit(&mut bytes)
             }
             Request::Scrape(_) => panic!("no scrapes here"),
         };
         let buffer = self.pool.fill(&bytes[..length]).unwrap();
         let packet = Packet { path: request.path, payload: buffer.bytes(), buffer: &buffer };
-        self.load.on_packet(self.now, &packet, &mut self.tx);
+        self.load.on_datagram(self.now, &packet, &mut self.tx);
     }
 
     fn connect_all(&mut self) -> Vec<Sent> {
@@ -73,7 +72,7 @@ fn every_client_has_its_socket_and_fills_its_window() {
     let announces = bench.connect_all();
     assert_eq!(announces.len(), 4 * 4);
     for (index, client) in announces.chunks(4).enumerate() {
-        assert!(client.iter().all(|sent| usize::from(sent.path.socket.0) == index));
+        assert!(client.iter().all(|sent| usize::from(sent.path.socket().0) == index));
         assert!(client.iter().all(|sent| sent.bytes.len() == ANNOUNCE_BYTES));
     }
     assert!(bench.flush().is_empty());
@@ -143,7 +142,9 @@ fn a_run_can_be_stopped_early() {
 fn another_address_is_no_answer() {
     let mut bench = Bench::new(plan());
     let mut connect = bench.flush().remove(0);
-    connect.path.to.set_port(1);
+    let mut wrong = connect.path.client();
+    wrong.set_port(1);
+    connect.path = ReplyPath::new(connect.path.socket(), wrong, None);
     bench.answer(&connect);
     assert_eq!(bench.load.stats.strays[Stray::WrongSource as usize], 1);
     assert_eq!(bench.load.stats.total().succeeded, 0);

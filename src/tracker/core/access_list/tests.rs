@@ -8,7 +8,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::*;
-use crate::tracker::udp::golden::{HASH_A, HASH_B};
+use crate::wire::bep15::golden::{HASH_A, HASH_B};
 
 const OTHER: InfoHash = InfoHash([7; 20]);
 

@@ -7,14 +7,13 @@ use fastrand::Rng;
 
 use super::*;
 use crate::io::Now;
-use crate::telemetry::Counter;
-use crate::tracker::core::InfoHash;
 use crate::tracker::store::Ipv6;
 use crate::tracker::store::torrents::CONFIRMED_AFTER_S;
 use crate::tracker::store::{
-    Announce, Announced, Limits, Outcome, Secrets, Shard, ShardGuard, Shards, Walk,
+    Announce, Announced, CompactPeers, Event, Limits, Outcome, Secrets, Shard, ShardGuard, Shards,
+    Unstored, Walk,
 };
-use crate::tracker::udp::request::Event;
+use crate::values::InfoHash;
 
 const LIMIT_BYTES: usize = 16 << 20;
 const START_S: u64 = 1_700_000_000;
@@ -38,14 +37,24 @@ fn request<F: PeerFamily>(hash: &InfoHash, peer: F::Endpoint, at_s: u64) -> Anno
 fn ipv4(shard: &mut Shard, hash: InfoHash, host: u32, port: u16, at_s: u64) -> Announced {
     let limits = shard.limits_ipv4(Limits::NONE);
     let peer = SocketAddrV4::new(Ipv4Addr::from_bits(host), port);
-    shard.ipv4.announce(&request(&hash, peer, at_s), &limits, &mut shard.rng, &mut [0; 60])
+    shard.ipv4.announce(
+        &request(&hash, peer, at_s),
+        &limits,
+        &mut shard.rng,
+        &mut CompactPeers::new(&mut [0; 60]),
+    )
 }
 
 /// Announces of `host`, the number of a /64.
 fn ipv6(shard: &mut Shard, hash: InfoHash, host: u64, port: u16, at_s: u64) -> Announced {
     let limits = shard.limits_ipv6(Limits::NONE);
     let peer = SocketAddrV6::new(Ipv6Addr::from_bits(u128::from(host) << 64), port, 0, 0);
-    shard.ipv6.announce(&request(&hash, peer, at_s), &limits, &mut shard.rng, &mut [0; 180])
+    shard.ipv6.announce(
+        &request(&hash, peer, at_s),
+        &limits,
+        &mut shard.rng,
+        &mut CompactPeers::new(&mut [0; 180]),
+    )
 }
 
 fn used(shard: &Shard) -> usize {
@@ -186,7 +195,7 @@ fn peers_beyond_the_limit_are_refused_and_swarms_shrink_again() {
         let outcome = ipv4(shard, hash(number % 7, 6), host, port, START_S).outcome;
         match outcome {
             Outcome::Stored => {}
-            Outcome::Unstored(Counter::UnstoredMemoryLimit) => refused += 1,
+            Outcome::Unstored(Unstored::MemoryLimit) => refused += 1,
             other => panic!("{other:?}"),
         }
     }

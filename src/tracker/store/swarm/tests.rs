@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::io::Now;
-use crate::tracker::store::Ipv4Record;
+use crate::tracker::store::{CompactPeers, Ipv4Record};
 
 type Tally = BTreeMap<u32, f64>;
 
@@ -28,7 +28,7 @@ fn swarm(seeders: u32, leechers: u32, rng: &mut Rng) -> Swarm<Ipv4Record> {
 /// The numbers of the peers in one reply, each at most once.
 fn reply(swarm: &Swarm<Ipv4Record>, me: Ipv4Record, want: usize, rng: &mut Rng) -> Vec<u32> {
     let mut out = [0; 6 * 2000];
-    let mut reply = Reply::new(&mut out);
+    let mut reply = CompactPeers::new(&mut out);
     swarm.sample(&me, true, want, rng, &mut reply);
     let written = reply.written();
     let wire = out[..written].as_chunks::<6>().0;
@@ -153,7 +153,7 @@ fn a_reply_has_no_more_than_fits() {
         let swarm = swarm(0, total, &mut rng);
         for bytes in [0, 5, 6, 23, 24] {
             let mut out = vec![0; bytes];
-            let mut reply = Reply::new(&mut out);
+            let mut reply = CompactPeers::new(&mut out);
             swarm.sample(&peer(total, false), false, 50, &mut rng, &mut reply);
             assert_eq!(reply.written(), bytes / 6 * 6);
         }
