@@ -6,13 +6,11 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use super::headers::extension_bytes;
 use super::stats::RelayDrop;
 use crate::io::{FrameMeta, Segmentation};
-use crate::wire::checksum::udp_holds;
-use crate::wire::ethernet::{ETHERNET_HEADER_BYTES, EthernetHeader, Ethertype};
-use crate::wire::ipv4::Ipv4Header;
-use crate::wire::ipv6::{IPV6_HEADER_BYTES, Ipv6Header};
-use crate::wire::udp::{PROTOCOL_UDP, UDP_HEADER_BYTES, UdpHeader};
+use crate::wire::ethernet::Ethertype;
+use crate::wire::{ethernet, ipv4, ipv6, udp};
 
 /// A UDP datagram, or many in a row that share everything but their payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,15 +51,15 @@ impl Datagram {
         if meta.truncated {
             return Err(RelayDrop::Malformed);
         }
-        let (ethernet, bytes) = EthernetHeader::split(frame)?;
+        let (ethernet, bytes) = ethernet::Header::parse(frame)?;
         if meta.vlan {
             return Err(RelayDrop::Tagged);
         }
-        match ethernet.ethertype() {
+        match ethernet.ethertype {
             Ethertype::Ipv4 => Self::parse_ipv4(bytes, &Transport::new(meta)?),
             Ethertype::Ipv6 => Self::parse_ipv6(bytes, &Transport::new(meta)?),
-            Ethertype::Tagged => Err(RelayDrop::Tagged),
-            Ethertype::Other => Err(RelayDrop::NotUdp),
+            Ethertype::Vlan | Ethertype::ServiceVlan => Err(RelayDrop::Tagged),
+            Ethertype::Other(_) => Err(RelayDrop::NotUdp),
         }
     }
 
@@ -73,23 +71,23 @@ impl Datagram {
 
     #[inline]
     fn parse_ipv4(bytes: &[u8], transport: &Transport) -> Result<Self, RelayDrop> {
-        let (ip, payload) = Ipv4Header::split(bytes, transport.segment_bytes.is_some())?;
-        if ip.protocol() != PROTOCOL_UDP {
+        let (ip, payload) = ipv4::Header::parse(bytes, transport.segment_bytes.is_some())?;
+        if ip.protocol != udp::PROTOCOL {
             return Err(RelayDrop::NotUdp);
         }
-        if transport.checksum_start.is_none() && !ip.checksum_holds() {
+        if transport.checksum_start.is_none() && !ip.checksum_holds(bytes) {
             return Err(RelayDrop::Corrupt);
         }
         if ip.is_fragment() {
             return Err(RelayDrop::Fragment);
         }
-        let at = ETHERNET_HEADER_BYTES + ip.header_bytes();
+        let at = ethernet::HEADER_BYTES + ip.header_bytes();
         let (udp, payload) = transport.open(payload, at, &ip.addresses())?;
         Ok(Self {
-            source: SocketAddr::new(ip.source().into(), udp.source_port()),
-            destination: SocketAddr::new(ip.destination().into(), udp.destination_port()),
-            ttl: ip.ttl(),
-            tos: ip.tos(),
+            source: SocketAddr::new(ip.source.into(), udp.source_port),
+            destination: SocketAddr::new(ip.destination.into(), udp.destination_port),
+            ttl: ip.ttl,
+            tos: ip.tos,
             segment_bytes: transport.segment_bytes_of(payload.len()),
             payload,
         })
@@ -97,18 +95,18 @@ impl Datagram {
 
     #[inline]
     fn parse_ipv6(bytes: &[u8], transport: &Transport) -> Result<Self, RelayDrop> {
-        let (ip, payload) = Ipv6Header::split(bytes, transport.segment_bytes.is_some())?;
-        let extension_bytes = ip.extension_bytes(payload)?;
-        let at = ETHERNET_HEADER_BYTES + IPV6_HEADER_BYTES + extension_bytes;
+        let (ip, payload) = ipv6::Header::parse(bytes, transport.segment_bytes.is_some())?;
+        let extension_bytes = extension_bytes(ip.next_header, payload)?;
+        let at = ethernet::HEADER_BYTES + ipv6::HEADER_BYTES + extension_bytes;
         let (udp, payload) = transport.open(&payload[extension_bytes..], at, &ip.addresses())?;
-        if udp.without_checksum() {
+        if udp.checksum == 0 {
             return Err(RelayDrop::Corrupt);
         }
         Ok(Self {
-            source: SocketAddr::new(ip.source().into(), udp.source_port()),
-            destination: SocketAddr::new(ip.destination().into(), udp.destination_port()),
-            ttl: ip.hop_limit(),
-            tos: ip.traffic_class(),
+            source: SocketAddr::new(ip.source.into(), udp.source_port),
+            destination: SocketAddr::new(ip.destination.into(), udp.destination_port),
+            ttl: ip.hop_limit,
+            tos: ip.traffic_class,
             segment_bytes: transport.segment_bytes_of(payload.len()),
             payload,
         })
@@ -152,27 +150,28 @@ impl Transport {
     /// Takes the UDP header off `bytes`, which start `at` bytes into the frame, and returns it
     /// with where in the frame the payload lies. A checksum of 0 passes: it means none.
     #[inline]
-    fn open<'a, const N: usize>(
+    fn open<const N: usize>(
         &self,
-        bytes: &'a [u8],
+        bytes: &[u8],
         at: usize,
         addresses: &[u8; N],
-    ) -> Result<(UdpHeader<'a>, Range<usize>), RelayDrop> {
-        let (udp, _) = UdpHeader::split(bytes)?;
-        let udp_bytes = self.udp_bytes(udp.length(), bytes.len())?;
+    ) -> Result<(udp::Header, Range<usize>), RelayDrop> {
+        let (udp, _) = udp::Header::parse(bytes)?;
+        let length = usize::from(udp.length);
+        let udp_bytes = self.udp_bytes(length, bytes.len())?;
         // A tunnel's packet made on this machine: it is the inner checksum that is missing, and
         // once relayed nobody would fill it in.
         if self.checksum_start.is_some_and(|start| usize::from(start) != at) {
             return Err(RelayDrop::Corrupt);
         }
-        if !self.trusted && !udp.without_checksum() {
+        if !self.trusted && udp.checksum != 0 {
             // Over the first of many datagrams, a checksum says nothing about the others.
-            let covered = udp.length() == udp_bytes;
-            if !covered || !udp_holds(addresses, &bytes[..udp_bytes]) {
+            let covered = length == udp_bytes;
+            if !covered || !udp::checksum_holds(addresses, &bytes[..udp_bytes]) {
                 return Err(RelayDrop::Corrupt);
             }
         }
-        Ok((udp, at + UDP_HEADER_BYTES..at + udp_bytes))
+        Ok((udp, at + udp::HEADER_BYTES..at + udp_bytes))
     }
 
     /// How many of the `available` bytes belong to UDP, its header included, when the header
@@ -184,10 +183,10 @@ impl Transport {
     #[inline]
     fn udp_bytes(&self, length: usize, available: usize) -> Result<usize, RelayDrop> {
         let Some(size) = self.segment_bytes else {
-            let fits = (UDP_HEADER_BYTES..=available).contains(&length);
+            let fits = (udp::HEADER_BYTES..=available).contains(&length);
             return if fits { Ok(length) } else { Err(RelayDrop::Malformed) };
         };
-        let first = UDP_HEADER_BYTES + usize::from(size);
+        let first = udp::HEADER_BYTES + usize::from(size);
         let whole = length == 0 || length == available || (length == first && first < available);
         if whole { Ok(available) } else { Err(RelayDrop::Malformed) }
     }

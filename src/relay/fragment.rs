@@ -4,11 +4,11 @@
 
 use std::ops::Range;
 
+use super::headers::{extension_bytes, fragment_header};
 use super::stats::RelayDrop;
 use crate::io::{FrameMeta, Segmentation, SocketId};
-use crate::wire::ethernet::{ETHERNET_HEADER_BYTES, EthernetHeader, Ethertype};
-use crate::wire::ipv6::{IPV6_HEADER_BYTES, Ipv6Header, udp_behind};
-use crate::wire::udp::UdpHeader;
+use crate::wire::ethernet::Ethertype;
+use crate::wire::{ethernet, ipv6, udp};
 
 /// The longest packet that fragments can add up to: what its length field can say.
 pub const PACKET_BYTES_MAX: usize = 65_535;
@@ -55,28 +55,29 @@ impl Fragment {
     /// the last and no multiple of eight long (RFC 8200, 4.5); [`RelayDrop::Fragment`] when it is
     /// none over IPv6; otherwise as for datagrams.
     pub fn parse(socket: SocketId, frame: &[u8], meta: &FrameMeta) -> Result<Self, RelayDrop> {
-        let (ethernet, bytes) = EthernetHeader::split(frame)?;
+        let (ethernet, bytes) = ethernet::Header::parse(frame)?;
         let is_whole = meta.segmentation == Segmentation::Whole;
-        if ethernet.ethertype() != Ethertype::Ipv6 || !is_whole {
+        if ethernet.ethertype != Ethertype::Ipv6 || !is_whole {
             return Err(RelayDrop::Fragment);
         }
-        let (ip, payload) = Ipv6Header::split(bytes, false)?;
-        let (header, taken) = ip.fragment(payload)?;
+        let (ip, payload) = ipv6::Header::parse(bytes, false)?;
+        let (header, taken) = fragment_header(ip.next_header, payload)?;
+        let offset = usize::from(header.offset);
         let length = payload.len() - taken;
         let cut_right = !header.more || length % FRAGMENT_UNIT_BYTES == 0;
-        if length == 0 || header.offset + length > PACKET_BYTES_MAX || !cut_right {
+        if length == 0 || offset + length > PACKET_BYTES_MAX || !cut_right {
             return Err(RelayDrop::Malformed);
         }
-        let start = ETHERNET_HEADER_BYTES + IPV6_HEADER_BYTES + taken;
+        let start = ethernet::HEADER_BYTES + ipv6::HEADER_BYTES + taken;
         let id =
             PacketId { socket, addresses: ip.addresses(), identification: header.identification };
         Ok(Self {
             id,
             next_header: header.next_header,
-            offset: header.offset,
+            offset,
             more: header.more,
-            ttl: ip.hop_limit(),
-            tos: ip.traffic_class(),
+            ttl: ip.hop_limit,
+            tos: ip.traffic_class,
             bytes: start..start + length,
         })
     }
@@ -89,8 +90,8 @@ impl Fragment {
 ///
 /// [`RelayDrop::NotUdp`] for another protocol, [`RelayDrop::Malformed`] when headers are missing,
 /// [`RelayDrop::Fragment`] for a fragment in a fragment.
-pub fn udp_in(next_header: u8, bytes: &[u8]) -> Result<(UdpHeader<'_>, usize), RelayDrop> {
-    let before = udp_behind(next_header, bytes)?;
-    let (udp, _) = UdpHeader::split(&bytes[before..])?;
+pub fn udp_in(next_header: u8, bytes: &[u8]) -> Result<(udp::Header, usize), RelayDrop> {
+    let before = extension_bytes(next_header, bytes)?;
+    let (udp, _) = udp::Header::parse(&bytes[before..])?;
     Ok((udp, before))
 }

@@ -7,6 +7,7 @@ pub mod fragment;
 #[cfg(test)]
 pub(crate) mod golden;
 pub mod handler;
+mod headers;
 mod in_flight;
 mod latency;
 pub mod reassembly;

@@ -10,8 +10,7 @@ use std::time::Duration;
 use super::fragment::{Fragment, PacketId, udp_in};
 use super::stats::{FlowCounters, RelayDrop};
 use crate::io::{BufferSlice, FORWARD_SLICES_MAX, Now, SocketId};
-use crate::wire::checksum::pseudo_header;
-use crate::wire::udp::UDP_HEADER_BYTES;
+use crate::wire::udp;
 
 /// The most packets in progress at a time.
 pub const PACKETS_MAX: usize = 64;
@@ -294,29 +293,27 @@ impl Packet {
     /// Checks the datagram that all pieces make, and puts its payload into `parts`.
     fn open<'a>(&mut self, parts: &'a mut Vec<BufferSlice>) -> Result<Whole<'a>, RelayDrop> {
         let first = self.pieces.first().ok_or(RelayDrop::Malformed)?;
-        let (udp, before) = udp_in(self.head.next_header, first.part.bytes())?;
-        let (source_port, destination_port) = (udp.source_port(), udp.destination_port());
-        let udp_bytes = udp.length();
-        let unchecked = udp.without_checksum();
-        if !(UDP_HEADER_BYTES..=self.bytes - before).contains(&udp_bytes) {
+        let (header, before) = udp_in(self.head.next_header, first.part.bytes())?;
+        let udp_bytes = usize::from(header.length);
+        if !(udp::HEADER_BYTES..=self.bytes - before).contains(&udp_bytes) {
             return Err(RelayDrop::Malformed);
         }
         self.cut(parts, before, udp_bytes);
-        let sum = pseudo_header(&self.id.addresses, udp_bytes);
+        let sum = udp::pseudo_header(&self.id.addresses, udp_bytes);
         let sum = parts.iter().fold(sum, |sum, part| sum.append(part.bytes()));
-        if unchecked || !sum.holds() {
+        if header.checksum == 0 || !sum.holds() {
             return Err(RelayDrop::Corrupt);
         }
         // The header is in the first fragment, and so in the first part.
-        parts[0].range.start += UDP_HEADER_BYTES;
+        parts[0].range.start += udp::HEADER_BYTES;
         let (source, destination) = self.id.ends();
         Ok(Whole {
-            source: SocketAddr::new(source.into(), source_port),
-            destination: SocketAddr::new(destination.into(), destination_port),
+            source: SocketAddr::new(source.into(), header.source_port),
+            destination: SocketAddr::new(destination.into(), header.destination_port),
             ttl: self.head.ttl,
             tos: self.head.tos,
             parts,
-            bytes: udp_bytes - UDP_HEADER_BYTES,
+            bytes: udp_bytes - udp::HEADER_BYTES,
         })
     }
 

@@ -239,10 +239,10 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(
-            flags: u8,
+            flags in any::<u8>(),
             number in prop_oneof![0_u8..6, 0_u8..128],
-            gso_ecn: bool,
-            words: [u16; 4],
+            gso_ecn in any::<bool>(),
+            words in any::<[u16; 4]>(),
         ) {
             let [headers_bytes, gso_bytes, checksum_start, checksum_offset] = words;
             let header = Header {

@@ -77,7 +77,7 @@ impl Relay {
         let key = InputKey {
             socket: frame.socket,
             address: destination.into(),
-            port: udp.destination_port(),
+            port: udp.destination_port,
         };
         self.matching(key, source.into()).map(drop)
     }
