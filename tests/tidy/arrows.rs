@@ -92,8 +92,6 @@ const TODAY: &[(&str, &str)] = &[
     // What the API shows and the administration changes is put together above them.
     ("server/admin", "server"),
     ("server/api", "server"),
-    // Formats count what they refuse.
-    ("wire", "relay"),
 ];
 
 /// Files whose circles are not explained yet.

@@ -128,7 +128,7 @@ fn what_is_said_of_them_is_not_believed() {
         (opened(far, &d, 2), "not bound to the interface"),
         (apart, "in no fanout group with the others"),
         (vec![datagrams(), datagrams()], "no packet socket"),
-        (vec![raw_socket(far, "b"), raw_socket(far, "b")], "not tell enough"),
+        (vec![raw_socket(far, "b"), raw_socket(far, "b")], "does not report enough"),
         (opened(near, &here, 2), "another network namespace"),
         (Vec::new(), "there are 0 for 2 workers"),
         (vec![no_socket(), no_socket()], "cannot be looked at"),

@@ -65,7 +65,7 @@ fn without_the_usual_socket_it_runs_and_says_why() {
         command.env("RINGTIDE_CONTROL_SOCKET", &usual);
         let binary = Binary::spawn(command);
         binary.serving();
-        let event = binary.event("no control socket, `ringtide ctl` will not work");
+        let event = binary.event("no control socket, so `ringtide ctl` will not work");
         assert_eq!(event["level"], "WARN");
         assert!(event["message"].as_str().unwrap().contains(usual.to_str().unwrap()), "{event}");
     }
@@ -75,7 +75,7 @@ fn without_the_usual_socket_it_runs_and_says_why() {
 fn what_is_asked_for_by_name_must_be_had() {
     for (section, part) in [
         ("[control]\nsocket = \"/proc/none/control.sock\"", "cannot create the control socket"),
-        ("[control]\nsocket = \"r.toml\"", "is no socket"),
+        ("[control]\nsocket = \"r.toml\"", "is not a socket"),
         ("[control]\nsocket = \"c\"\ngroup = \"no such group\"", "groupadd"),
         ("[control]\nsocket = \"off\"\n[http]\nlisten = \"192.0.2.1:1\"", "cannot serve metrics"),
     ] {
