@@ -232,7 +232,7 @@ mod tests {
     }
 
     fn malformed(bytes: &[u8], super_packet: bool) -> bool {
-        matches!(Header::parse(bytes, super_packet), Err(_))
+        Header::parse(bytes, super_packet).is_err()
     }
 
     #[test]

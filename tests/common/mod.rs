@@ -5,7 +5,6 @@ pub mod asking;
 mod binary;
 mod browser;
 mod client;
-mod description;
 mod engine;
 mod fleet;
 mod handlers;
@@ -19,7 +18,6 @@ pub use binary::{
 };
 pub use browser::{browse, browser};
 pub use client::{Announced, Ask, Client, hash};
-pub use description::{check, description};
 pub use engine::{engine, features};
 pub use fleet::{Fleet, Fragile, PANIC, PANIC_HOLDING_THE_SHARD};
 pub use handlers::{Echo, Forward};

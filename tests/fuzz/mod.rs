@@ -8,7 +8,6 @@ pub mod access_list;
 pub mod config;
 pub mod connection_id;
 pub mod control;
-#[path = "../common/description.rs"]
 pub mod description;
 pub mod input;
 pub mod relay;

@@ -233,7 +233,7 @@ pub struct AnnounceHeader {
 }
 
 impl AnnounceHeader {
-    /// Writes the 20 bytes; at most [`peers_max`] peers go after them, each an address and a port
+    /// Writes the 20 bytes; at most [`peers_max`](super::peers_max) peers go after them, each an address and a port
     /// in network order.
     #[inline]
     pub fn emit(&self, out: &mut [u8]) -> usize {

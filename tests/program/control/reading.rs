@@ -6,7 +6,8 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 use crate::common::asking::Controlled;
-use crate::common::{Ask, Client, check, description, eventually, hash};
+use crate::common::{Ask, Client, eventually, hash};
+use crate::fuzz::description::{check, description};
 
 #[test]
 fn metrics_are_what_was_counted() {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::CtlError;
 use super::args::{AccessCommand, ConfigCommand, CtlArgs, CtlCommand, RuleArgs, RulesCommand};
-use super::client::{Client, Reply};
+use super::http::{Client, Reply};
 use super::stats;
 use super::table::{Table, number};
 use crate::server::admin::commands::ReloadOutcome;

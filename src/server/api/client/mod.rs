@@ -1,10 +1,10 @@
 //! `ringtide ctl`: asks and changes a running ringtide over its control socket.
 
 mod args;
-mod client;
 mod commands;
 mod drain;
 mod error;
+mod http;
 mod stats;
 mod table;
 
@@ -18,6 +18,6 @@ pub fn run(
     args: &CtlArgs,
     print: &mut dyn FnMut(&str) -> io::Result<()>,
 ) -> Result<bool, CtlError> {
-    let client = client::Client::open(args.socket())?;
+    let client = http::Client::open(args.socket())?;
     commands::run(args, &client, print)
 }
