@@ -238,7 +238,7 @@ fn wrong_flags_are_explained() {
         (format!("send {TO} --segment yes"), 2, "possible values: on, off"),
         (format!("send {TO} --count 0"), 2, "allowed is 1 to"),
         (format!("send {TO} --rate 0"), 2, "allowed is 1 to"),
-        (format!("send {TO} --flows 1025"), 2, "tells no more apart"),
+        (format!("send {TO} --flows 1025"), 2, "distinguishes no more"),
         (format!("send {TO} --duration 10"), 2, "needs its unit"),
         (format!("send {TO} --ttl 0"), 2, "allowed is 1 to 255"),
         ("send --group 239.1.1.1:1 --interface nowhere0".to_owned(), 1, "ip -brief link"),

@@ -233,8 +233,8 @@ pub struct AnnounceHeader {
 }
 
 impl AnnounceHeader {
-    /// Writes the 20 bytes; at most [`peers_max`](super::peers_max) peers go after them, each an address and a port
-    /// in network order.
+    /// Writes the 20 bytes; at most [`peers_max`](super::peers_max) peers go after them, each an
+    /// address and a port in network order.
     #[inline]
     pub fn emit(&self, out: &mut [u8]) -> usize {
         let Some(out) = out.first_chunk_mut::<ANNOUNCE_HEADER_BYTES>() else { return 0 };
