@@ -156,7 +156,7 @@ test_on_epoll() {
 
 # With no more of io_uring than the oldest kernel that has enough of it.
 test_as_on_6_0() {
-    RINGTIDE_TEST_KERNEL=6.0 cargo test --locked --test engine \
+    RINGTIDE_TEST_KERNEL=6.0 cargo test --locked --test engine -- \
         event_loop:: tracker:: relay::
 }
 

@@ -7,7 +7,7 @@ use loom::thread;
 
 use super::explore;
 use crate::io::WorkerControl;
-use crate::io::socket_table::{Nowhere, SocketKind, SocketTable};
+use crate::io::socket_table::{Nowhere, ServiceId, SocketKind, SocketTable};
 use crate::telemetry::{Counter, Counters, DropReason};
 
 #[test]
