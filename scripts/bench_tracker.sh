@@ -33,7 +33,7 @@ tracker.json and tracker.svg.
 
 Needs root, and two cores. The full run takes about half an hour, and the first one some minutes
 more: aquatic_udp and its load tester are built from crates.io, opentracker is Debian's package,
-unpacked and not installed. What cannot be had is left out, loudly.
+unpacked and not installed. What cannot be installed is left out, loudly.
 Exit codes: 0 measured; 1 failed; 2 wrong arguments.
 RINGTIDE_BINARY=FILE runs that program instead of building the release, RINGTIDE_LOAD_BINARY=FILE
 takes its load tester from there: two builds of the tracker then meet the same load.

@@ -73,7 +73,7 @@ provide_opentracker() {
         return
     fi
     if [[ ! -x $directory/usr/bin/opentracker ]] && ! unpack_opentracker "$directory"; then
-        without opentracker "no such program, and its Debian package cannot be had"
+        without opentracker "no such program, and its Debian package cannot be fetched"
         return 1
     fi
     opentracker=(env "LD_LIBRARY_PATH=$directory/usr/lib" "$directory/usr/bin/opentracker")

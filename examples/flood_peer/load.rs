@@ -239,7 +239,7 @@ const REQUESTS_USUAL: usize = 1 << 23;
 const WARM_UP: Duration = Duration::from_millis(500);
 /// The phase in which everything is to be answered again.
 const AFTER: Duration = Duration::from_millis(1500);
-/// Announces that a send which comes late makes up for at the most.
+/// The most announces that a late send makes up for.
 const BURST_MAX: f64 = 2048.0;
 const RECEIVES_MAX: usize = 256;
 const QUIET_US: u64 = 200_000;

@@ -7,7 +7,7 @@ from .record import lines, named
 
 # From the moment an interface is back until its flows are, on a machine that others keep busy.
 RECOVERY_S_MAX = 5.0
-# What a super-packet of the generator holds at the most.
+# The most that a super-packet of the generator holds.
 SEGMENTS_MAX = 64
 SUPER_PACKET_BYTES_MAX = 65_000
 # The output that is down from time to time, at which sends fail then.

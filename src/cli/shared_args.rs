@@ -15,7 +15,7 @@ use crate::values::suggest::did_you_mean;
 /// What every way of serving takes, with a file or without.
 #[derive(Args, Debug)]
 pub(super) struct EngineArgs {
-    /// What drives the loops: auto, io_uring or epoll; auto is io_uring where it can be had
+    /// What drives the loops: auto, io_uring or epoll; auto is io_uring where it is available
     /// [default: from the file, or auto]
     #[arg(long, value_name = "ENGINE", value_parser = engine)]
     engine: Option<EngineChoice>,

@@ -8,7 +8,7 @@ use super::sockets::{Ready, Sockets};
 use super::transmit::{QueueTransmit, SendQueue};
 use crate::io::clock::{Clock, wall_ns};
 use crate::io::socket_table::SocketKind;
-use crate::io::{Discard, EventLoop, FRAME_BYTES_MAX, Failures, WorkerPlan, run};
+use crate::io::{Discard, EventLoop, FRAME_BYTES_MAX, Failures, WorkerPlan, ended, run};
 use crate::io::{Dispatch, Now, ServiceId, SocketId};
 use crate::sys::address::CONTROL_BYTES;
 use crate::sys::errno;
@@ -18,9 +18,9 @@ use crate::telemetry::{Counter, Counters, DropReason, LoopGauges};
 pub struct EpollLoop {
     pub(super) sockets: Sockets,
     pub(super) datagrams: RecvBatch,
-    /// Made when the first packet socket is lent.
+    /// Made when the first packet socket is registered.
     pub(super) frames: Option<RecvBatch>,
-    pub(super) way_out: SendPath,
+    pub(super) send_path: SendPath,
     plan: WorkerPlan,
     clock: Clock,
     receive_failures: Failures,
@@ -30,7 +30,7 @@ pub struct EpollLoop {
     handling_frame: bool,
 }
 
-/// What sends, apart from what receives, so that a handler can be lent the one while the other
+/// What sends, apart from what receives, so that the services can have the one while the other
 /// holds its packet.
 pub(super) struct SendPath {
     pub(super) queue: SendQueue,
@@ -49,15 +49,15 @@ impl SendPath {
                 return;
             }
             self.queue.send_all(sockets, &self.counters);
-            let ended = self.queue.ended();
-            for _ in 0..ended {
-                let Some(ended) = self.queue.take_ended() else { break };
-                let forwarded = crate::io::ended(&ended.forwarding, ended.result);
+            let ended_count = self.queue.ended();
+            for _ in 0..ended_count {
+                let Some(send) = self.queue.take_ended() else { break };
+                let forwarded = ended(&send.forwarding, send.result);
                 services.on_forwarded(now, &forwarded, &mut self.transmit(sockets));
                 // Only now: what the handler forwarded again has a slot of its own.
-                self.queue.slots.release_forward(ended.slot, ended.forwarding.parts);
+                self.queue.slots.release_forward(send.slot, send.forwarding.parts);
             }
-            if ended > 0 {
+            if ended_count > 0 {
                 services.on_flush(now, &mut self.transmit(sockets));
             }
         }
@@ -76,7 +76,7 @@ impl EpollLoop {
             sockets: Sockets::new(Arc::clone(&plan.table), &plan.control, sizes.sockets)?,
             datagrams,
             frames: None,
-            way_out: SendPath { queue, counters: Arc::clone(&plan.counters) },
+            send_path: SendPath { queue, counters: Arc::clone(&plan.counters) },
             plan,
             clock,
             receive_failures: Failures::of("receives"),
@@ -94,7 +94,7 @@ impl EpollLoop {
 
     fn catch_up(&mut self) -> io::Result<()> {
         // What is queued means the sockets as they were.
-        if self.sockets.is_behind() && self.way_out.queue.is_idle() {
+        if self.sockets.is_behind() && self.send_path.queue.is_idle() {
             self.sockets.catch_up()?;
             if self.frames.is_none() && self.sockets.have_frames() {
                 self.frames = Some(RecvBatch::new(self.plan.sizes.frame_buffers, FRAME_BYTES_MAX)?);
@@ -108,8 +108,7 @@ impl EpollLoop {
 
     /// Takes a batch from a socket and handles all of it.
     fn receive(&mut self, id: SocketId, services: &mut impl Dispatch, now: Now) -> io::Result<()> {
-        let Some((kind, service)) = self.sockets.get(id) else { return Ok(()) };
-        let Some(descriptor) = self.sockets.descriptor(id) else { return Ok(()) };
+        let Some((kind, service, descriptor)) = self.sockets.get(id) else { return Ok(()) };
         if !self.has_room(kind) {
             // Most of it waits in batches that the handler holds open, or to be sent.
             self.flush(services, now);
@@ -118,7 +117,7 @@ impl EpollLoop {
             // The handler keeps it. Asking over and over again would not bring it back.
             return self.sockets.rest(id);
         }
-        let (inbox, control_bytes) = match kind {
+        let (batch, control_bytes) = match kind {
             SocketKind::SendOnly => return Ok(()),
             SocketKind::Datagrams => (&mut self.datagrams, 0),
             SocketKind::DatagramsWithPacketInfo => (&mut self.datagrams, CONTROL_BYTES),
@@ -128,7 +127,7 @@ impl EpollLoop {
             },
         };
         self.plan.counters.count(Counter::ReceiveRearms);
-        match inbox.receive(id, descriptor, control_bytes) {
+        match batch.receive(id, descriptor, control_bytes) {
             Ok(_) if kind == SocketKind::Frames => self.handle_frames(service, services, now),
             Ok(_) => self.handle_datagrams(service, services, now),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -154,20 +153,20 @@ impl EpollLoop {
 
     /// Has the handler close what it holds open, and sends all there is.
     fn flush(&mut self, services: &mut impl Dispatch, now: Now) {
-        let Self { sockets, way_out, .. } = self;
-        services.on_flush(now, &mut way_out.transmit(sockets));
-        way_out.send(sockets, services, now);
+        let Self { sockets, send_path, .. } = self;
+        services.on_flush(now, &mut send_path.transmit(sockets));
+        send_path.send(sockets, services, now);
         if services.awaits_departure() {
             services.on_departed(wall_ns());
         }
     }
 
     fn handle_datagrams(&mut self, service: ServiceId, services: &mut impl Dispatch, now: Now) {
-        let Self { sockets, datagrams, way_out, plan, handling, .. } = self;
+        let Self { sockets, datagrams, send_path, plan, handling, .. } = self;
         *handling = true;
         while let Some((arrival, buffer)) = datagrams.take() {
             if let Some(packet) = arrival.datagram(&buffer, &plan.counters) {
-                services.on_datagram(service, now, &packet, &mut way_out.transmit(sockets));
+                services.on_datagram(service, now, &packet, &mut send_path.transmit(sockets));
             }
         }
         *handling = false;
@@ -175,20 +174,21 @@ impl EpollLoop {
 
     /// Handles frames; those whose sends might find no slot wait until what is queued has left.
     fn handle_frames(&mut self, service: ServiceId, services: &mut impl Dispatch, now: Now) {
-        let Self { sockets, frames: Some(frames), way_out, plan, handling_frame, .. } = self else {
+        let Self { sockets, frames: Some(frames), send_path, plan, handling_frame, .. } = self
+        else {
             return;
         };
         while let Some((arrival, buffer)) = frames.take() {
             plan.counters.count(Counter::FramesReceived);
-            if !way_out.queue.slots.have_room_for(services.sends_per_frame_max()) {
-                way_out.send(sockets, services, now);
+            if !send_path.queue.slots.have_room_for(services.sends_per_frame_max()) {
+                send_path.send(sockets, services, now);
             }
             *handling_frame = true;
             services.on_frame(
                 service,
                 now,
                 &arrival.frame(&buffer),
-                &mut way_out.transmit(sockets),
+                &mut send_path.transmit(sockets),
             );
             *handling_frame = false;
         }
@@ -207,7 +207,7 @@ impl EventLoop for EpollLoop {
     fn iterate(&mut self, services: &mut impl Dispatch, deadline: Now) -> io::Result<Now> {
         self.catch_up()?;
         let wait = deadline.since_epoch().saturating_sub(self.now().since_epoch());
-        let ready = match self.way_out.queue.is_idle() {
+        let ready = match self.send_path.queue.is_idle() {
             true => self.sockets.wait(wait)?,
             false => self.sockets.wait(std::time::Duration::ZERO)?,
         };
@@ -227,7 +227,7 @@ impl EventLoop for EpollLoop {
         LoopGauges {
             receive_buffers_free: self.datagrams.free() as u64,
             frame_buffers_free: self.frames.as_ref().map_or(0, RecvBatch::free) as u64,
-            send_slots_free: self.way_out.queue.slots.free() as u64,
+            send_slots_free: self.send_path.queue.slots.free() as u64,
             frames_waiting: 0,
         }
     }
@@ -235,17 +235,17 @@ impl EventLoop for EpollLoop {
     fn tick(&mut self, services: &mut impl Dispatch, now: Now) -> io::Result<()> {
         self.sockets.wake_resting()?;
         self.receive_failures.tell(self.plan.index, now);
-        self.way_out.queue.failures.tell(self.plan.index, now);
-        services.on_tick(now, &mut self.way_out.transmit(&self.sockets));
+        self.send_path.queue.failures.tell(self.plan.index, now);
+        services.on_tick(now, &mut self.send_path.transmit(&self.sockets));
         self.flush(services, now);
         Ok(())
     }
 
     /// Everything received was handled at once; only sends may be left.
     fn shut_down(&mut self, services: &mut impl Dispatch, deadline: Now) -> io::Result<()> {
-        while !self.way_out.queue.is_idle() && self.now() < deadline {
+        while !self.send_path.queue.is_idle() && self.now() < deadline {
             let now = self.now();
-            self.way_out.send(&self.sockets, services, now);
+            self.send_path.send(&self.sockets, services, now);
         }
         Ok(())
     }
@@ -253,7 +253,7 @@ impl EventLoop for EpollLoop {
 
 impl Drop for EpollLoop {
     fn drop(&mut self) {
-        let Self { sockets, datagrams, frames, way_out, plan, clock, .. } = self;
+        let Self { sockets, datagrams, frames, send_path, plan, clock, .. } = self;
         if self.handling {
             plan.counters.dropped(DropReason::Panic);
         }
@@ -271,7 +271,7 @@ impl Drop for EpollLoop {
             plan.counters.count(Counter::FramesLostToShutdown);
         }
         // What was answered before it still leaves.
-        way_out.send(sockets, &mut Discard(&plan.counters), clock.now());
+        send_path.send(sockets, &mut Discard(&plan.counters), clock.now());
     }
 }
 

@@ -4,7 +4,7 @@
 //! The kernel reads and writes this engine's memory only during a call, so little carries the
 //! unsafe code here: what a call is given lives in boxes and slots that do not move and that
 //! nothing else refers to until it returns; and a receive buffer is written only between
-//! `ReceivePool::lend` and the `claim` after the call that filled it.
+//! `ReceivePool::provide` and the `complete` after the call that filled it.
 
 mod event_loop;
 mod receive;

@@ -28,7 +28,7 @@ pub(super) struct RecvBatch {
     empty: Vec<(u16, *mut u8)>,
     headers: Box<[libc::mmsghdr]>,
     vectors: Box<[libc::iovec]>,
-    beside: Box<[Ancillary]>,
+    ancillary: Box<[Ancillary]>,
     /// What the last batch brought and nobody took yet, with its place in the arrays above.
     arrived: VecDeque<(usize, Buffer)>,
     /// The socket that it came from.
@@ -36,21 +36,21 @@ pub(super) struct RecvBatch {
 }
 
 impl RecvBatch {
-    /// An inbox with `count` buffers for messages of up to `message_bytes`, none in use yet.
+    /// A batch with `count` buffers for messages of up to `message_bytes`, none in use yet.
     ///
     /// # Errors
     /// When the process may map no more memory.
     pub(super) fn new(count: u16, message_bytes: usize) -> Result<Self, MapError> {
         let batch = usize::from(count).min(RECEIVE_BATCH_MAX);
         let none = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
-        let beside = Ancillary { control: [0; CONTROL_BYTES], name: [0; ADDRESS_BYTES] };
+        let ancillary = Ancillary { control: [0; CONTROL_BYTES], name: [0; ADDRESS_BYTES] };
         Ok(Self {
             pool: ReceivePool::map(count, message_bytes)?,
             message_bytes,
             empty: Vec::with_capacity(usize::from(count)),
             headers: vec![no_message(); batch].into_boxed_slice(),
             vectors: vec![none; batch].into_boxed_slice(),
-            beside: vec![beside; batch].into_boxed_slice(),
+            ancillary: vec![ancillary; batch].into_boxed_slice(),
             arrived: VecDeque::with_capacity(batch),
             socket: SocketId(0),
         })
@@ -63,12 +63,12 @@ impl RecvBatch {
 
     /// Whether a buffer is empty.
     pub(super) fn has_room(&self) -> bool {
-        !self.empty.is_empty() || self.pool.at_home() > 0
+        !self.empty.is_empty() || self.pool.free() > 0
     }
 
     /// Buffers that nobody holds on to.
     pub(super) fn free(&self) -> usize {
-        self.empty.len() + self.pool.at_home()
+        self.empty.len() + self.pool.free()
     }
 
     /// Takes what the socket has, up to a batch and to the buffers that are free, with room for
@@ -87,11 +87,11 @@ impl RecvBatch {
         }
         debug_assert!(self.arrived.is_empty(), "the arrays still describe the last batch");
         let empty = &mut self.empty;
-        self.pool.lend(|id, start| empty.push((id, start)));
+        self.pool.provide(|id, start| empty.push((id, start)));
         let count = self.empty.len().min(self.headers.len());
         self.prepare(count, control_bytes.min(CONTROL_BYTES));
         // SAFETY: the first `count` headers point to vectors, names and control areas in boxes
-        // of this inbox and to as many empty buffers of the pool, all of their stated lengths.
+        // of this batch and to as many empty buffers of the pool, all of their stated lengths.
         // Nothing refers to them during the call, and the kernel forgets them when it returns.
         let received = unsafe {
             libc::recvmmsg(
@@ -107,9 +107,9 @@ impl RecvBatch {
         for index in 0..received {
             let Some((id, _)) = self.empty.pop() else { break };
             let length = self.headers[index].msg_len as usize;
-            // SAFETY: this buffer was lent and given to the call in this place; the call is over
+            // SAFETY: this buffer was provided and given to the call here; the call is over
             // and says that it wrote so many bytes.
-            self.arrived.push_back((index, unsafe { self.pool.claim(id, length) }));
+            self.arrived.push_back((index, unsafe { self.pool.complete(id, length) }));
         }
         Ok(received)
     }
@@ -117,15 +117,15 @@ impl RecvBatch {
     /// Points the first `count` headers to empty buffers, the last of the list first.
     fn prepare(&mut self, count: usize, control_bytes: usize) {
         let empty = self.empty.iter().rev();
-        let places = self.headers.iter_mut().zip(&mut self.vectors).zip(&mut self.beside);
-        for (((header, vector), beside), (_, start)) in places.zip(empty).take(count) {
+        let places = self.headers.iter_mut().zip(&mut self.vectors).zip(&mut self.ancillary);
+        for (((header, vector), ancillary), (_, start)) in places.zip(empty).take(count) {
             *vector = libc::iovec { iov_base: start.cast(), iov_len: self.message_bytes };
             let header = &mut header.msg_hdr;
-            header.msg_name = beside.name.as_mut_ptr().cast();
+            header.msg_name = ancillary.name.as_mut_ptr().cast();
             header.msg_namelen = ADDRESS_BYTES as libc::socklen_t;
             header.msg_iov = vector;
             header.msg_iovlen = 1;
-            header.msg_control = beside.control.as_mut_ptr().cast();
+            header.msg_control = ancillary.control.as_mut_ptr().cast();
             header.msg_controllen = control_bytes;
             header.msg_flags = 0;
         }
@@ -134,13 +134,13 @@ impl RecvBatch {
     /// The next message of the batch.
     pub(super) fn take(&mut self) -> Option<(Arrival<'_>, Buffer)> {
         let (index, buffer) = self.arrived.pop_front()?;
-        let (header, beside) = (&self.headers[index].msg_hdr, &self.beside[index]);
+        let (header, ancillary) = (&self.headers[index].msg_hdr, &self.ancillary[index]);
         // The kernel tells the whole length of a name that did not fit.
         let name_bytes = ADDRESS_BYTES.min(header.msg_namelen as usize);
         let arrival = Arrival {
             socket: self.socket,
-            name: &beside.name[..name_bytes],
-            control: &beside.control[..CONTROL_BYTES.min(header.msg_controllen)],
+            name: &ancillary.name[..name_bytes],
+            control: &ancillary.control[..CONTROL_BYTES.min(header.msg_controllen)],
             payload: 0..buffer.bytes().len(),
             truncated: header.msg_flags & libc::MSG_TRUNC != 0,
         };

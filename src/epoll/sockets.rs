@@ -1,4 +1,4 @@
-//! The loop's side of the sockets lent to it, and what is ready.
+//! The loop's side of the sockets registered with it, and what is ready.
 
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -110,19 +110,14 @@ impl Sockets {
         Ok(())
     }
 
-    /// The descriptor of a registered socket.
-    pub(super) fn descriptor(&self, id: SocketId) -> Option<RawFd> {
+    /// What a registered socket receives, for which service, and its descriptor.
+    pub(super) fn get(&self, id: SocketId) -> Option<(SocketKind, ServiceId, RawFd)> {
         let slot = self.slots.get(usize::from(id.0))?;
-        slot.registered.as_ref().map(|registered| registered.socket.as_raw_fd())
+        let registered = slot.registered.as_ref()?;
+        Some((slot.kind, registered.service, registered.socket.as_raw_fd()))
     }
 
-    /// What a registered socket receives, and for which service.
-    pub(super) fn get(&self, id: SocketId) -> Option<(SocketKind, ServiceId)> {
-        let slot = self.slots.get(usize::from(id.0))?;
-        slot.registered.as_ref().map(|registered| (slot.kind, registered.service))
-    }
-
-    /// Whether packet sockets are lent, which need buffers of their own.
+    /// Whether packet sockets are registered, which need buffers of their own.
     pub(super) fn have_frames(&self) -> bool {
         self.slots.iter().any(|slot| slot.kind == SocketKind::Frames)
     }
@@ -182,7 +177,8 @@ fn readable(id: usize) -> EpollEvent {
 }
 
 fn descriptor(socket: &Arc<dyn LoopSocket>) -> BorrowedFd<'_> {
-    // SAFETY: who lends a socket keeps it open as long as the `Arc` lives, which is borrowed.
+    // SAFETY: whoever registers a socket keeps it open as long as the `Arc` lives, which is
+    // borrowed.
     unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::EpollLoop;
-use super::sockets::Sockets;
+use super::sockets::{Ready, Sockets};
 use super::transmit::{QueueTransmit, SendQueue};
 use crate::io::clock::Clock;
 use crate::io::socket_table::{LoopSocket, SocketTable};
@@ -24,7 +24,7 @@ pub(crate) fn run_to_end(plan: WorkerPlan, handler: &mut impl Dispatch) -> [usiz
     let mut event_loop = EpollLoop::new(plan, Clock::start()).unwrap();
     event_loop.run(handler).unwrap();
     let frames = event_loop.frames.as_ref().map_or(0, |frames| frames.pool().held());
-    let queue = &event_loop.way_out.queue;
+    let queue = &event_loop.send_path.queue;
     let waiting = usize::from(!queue.is_idle());
     [event_loop.datagrams.pool().held(), frames, queue.slots.in_flight(), waiting]
 }
@@ -38,7 +38,7 @@ fn run_over(sizes: LoopSizes, count: u32) -> Arc<Counters> {
     let mut event_loop = EpollLoop::new(plan, Clock::start()).unwrap();
     event_loop.run(&mut handler).unwrap();
     assert_eq!(event_loop.datagrams.pool().held(), 0);
-    assert_eq!(event_loop.way_out.queue.slots.in_flight(), 0);
+    assert_eq!(event_loop.send_path.queue.slots.in_flight(), 0);
     client.assert_back(1);
     assert_accounted(&counters, count);
     counters
@@ -64,7 +64,7 @@ fn what_is_forwarded_again_keeps_its_buffers() {
     let mut handler = ForwardTwice { left: 100, control: Arc::clone(&plan.control) };
     let mut event_loop = EpollLoop::new(plan, Clock::start()).unwrap();
     event_loop.run(&mut handler).unwrap();
-    assert_eq!((handler.left, event_loop.way_out.queue.slots.in_flight()), (0, 0));
+    assert_eq!((handler.left, event_loop.send_path.queue.slots.in_flight()), (0, 0));
     assert_eq!(event_loop.datagrams.pool().held(), 0);
     client.assert_back(2);
 }
@@ -79,7 +79,7 @@ fn a_panic_costs_no_slot_and_the_rest_of_the_batch_is_counted() {
         let _ = event_loop.run(&mut PanicInReply);
     }));
     assert!(panicked.is_err());
-    assert_eq!(event_loop.way_out.queue.slots.in_flight(), 0);
+    assert_eq!(event_loop.send_path.queue.slots.in_flight(), 0);
     drop(event_loop);
     let total = counters.snapshot();
     assert_eq!(total.dropped(DropReason::Panic), 1);
@@ -185,7 +185,8 @@ fn a_failing_message_is_told_apart_from_those_around_it() {
     let mut queue = SendQueue::new(&LoopSizes { send_slots: 16, ..LoopSizes::TRACKER }).unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     let to = client.local_addr().unwrap();
-    // An IPv4 socket takes no IPv6 address; and nothing is lent as socket 7 or beyond them all.
+    // An IPv4 socket takes no IPv6 address; and nothing is registered as socket 7 or beyond them
+    // all.
     let wrong = SocketAddr::from(([0u16; 8], 1));
     let sends = [
         (0, to, b'a'),
@@ -239,5 +240,5 @@ fn a_socket_may_move_to_another_id() {
     assert!(sockets.get(SocketId(1)).is_none());
     let _numbers = Numbers::send(1, addresses[1]);
     assert_eq!(sockets.wait(Duration::from_secs(5)).unwrap(), 1);
-    assert_eq!(sockets.ready(0), crate::epoll::sockets::Ready::Socket(SocketId(0)));
+    assert_eq!(sockets.ready(0), Ready::Socket(SocketId(0)));
 }

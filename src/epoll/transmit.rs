@@ -90,7 +90,7 @@ impl SendQueue {
             let socket = self.waiting[index];
             let line = &mut self.lines[usize::from(socket.0)];
             let first = std::mem::replace(&mut line.first, NOBODY);
-            let descriptor = sockets.descriptor(socket);
+            let descriptor = sockets.get(socket).map(|(_, _, descriptor)| descriptor);
             self.send_line(first, descriptor, counters);
         }
         self.waiting.clear();

@@ -1,9 +1,9 @@
-//! Receive buffers, lent to the kernel and counted while handlers hold them.
+//! Receive buffers, provided to the kernel and counted while handlers hold them.
 //!
-//! A pool is one allocation cut into equal buffers. A buffer is either lent to the kernel, which
-//! may write to it at any time, or held by one or more [`Buffer`] guards, which only read. The
-//! engine claims a buffer when a completion names it; when the last guard drops, the buffer's ID
-//! waits in a list until the engine lends it out again, once per iteration.
+//! A pool is one allocation cut into equal buffers. A buffer is either provided to the kernel,
+//! which may write to it at any time, or held by one or more [`Buffer`] guards, which only read.
+//! The engine completes a buffer when the kernel has filled it; when the last guard drops, the
+//! buffer's ID waits in the free list until the engine provides it again, once per iteration.
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -27,7 +27,7 @@ struct Memory {
     held: Cell<usize>,
     /// Buffers whose last guard went, and (at first) all of them. Never grows past its capacity,
     /// one entry per buffer.
-    home: RefCell<Vec<u16>>,
+    free_list: RefCell<Vec<u16>>,
 }
 
 impl Memory {
@@ -70,9 +70,9 @@ impl ReceivePool {
         let buffer_bytes = buffer_bytes.next_multiple_of(BUFFER_ALIGN);
         let region = Region::map(usize::from(count) * buffer_bytes)?;
         let guards = (0..count).map(|_| Cell::new(0)).collect();
-        let home = RefCell::new(Vec::with_capacity(usize::from(count)));
+        let free_list = RefCell::new(Vec::with_capacity(usize::from(count)));
         let (open, held) = (Cell::new(0), Cell::new(0));
-        Ok(Self { memory: Rc::new(Memory { region, buffer_bytes, guards, open, held, home }) })
+        Ok(Self { memory: Rc::new(Memory { region, buffer_bytes, guards, open, held, free_list }) })
     }
 
     /// Takes more buffers into use, `count` in all, as far as the pool has them. It never has
@@ -81,7 +81,7 @@ impl ReceivePool {
         let count = count.min(self.capacity()) as u16;
         let open = self.memory.open.get();
         if count > open {
-            self.memory.home.borrow_mut().extend((open..count).rev());
+            self.memory.free_list.borrow_mut().extend((open..count).rev());
             self.memory.open.set(count);
         }
     }
@@ -101,9 +101,9 @@ impl ReceivePool {
         self.memory.buffer_bytes
     }
 
-    /// How many buffers are neither lent out nor held by a guard.
-    pub fn at_home(&self) -> usize {
-        self.memory.home.borrow().len()
+    /// How many buffers are neither provided to the kernel nor held by a guard.
+    pub fn free(&self) -> usize {
+        self.memory.free_list.borrow().len()
     }
 
     /// How many buffers handlers and sends hold right now.
@@ -111,27 +111,27 @@ impl ReceivePool {
         self.memory.held.get()
     }
 
-    /// Hands every buffer that is at home to `lend`, as its ID and its start.
+    /// Hands every buffer of the free list to `provide`, as its ID and its start.
     ///
-    /// The caller gives them to the kernel; each comes back through [`Self::claim`].
-    pub fn lend(&self, mut lend: impl FnMut(u16, *mut u8)) -> usize {
-        let mut home = self.memory.home.borrow_mut();
-        let lent = home.len();
-        for id in home.drain(..) {
-            lend(id, self.memory.start_of(id).as_ptr());
+    /// The caller gives them to the kernel; each comes back through [`Self::complete`].
+    pub fn provide(&self, mut provide: impl FnMut(u16, *mut u8)) -> usize {
+        let mut free_list = self.memory.free_list.borrow_mut();
+        let provided = free_list.len();
+        for id in free_list.drain(..) {
+            provide(id, self.memory.start_of(id).as_ptr());
         }
-        lent
+        provided
     }
 
     /// Takes a buffer back from the kernel, with `length` bytes written.
     ///
     /// # Safety
-    /// The buffer must have been lent since it was last claimed, the kernel must have said that
-    /// it is done with it, and its first `length` bytes are what the kernel wrote.
+    /// The buffer must have been provided since it was last completed, the kernel must have said
+    /// that it is done with it, and its first `length` bytes are what the kernel wrote.
     ///
     /// # Panics
     /// When the ID or the length cannot be right.
-    pub unsafe fn claim(&self, id: u16, length: usize) -> Buffer {
+    pub unsafe fn complete(&self, id: u16, length: usize) -> Buffer {
         assert!(length <= self.memory.buffer_bytes, "the kernel wrote past a buffer");
         let guards = &self.memory.guards[usize::from(id)];
         assert_eq!(guards.get(), 0, "the kernel handed over a buffer that we hold");
@@ -140,19 +140,19 @@ impl ReceivePool {
         Buffer { memory: Rc::clone(&self.memory), id, length }
     }
 
-    /// Copies `bytes` into a buffer that is at home; `None` when there is none or it is too
+    /// Copies `bytes` into a buffer of the free list; `None` when there is none or it is too
     /// small. For tests and for callers without a kernel.
     pub fn fill(&self, bytes: &[u8]) -> Option<Buffer> {
         if bytes.len() > self.memory.buffer_bytes {
             return None;
         }
-        let id = self.memory.home.borrow_mut().pop()?;
-        // SAFETY: the buffer is at home: the kernel does not know it and no guard exists, so
-        // this is the only access; the length was checked above.
+        let id = self.memory.free_list.borrow_mut().pop()?;
+        // SAFETY: the buffer was in the free list: the kernel does not know it and no guard exists,
+        // so this is the only access; the length was checked above.
         unsafe {
             let start = self.memory.start_of(id).as_ptr();
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), start, bytes.len());
-            Some(self.claim(id, bytes.len()))
+            Some(self.complete(id, bytes.len()))
         }
     }
 }
@@ -168,8 +168,8 @@ pub struct Buffer {
 impl Buffer {
     /// What the kernel wrote.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: between claim and the last guard's drop the buffer is ours: the kernel does not
-        // write, and guards only read. `claim` checked the length.
+        // SAFETY: between `complete` and the last guard's drop the buffer is ours: the kernel does
+        // not write, and guards only read. `complete` checked the length.
         unsafe { std::slice::from_raw_parts(self.memory.start_of(self.id).as_ptr(), self.length) }
     }
 }
@@ -188,7 +188,7 @@ impl Drop for Buffer {
         guards.set(guards.get() - 1);
         if guards.get() == 0 {
             self.memory.held.set(self.memory.held.get() - 1);
-            self.memory.home.borrow_mut().push(self.id);
+            self.memory.free_list.borrow_mut().push(self.id);
         }
     }
 }
@@ -214,49 +214,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_goes_home_with_its_last_clone() {
+    fn a_buffer_is_free_with_its_last_clone() {
         let pool = ReceivePool::new(2, 100);
-        assert_eq!((pool.count(), pool.buffer_bytes(), pool.at_home()), (2, 128, 2));
+        assert_eq!((pool.count(), pool.buffer_bytes(), pool.free()), (2, 128, 2));
         let first = pool.fill(b"tide").unwrap();
         let clone = first.clone();
         drop(first);
-        assert_eq!((pool.at_home(), pool.held()), (1, 1));
+        assert_eq!((pool.free(), pool.held()), (1, 1));
         assert_eq!(clone.bytes(), b"tide");
         drop(clone);
-        assert_eq!((pool.at_home(), pool.held()), (2, 0));
+        assert_eq!((pool.free(), pool.held()), (2, 0));
     }
 
     #[test]
-    fn lent_buffers_are_distinct_and_come_back_claimed() {
+    fn provided_buffers_are_distinct_and_come_back_completed() {
         let pool = ReceivePool::new(4, 64);
-        let mut lent = Vec::new();
-        assert_eq!(pool.lend(|id, start| lent.push((id, start as usize))), 4);
-        lent.sort_unstable();
-        assert_eq!(lent.iter().map(|entry| entry.0).collect::<Vec<_>>(), [0, 1, 2, 3]);
-        assert!(lent.windows(2).all(|pair| pair[1].1 - pair[0].1 == 64));
-        assert_eq!(pool.at_home(), 0);
+        let mut provided = Vec::new();
+        assert_eq!(pool.provide(|id, start| provided.push((id, start as usize))), 4);
+        provided.sort_unstable();
+        assert_eq!(provided.iter().map(|entry| entry.0).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert!(provided.windows(2).all(|pair| pair[1].1 - pair[0].1 == 64));
+        assert_eq!(pool.free(), 0);
         assert!(pool.fill(b"none left").is_none());
-        // SAFETY: no kernel is involved; buffer 2 was lent and is not written any more.
-        drop(unsafe { pool.claim(2, 10) });
-        assert_eq!(pool.at_home(), 1);
+        // SAFETY: no kernel is involved; buffer 2 was provided and is not written any more.
+        drop(unsafe { pool.complete(2, 10) });
+        assert_eq!(pool.free(), 1);
     }
 
     #[test]
     fn a_pool_widens_as_far_as_it_was_mapped_and_never_back() {
         let pool = ReceivePool::map(8, 64).unwrap();
-        assert_eq!((pool.capacity(), pool.count(), pool.at_home()), (8, 0, 0));
+        assert_eq!((pool.capacity(), pool.count(), pool.free()), (8, 0, 0));
         assert!(pool.fill(b"tide").is_none());
         pool.widen(2);
         let first = pool.fill(b"tide").unwrap();
         pool.widen(1);
-        assert_eq!((pool.count(), pool.at_home(), pool.held()), (2, 1, 1));
+        assert_eq!((pool.count(), pool.free(), pool.held()), (2, 1, 1));
         pool.widen(1000);
-        assert_eq!((pool.count(), pool.at_home()), (8, 7));
+        assert_eq!((pool.count(), pool.free()), (8, 7));
         drop(first);
-        let mut lent = Vec::new();
-        pool.lend(|id, _| lent.push(id));
-        lent.sort_unstable();
-        assert_eq!(lent, (0..8).collect::<Vec<_>>());
+        let mut provided = Vec::new();
+        pool.provide(|id, _| provided.push(id));
+        provided.sort_unstable();
+        assert_eq!(provided, (0..8).collect::<Vec<_>>());
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl Engine {
 /// Which engine is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EngineChoice {
-    /// io_uring where it can be had, epoll elsewhere.
+    /// io_uring where it is available, epoll elsewhere.
     #[default]
     Auto,
     /// This one or none.

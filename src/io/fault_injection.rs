@@ -58,7 +58,7 @@ mod planned {
         pub(crate) seed: u64,
         /// How many of a thousand operations are refused.
         pub(crate) per_mille: u32,
-        /// The kinds that are refused, the error numbers, and how often at the most.
+        /// The kinds that are refused, the error numbers, and at most how often.
         pub(crate) faults: Vec<(Operation, Vec<i32>, usize)>,
     }
 

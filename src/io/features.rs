@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A feature of io_uring that the engine uses where it can be had (io_uring_setup(2),
+/// A feature of io_uring that the engine uses where the kernel has it (io_uring_setup(2),
 /// io_uring_register(2), io_uring_enter(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RingFeature {
@@ -13,7 +13,7 @@ pub enum RingFeature {
     RegisteredRing,
     /// `IORING_SETUP_COOP_TASKRUN`: completions do not interrupt the worker.
     CoopTaskrun,
-    /// Receive buffers are lent through memory shared with the kernel. Needed.
+    /// Receive buffers are provided through memory shared with the kernel. Needed.
     BufferRings,
     /// One `recvmsg` goes on receiving. Needed.
     MultishotReceive,

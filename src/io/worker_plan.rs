@@ -14,7 +14,7 @@ pub struct WorkerPlan {
     /// The core to pin the thread to.
     pub core: Option<usize>,
     /// The sockets it serves; [`crate::io::SocketId`] indexes them. They belong to the
-    /// process and are lent: a restarted worker takes the same ones.
+    /// process and are registered with its loop: a restarted worker takes the same ones.
     pub table: Arc<SocketTable>,
     /// The counters only this worker writes.
     pub counters: Arc<Counters>,
@@ -39,8 +39,8 @@ pub struct LoopSizes {
     pub receive_buffers: u16,
     /// The longest datagram taken whole, in bytes of payload.
     pub receive_payload_bytes: usize,
-    /// Receive buffers for frames at the most, mapped when the first packet socket is lent; a power
-    /// of two. The table of sockets says how many are in use.
+    /// The most receive buffers for frames, mapped when the first packet socket is registered; a
+    /// power of two. The table of sockets says how many are in use.
     pub frame_buffers: u16,
     /// Sends in flight at the same time.
     pub send_slots: u16,

@@ -28,9 +28,9 @@ pub struct Relay {
     /// Whether super-packets reach a rule whose datagrams are longer than any of its outputs takes
     /// with others, by its place in the table.
     is_cut: Vec<bool>,
-    /// Sends that closing all open batches takes at the most.
+    /// The most sends that closing all open batches takes.
     open_sends: usize,
-    /// Sends that one frame can lead to at the most, besides those.
+    /// The most sends that one frame can lead to, besides those.
     frame_sends_max: usize,
     flights: InFlight,
     /// The input that the last frame matched: frames of a flow come together.
@@ -338,7 +338,7 @@ impl<T: Transmit> Sender<'_, T> {
     }
 }
 
-/// The sends that one frame can lead to at the most, besides those of open batches.
+/// The most sends that one frame can lead to, besides those of open batches.
 fn sends_of_frame(table: &RelayTable, is_cut: &[bool]) -> usize {
     let rules = table.rules.iter().zip(is_cut);
     rules.map(|(rule, cut)| sends_of_batch(table.offload, rule, *cut)).max().unwrap_or(0)

@@ -95,7 +95,7 @@ impl Reassembly {
         Self { packets, held: 0, held_max, age: FREE, whole }
     }
 
-    /// Changes how many receive buffers it holds at the most, from the next fragment on.
+    /// Changes how many receive buffers it may hold, from the next fragment on.
     pub fn set_held_max(&mut self, held_max: usize) {
         self.held_max = held_max;
     }

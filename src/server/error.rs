@@ -51,7 +51,7 @@ pub enum StartupError {
     /// Privileges cannot be given up.
     #[error("cannot give up privileges")]
     Privileges(#[from] PrivilegeError),
-    /// The control socket or the address for metrics cannot be had.
+    /// The control socket or the address for metrics cannot be opened.
     #[error("cannot be controlled")]
     Server(#[from] ServerError),
     /// The relay cannot start.

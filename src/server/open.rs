@@ -48,8 +48,7 @@ impl Opened {
     /// the process that runs, where there is one and the settings ask for that.
     ///
     /// The relay opens its sockets through the `broker`, or without one itself. What is kept
-    /// between runs is opened as
-    /// `user`.
+    /// between runs is opened as `user`.
     ///
     /// # Errors
     /// When something cannot be opened or read. A wrong access list or key file is found before

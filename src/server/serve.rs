@@ -155,7 +155,7 @@ impl Serving {
     }
 }
 
-/// Makes the services of each worker anew whenever its loop starts.
+/// Makes the services of each worker each time its loop starts.
 fn worker_starter(
     choice: EngineChoice,
     plans: Vec<WorkerPlan>,

@@ -10,7 +10,7 @@ use io_uring::types::BufRingEntry;
 use crate::io::ReceivePool;
 use crate::sys::memory::Region;
 
-/// A pool and the ring of entries through which its buffers are lent to the kernel.
+/// A pool and the ring of entries through which its buffers are provided to the kernel.
 #[derive(Debug)]
 pub(super) struct BufferRing {
     pool: ReceivePool,
@@ -24,7 +24,7 @@ pub(super) struct BufferRing {
 
 impl BufferRing {
     /// Registers `pool` as a buffer group of the ring, for messages of at most `message_bytes`,
-    /// prefix included, and lends what of it is in use.
+    /// prefix included, and provides what of it is in use.
     ///
     /// # Safety
     /// The caller keeps the result until the kernel has ended every receive of this group, and
@@ -74,17 +74,17 @@ impl BufferRing {
         self.recycle();
     }
 
-    /// Lends every buffer that came home, with one update of the tail. Returns how many.
+    /// Provides every free buffer, with one update of the tail. Returns how many.
     pub(super) fn recycle(&mut self) -> usize {
-        if self.pool.at_home() == 0 {
+        if self.pool.free() == 0 {
             return 0;
         }
         let (entries, mask, length) = (self.entries(), self.mask, self.message_bytes);
         let mut tail = self.tail;
-        let lent = self.pool.lend(|id, start| {
+        let provided = self.pool.provide(|id, start| {
             // SAFETY: the masked tail indexes inside the allocation. Entries from the kernel's
             // head up to our tail are the kernel's; there are as many entries as buffers and this
-            // buffer was not lent, so the entry at the tail is ours.
+            // buffer was not provided, so the entry at the tail is ours.
             let entry = unsafe { entries.add(usize::from(tail & mask)).as_mut() };
             entry.set_addr(start as u64);
             entry.set_len(length);
@@ -98,11 +98,11 @@ impl BufferRing {
             unsafe { AtomicU16::from_ptr(BufRingEntry::tail(entries.as_ptr()).cast_mut()) };
         // Release: the kernel that sees the tail sees the entries.
         shared_tail.store(tail, Ordering::Release);
-        lent
+        provided
     }
 
     /// Buffers that the kernel has or that completions not yet reaped name.
-    pub(super) fn lent(&self) -> usize {
-        self.pool.count() - self.pool.at_home() - self.pool.held()
+    pub(super) fn provided(&self) -> usize {
+        self.pool.count() - self.pool.free() - self.pool.held()
     }
 }

@@ -117,7 +117,7 @@ pub(super) struct Pools {
     wake_value: Box<u64>,
 }
 
-/// Lends the loop's transmit side to a services. A macro, so that the borrow checker sees that
+/// Gives the services the loop's transmit side. A macro, so that the borrow checker sees that
 /// only these fields are taken.
 macro_rules! transmit {
     ($queues:expr, $slots:expr, $counters:expr) => {
@@ -227,7 +227,7 @@ impl<'r> RingLoop<'r> {
             let length = usize::try_from(result).unwrap_or(0);
             // SAFETY: the completion names a buffer of this group and how much of it the kernel
             // wrote; it is ours from here on.
-            let buffer = unsafe { group.pool().claim(id, length) };
+            let buffer = unsafe { group.pool().complete(id, length) };
             let counters = &self.plan.counters;
             if kind == SocketKind::Frames {
                 counters.count(Counter::FramesReceived);
@@ -379,8 +379,8 @@ impl EventLoop for RingLoop<'_> {
     fn gauges(&self) -> LoopGauges {
         let Groups { datagrams, frames } = &self.pools.groups;
         LoopGauges {
-            receive_buffers_free: datagrams.lent() as u64,
-            frame_buffers_free: frames.as_ref().map_or(0, BufferRing::lent) as u64,
+            receive_buffers_free: datagrams.provided() as u64,
+            frame_buffers_free: frames.as_ref().map_or(0, BufferRing::provided) as u64,
             send_slots_free: self.pools.slots.free() as u64,
             frames_waiting: self.pools.waiting.len() as u64,
         }
@@ -405,14 +405,14 @@ impl EventLoop for RingLoop<'_> {
     }
 }
 
-/// Frames handled in a turn at the most, so that datagrams do not wait for all that a flood left:
-/// as many as the smallest usual pool has.
+/// The most frames handled in an iteration, so that datagrams do not wait for all that a flood
+/// left: as many as the smallest usual pool has.
 const FRAMES_PER_ITERATION_MAX: usize = 256;
 
 const DATAGRAM_GROUP: u16 = 0;
 const FRAME_GROUP: u16 = 1;
 
-/// What stands in a receive buffer before the payload, at the most.
+/// The most that stands in a receive buffer before the payload.
 const PREFIX_BYTES: usize = RECEIVE_HEADER_BYTES + ADDRESS_BYTES + CONTROL_BYTES;
 
 const FRAME_BUFFER_BYTES: usize = PREFIX_BYTES + FRAME_BYTES_MAX;

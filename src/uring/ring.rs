@@ -30,7 +30,7 @@ impl<'r> Queues<'r> {
     /// every enter.
     pub(super) fn of(ring: &'r mut IoUring, mut features: RingFeatures) -> Self {
         let (mut submitter, submissions, completions) = ring.split();
-        // The saving is small: where it cannot be had, going without is fine.
+        // The saving is small: where the kernel refuses, going without is fine.
         if features.has(RingFeature::RegisteredRing) && submitter.register_ring_fd().is_err() {
             features = features.without(RingFeature::RegisteredRing);
         }

@@ -28,7 +28,7 @@ impl RingLoop<'_> {
         Ok(())
     }
 
-    /// Takes everything back from the kernel, without a services. True when nothing is left.
+    /// Takes everything back from the kernel, without the services. True when nothing is left.
     fn drain(&mut self) -> bool {
         if self.outstanding() == 0 {
             return true;
@@ -52,7 +52,8 @@ impl Drop for RingLoop<'_> {
             self.plan.counters.count(Counter::FramesLostToPanic);
             self.handling_frame = false;
         }
-        // Their buffers go home here. What arrives from now on is counted by `Discard`.
+        // Their buffers return to the free list here. What arrives from now on is counted by
+        // `Discard`.
         let held_back = self.pools.waiting.forget_all() as u64;
         self.plan.counters.add(Counter::FramesLostToShutdown, held_back);
         if self.drain() {

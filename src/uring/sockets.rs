@@ -1,4 +1,4 @@
-//! The loop's side of the sockets lent to it: registered files and multishot receives.
+//! The loop's side of the sockets registered with it: registered files and multishot receives.
 
 use std::io;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub(super) struct Sockets {
 /// The buffer groups, by what is received into them.
 pub(super) struct Groups {
     pub(super) datagrams: BufferRing,
-    /// Registered when the first packet socket is lent.
+    /// Registered when the first packet socket is registered.
     pub(super) frames: Option<BufferRing>,
 }
 
@@ -159,7 +159,7 @@ impl Sockets {
             _ => false,
         };
         if same {
-            // Taken back and lent again before its receive had ended.
+            // Deregistered and registered again before its receive had ended.
             if slot.receive == Receive::Nothing && slot.kind != SocketKind::SendOnly {
                 slot.receive = Receive::Ended;
                 self.ended += 1;
@@ -255,7 +255,7 @@ impl Sockets {
             let id = (first + place) % self.slots.len();
             let kind = self.slots[id].kind;
             // A receive without a buffer to fill would end at once with ENOBUFS.
-            let group = groups.of(kind).filter(|group| group.lent() > 0);
+            let group = groups.of(kind).filter(|group| group.provided() > 0);
             let (Receive::Ended, Some(group)) = (self.slots[id].receive, group) else { continue };
             let entry = self.receive(id, group.group());
             // SAFETY: the header is boxed and outlives the drain, as this struct does.

@@ -275,7 +275,7 @@ fn frames_of_a_flooded_socket_leave_the_others_their_turn() {
 }
 
 /// What waits of a socket that is taken back belongs to no table of rules any more, and not to the
-/// socket that is lent under its number next.
+/// socket that is registered under its number next.
 #[test]
 fn frames_of_a_socket_that_was_taken_back_are_counted() {
     let (plan, addresses) = two(SocketKind::Frames, FRAMES);

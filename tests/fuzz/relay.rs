@@ -215,7 +215,7 @@ impl World {
         let Self { relay, shared, .. } = self;
         drop(relay);
         assert_eq!(self.pool.held(), 0, "a buffer is missing");
-        assert_eq!(self.pool.at_home(), usize::from(BUFFERS));
+        assert_eq!(self.pool.free(), usize::from(BUFFERS));
         let total = shared.unmatched.snapshot().dropped_total();
         assert_eq!(total - dropped, held, "what still waits is counted");
         assert!(total - self.whole_drops <= self.fragments, "no frame is counted twice");

@@ -256,7 +256,7 @@ impl World {
         assert_eq!(stored, 0, "a stranger's announce is handled");
     }
 
-    /// What each kind of reply may be at the most.
+    /// The longest that each kind of reply may be.
     fn check_length(&self, payload: &[u8], reply: &[u8], ipv4: bool) {
         let action = reply.get(..4).expect("an action");
         assert_eq!(reply.get(4..8), payload.get(12..16), "the transaction ID comes back");

@@ -67,7 +67,7 @@ mod tests {
     fn only_some_modules_may_be_unsafe() {
         let explained = "// SAFETY: nobody else writes.\nlet a = unsafe { b };\n";
         assert_eq!(findings(&File::new("src/uring/ring.rs", explained)), [""; 0]);
-        for path in ["src/workers/mod.rs", "src/tracker/mod.rs", "tests/loop.rs"] {
+        for path in ["src/workers/mod.rs", "src/tracker/mod.rs", "tests/engine/event_loop.rs"] {
             let found = findings(&File::new(path, explained));
             assert!(found[0].starts_with(&format!("{path}:2: unsafe may stand only")), "{found:?}");
         }

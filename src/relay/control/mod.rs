@@ -60,7 +60,7 @@ pub enum RelayError {
     /// Interfaces cannot be followed.
     #[error("cannot follow network interfaces")]
     Watch(#[source] io::Error),
-    /// Packet sockets cannot be had at all.
+    /// This host has no packet sockets.
     #[error("cannot receive frames")]
     Packet(#[from] PacketError),
     /// An output cannot be opened, though its interface is there.

@@ -18,7 +18,7 @@ pub struct ControlConfig {
 /// Where the control socket is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ControlSocket {
-    /// Where nobody said anything: at the usual path if that can be had, else nowhere.
+    /// Where nobody said anything: at the usual path if that works, else nowhere.
     #[default]
     Usual,
     /// At this path; ringtide does not start without it.

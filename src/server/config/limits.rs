@@ -108,7 +108,7 @@ pub(crate) const PER_SOURCE: Limit<u32> = Limit {
 pub(crate) const PER_SOURCE_BURST: Limit<u32> = Limit {
     min: 1,
     max: RateLimit::BURST_MAX,
-    because: "none at once is none at all, and accounts are kept for days at the most",
+    because: "none at once is none at all, and accounts are kept for days at most",
 };
 
 pub(crate) const SOURCE_LIMIT_TABLE: Limit<u32> = Limit {

@@ -15,7 +15,7 @@ pub struct TrackerSettings {
     /// A peer that has not announced for this long is removed. Default 2,700 s, at most
     /// [`TrackerSettings::PEER_TIMEOUT_S_MAX`].
     pub peer_timeout_s: u32,
-    /// How long a connection ID is accepted at the least; at the most twice that. Default 120 s.
+    /// How long a connection ID is accepted at least; at most twice that. Default 120 s.
     pub connection_lifetime_s: u32,
     /// Peers in a reply when the client leaves the number to the tracker. Default 50.
     pub numwant_default: u16,

@@ -48,7 +48,7 @@ impl<F: PeerFamily> Torrents<F> {
     /// is more than `timeout_s` seconds ago, and torrents that have no peers left.
     ///
     /// The budget is exceeded by a flat swarm or by the rest of a cluster of a table, some
-    /// hundred peers at the most. Peers and torrents may come and go between slices: the sweep
+    /// hundred peers at most. Peers and torrents may come and go between slices: the sweep
     /// goes on where it was by hash, not by place.
     pub fn expire(&mut self, now: Now, timeout_s: u32, budget: usize) -> Expired {
         let mut expired = Expired::default();
@@ -104,7 +104,7 @@ pub struct Pace {
 
 impl Pace {
     /// The budget of the slice that is due `now`, of a sweep of `visits` in all: a small
-    /// number at the least, [`EXPIRY_VISITS_MAX`] at the most. It is to be asked once a tick, or
+    /// number at least, [`EXPIRY_VISITS_MAX`] at most. It is to be asked once a tick, or
     /// every [`BACKLOG_INTERVAL`] while there is a backlog.
     pub fn budget(&mut self, now: Now, timeout_s: u32, visits: usize) -> usize {
         let elapsed = match self.last.replace(now) {

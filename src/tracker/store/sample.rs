@@ -163,7 +163,7 @@ fn put_run<R: Record>(
     (slots.len(), kept)
 }
 
-/// Into how many arcs the slots are cut at the most.
+/// The most arcs that the slots are cut into.
 const ARCS_MAX: usize = 8;
 /// The least that an arc is worth cutting for. In a short one the number of peers depends much
 /// on chance, and where it is low each would be named too often.

@@ -242,7 +242,7 @@ impl<R: Record> PartitionedTable<R> {
     }
 }
 
-/// Peers per table on average, at the most, if there are several; some have twice as many.
+/// Peers per table on average, at most, if there are several; some have twice as many.
 const SEGMENT_PEERS: usize = 8192;
 /// From how many places in the row of all peers a reply comes.
 const PLACES: usize = 8;

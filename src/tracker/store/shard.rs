@@ -78,7 +78,7 @@ impl Shard {
     }
 }
 
-/// How much a shard holds, readable without its lock; at the most one change behind.
+/// How much a shard holds, readable without its lock; at most one change behind.
 #[derive(Debug, Default)]
 pub struct Gauges {
     torrents_ipv4: AtomicUsize,

@@ -12,7 +12,7 @@ use super::sink::PeerSink;
 /// The peers of one torrent.
 #[derive(Debug)]
 pub(super) enum Swarm<R: Record> {
-    /// In no order, without heap memory up to two peers, [`FLAT_MAX`] at the most.
+    /// In no order, without heap memory up to two peers, [`FLAT_MAX`] at most.
     Flat(SmallVec<[R; 2]>),
     /// More than that; back to flat below [`LARGE_MIN`], so that a peer that comes and goes does
     /// not rebuild the swarm each time.

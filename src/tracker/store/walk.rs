@@ -51,7 +51,7 @@ pub struct Restored {
 }
 
 impl<F: PeerFamily> Torrents<F> {
-    /// Goes on with a walk: visits about `budget` places, at the most one table of a large swarm
+    /// Goes on with a walk: visits about `budget` places, at most one table of a large swarm
     /// more. Returns whether it came to the end; the next slice then begins from the start.
     pub fn walk(
         &self,

@@ -80,7 +80,7 @@ impl Announce {
     }
 }
 
-/// Repeats `step` on a thread until the relay stops. A step waits [`STEP`] at the most.
+/// Repeats `step` on a thread until the relay stops. A step waits [`STEP`] at most.
 fn relay(
     stopping: &Arc<AtomicBool>,
     mut step: impl FnMut(&mut [u8]) + Send + 'static,

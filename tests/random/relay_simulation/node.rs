@@ -243,7 +243,7 @@ impl Node {
         self.relay = None;
         self.side.model.check(&self.shared);
         assert_eq!(self.pool.held(), 0, "a buffer is missing");
-        assert_eq!(self.pool.at_home(), usize::from(self.means.buffers));
+        assert_eq!(self.pool.free(), usize::from(self.means.buffers));
     }
 }
 

@@ -188,7 +188,7 @@ impl Cluster {
     pub(crate) fn finish(&self) -> (Snapshot, u64) {
         assert!(self.model.torrents.is_empty());
         self.check_gauges();
-        assert_eq!((self.pool.held(), self.pool.at_home()), (0, self.pool.count()));
+        assert_eq!((self.pool.held(), self.pool.free()), (0, self.pool.count()));
         let total = Snapshot::total(self.counters.iter().map(|counters| &**counters));
         assert_eq!(replies(&total) + total.dropped_total(), self.delivered);
         (total, self.digest.finish())
