@@ -126,7 +126,7 @@ pub fn is_outgoing(address: &[u8]) -> bool {
 }
 
 /// Addresses of link-local scope mean nothing without their interface.
-pub(crate) fn with_scope(address: SocketAddr, interface_index: u32) -> SocketAddr {
+pub(super) fn with_scope(address: SocketAddr, interface_index: u32) -> SocketAddr {
     match address {
         SocketAddr::V6(v6) if is_link_scoped(*v6.ip()) => {
             SocketAddrV6::new(*v6.ip(), v6.port(), 0, interface_index).into()

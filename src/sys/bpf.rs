@@ -11,7 +11,7 @@ pub struct BpfProgram {
 
 impl BpfProgram {
     /// A program of these instructions; `None` when they are more than the kernel takes.
-    pub(crate) fn new(code: Vec<libc::sock_filter>) -> Option<Self> {
+    pub(super) fn new(code: Vec<libc::sock_filter>) -> Option<Self> {
         (code.len() <= INSTRUCTIONS_MAX).then_some(Self { code })
     }
 
@@ -22,7 +22,7 @@ impl BpfProgram {
 
     /// Attaches the program to a socket as the `SOL_SOCKET` option `name`, in the place of the
     /// one that is there, in one step.
-    pub(crate) fn attach(&self, socket: &impl AsRawFd, name: i32) -> io::Result<()> {
+    pub(super) fn attach(&self, socket: &impl AsRawFd, name: i32) -> io::Result<()> {
         let program = libc::sock_fprog {
             len: self.code.len() as libc::c_ushort,
             filter: self.code.as_ptr().cast_mut(),
@@ -48,34 +48,34 @@ impl std::fmt::Debug for BpfProgram {
     }
 }
 
-pub(crate) const fn op(code: u32, k: u32) -> libc::sock_filter {
+pub(super) const fn op(code: u32, k: u32) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt: 0, jf: 0, k }
 }
 
-pub(crate) const fn jump(code: u32, k: u32, if_true: u8, if_false: u8) -> libc::sock_filter {
+pub(super) const fn jump(code: u32, k: u32, if_true: u8, if_false: u8) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt: if_true, jf: if_false, k }
 }
 
 /// `BPF_MAXINSNS` of linux/bpf_common.h.
-pub(crate) const INSTRUCTIONS_MAX: usize = 4096;
+pub(super) const INSTRUCTIONS_MAX: usize = 4096;
 
-pub(crate) const LD_LEN: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_LEN;
-pub(crate) const LD_WORD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
-pub(crate) const LD_HALF: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
-pub(crate) const LD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
-pub(crate) const LD_HALF_AT_X: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_IND;
-pub(crate) const LDX_IMM: u32 = libc::BPF_LDX | libc::BPF_W | libc::BPF_IMM;
+pub(super) const LD_LEN: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_LEN;
+pub(super) const LD_WORD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+pub(super) const LD_HALF: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
+pub(super) const LD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
+pub(super) const LD_HALF_AT_X: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_IND;
+pub(super) const LDX_IMM: u32 = libc::BPF_LDX | libc::BPF_W | libc::BPF_IMM;
 /// X becomes four times the low half of a byte: the length of an IPv4 header.
-pub(crate) const LDX_IP_HEADER: u32 = libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH;
-pub(crate) const TAX: u32 = libc::BPF_MISC | libc::BPF_TAX;
-pub(crate) const ADD_X: u32 = libc::BPF_ALU | libc::BPF_ADD | libc::BPF_X;
-pub(crate) const XOR_X: u32 = libc::BPF_ALU | libc::BPF_XOR | libc::BPF_X;
-pub(crate) const MUL: u32 = libc::BPF_ALU | libc::BPF_MUL | libc::BPF_K;
-pub(crate) const RSH: u32 = libc::BPF_ALU | libc::BPF_RSH | libc::BPF_K;
-pub(crate) const MOD: u32 = libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K;
-pub(crate) const JUMP: u32 = libc::BPF_JMP | libc::BPF_JA;
-pub(crate) const JGE: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
-pub(crate) const JEQ: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-pub(crate) const JSET: u32 = libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K;
-pub(crate) const RET_A: u32 = libc::BPF_RET | libc::BPF_A;
-pub(crate) const RET_K: u32 = libc::BPF_RET | libc::BPF_K;
+pub(super) const LDX_IP_HEADER: u32 = libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH;
+pub(super) const TAX: u32 = libc::BPF_MISC | libc::BPF_TAX;
+pub(super) const ADD_X: u32 = libc::BPF_ALU | libc::BPF_ADD | libc::BPF_X;
+pub(super) const XOR_X: u32 = libc::BPF_ALU | libc::BPF_XOR | libc::BPF_X;
+pub(super) const MUL: u32 = libc::BPF_ALU | libc::BPF_MUL | libc::BPF_K;
+pub(super) const RSH: u32 = libc::BPF_ALU | libc::BPF_RSH | libc::BPF_K;
+pub(super) const MOD: u32 = libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K;
+pub(super) const JUMP: u32 = libc::BPF_JMP | libc::BPF_JA;
+pub(super) const JGE: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
+pub(super) const JEQ: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+pub(super) const JSET: u32 = libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K;
+pub(super) const RET_A: u32 = libc::BPF_RET | libc::BPF_A;
+pub(super) const RET_K: u32 = libc::BPF_RET | libc::BPF_K;

@@ -44,7 +44,7 @@ impl FrameFilter {
 
     /// Attaches the most exact program that the kernel has memory for, in one step: no frame
     /// passes unfiltered in between.
-    pub(crate) fn attach(&self, socket: &impl AsRawFd) -> io::Result<()> {
+    pub(super) fn attach(&self, socket: &impl AsRawFd) -> io::Result<()> {
         let mut result = Ok(());
         for (coarser, program) in self.programs.iter().enumerate() {
             result = program.attach(socket, libc::SO_ATTACH_FILTER);

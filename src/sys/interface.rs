@@ -73,11 +73,11 @@ pub enum LinkChange {
 
 /// All interfaces of the namespace, by index.
 #[derive(Debug, Default)]
-pub(crate) struct Interfaces(BTreeMap<u32, Interface>);
+pub(super) struct Interfaces(BTreeMap<u32, Interface>);
 
 impl Interfaces {
     /// Reads them from the kernel.
-    pub(crate) fn read() -> io::Result<Self> {
+    pub(super) fn read() -> io::Result<Self> {
         let mut socket = RouteSocket::open(0, SockFlag::empty())?;
         let mut torn = io::ErrorKind::Interrupted.into();
         for _ in 0..DUMPS_MAX {
@@ -93,12 +93,12 @@ impl Interfaces {
         Err(torn)
     }
 
-    pub(crate) fn find(&self, name: &str) -> Option<&Interface> {
+    pub(super) fn find(&self, name: &str) -> Option<&Interface> {
         self.0.values().find(|interface| interface.name == name)
     }
 
     /// Brings the table up to date with one piece of news, and appends what that changed.
-    pub(crate) fn apply(&mut self, news: News, events: &mut Vec<LinkEvent>) {
+    pub(super) fn apply(&mut self, news: News, events: &mut Vec<LinkEvent>) {
         match news {
             News::Link(link) => self.apply_link(link, events),
             News::LinkGone { index } => {

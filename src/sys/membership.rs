@@ -196,7 +196,7 @@ impl Helper {
 }
 
 /// Joins a group on a socket that itself receives what is sent to it.
-pub(crate) fn join_on(
+pub(super) fn join_on(
     socket: &Socket,
     membership: Membership,
     interface_index: u32,

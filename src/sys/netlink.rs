@@ -19,7 +19,7 @@ use nix::sys::socket::{
 
 /// What one message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum News {
+pub(super) enum News {
     /// An interface is there, or something about it changed.
     Link(LinkNews),
     /// An interface is gone.
@@ -36,24 +36,24 @@ pub(crate) enum News {
 
 /// What a message says of an interface; what it leaves out has not changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct LinkNews {
-    pub(crate) index: u32,
-    pub(crate) name: Option<String>,
-    pub(crate) mtu: Option<u32>,
-    pub(crate) up: bool,
-    pub(crate) ethernet: bool,
+pub(super) struct LinkNews {
+    pub(super) index: u32,
+    pub(super) name: Option<String>,
+    pub(super) mtu: Option<u32>,
+    pub(super) up: bool,
+    pub(super) ethernet: bool,
 }
 
 /// A socket to the kernel's routing tables.
 #[derive(Debug)]
-pub(crate) struct RouteSocket {
+pub(super) struct RouteSocket {
     socket: OwnedFd,
     buffer: Box<[u8; DATAGRAM_BYTES_MAX]>,
 }
 
 impl RouteSocket {
     /// Opens a socket that hears of changes in `groups`, which may be none.
-    pub(crate) fn open(groups: i32, flags: SockFlag) -> io::Result<Self> {
+    pub(super) fn open(groups: i32, flags: SockFlag) -> io::Result<Self> {
         let socket = socket(
             AddressFamily::Netlink,
             SockType::Raw,
@@ -65,7 +65,7 @@ impl RouteSocket {
     }
 
     /// Takes the next datagram and hands on what its messages say, in order.
-    pub(crate) fn receive(&mut self, take: impl FnMut(News)) -> io::Result<()> {
+    pub(super) fn receive(&mut self, take: impl FnMut(News)) -> io::Result<()> {
         let length = recv(self.socket.as_raw_fd(), &mut self.buffer[..], MsgFlags::MSG_TRUNC)?;
         let datagram = self.buffer.get(..length).ok_or(io::ErrorKind::InvalidData)?;
         read_messages(datagram, take).ok_or_else(|| io::ErrorKind::InvalidData.into())
@@ -75,7 +75,7 @@ impl RouteSocket {
     ///
     /// # Errors
     /// `Interrupted` when something changed in between: ask again.
-    pub(crate) fn dump(&mut self, kind: u16, mut take: impl FnMut(News)) -> io::Result<()> {
+    pub(super) fn dump(&mut self, kind: u16, mut take: impl FnMut(News)) -> io::Result<()> {
         send(self.socket.as_raw_fd(), &dump_request(kind), MsgFlags::empty())?;
         let mut end = None;
         let mut torn = false;

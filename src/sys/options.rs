@@ -8,7 +8,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{SockRef, Socket};
 
 /// Values made of integers alone, in the kernel's layout: nothing in them points anywhere.
-pub(crate) trait Plain: Copy {}
+pub(super) trait Plain: Copy {}
 
 impl Plain for i32 {}
 impl Plain for u32 {}
@@ -17,7 +17,7 @@ impl Plain for libc::group_req {}
 impl Plain for libc::group_source_req {}
 
 /// Sets one option from a value laid out as the kernel wants it.
-pub(crate) fn set_option<T: Plain>(
+pub(super) fn set_option<T: Plain>(
     socket: &impl AsRawFd,
     level: i32,
     name: i32,
@@ -38,7 +38,7 @@ pub(crate) fn set_option<T: Plain>(
 }
 
 /// Reads one option that is a row of `N` 32-bit figures; those the kernel lacks stay 0.
-pub(crate) fn get_option<const N: usize>(
+pub(super) fn get_option<const N: usize>(
     socket: &impl AsRawFd,
     level: i32,
     name: i32,
@@ -61,14 +61,14 @@ pub(crate) fn get_option<const N: usize>(
 
 /// Datagrams that the kernel dropped because the receive buffer was full, since the socket was
 /// opened. Zero when the kernel does not say.
-pub(crate) fn kernel_drops(socket: &impl AsRawFd) -> u64 {
+pub(super) fn kernel_drops(socket: &impl AsRawFd) -> u64 {
     get_option::<MEMINFO_FIGURES>(socket, libc::SOL_SOCKET, libc::SO_MEMINFO)
         .map_or(0, |figures| u64::from(figures[MEMINFO_DROPS]))
 }
 
 /// Lets the kernel and routers fragment what does not fit, whatever path MTU is reported
 /// (ip(7), `IP_MTU_DISCOVER`; ipv6(7), `IPV6_MTU_DISCOVER`).
-pub(crate) fn fragment_freely(socket: &Socket, ipv6: bool) -> io::Result<()> {
+pub(super) fn fragment_freely(socket: &Socket, ipv6: bool) -> io::Result<()> {
     let (level, name) = if ipv6 {
         (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER)
     } else {
@@ -79,7 +79,7 @@ pub(crate) fn fragment_freely(socket: &Socket, ipv6: bool) -> io::Result<()> {
 
 /// Sets the receive buffer, past the sysctl limit where permitted. Returns what was granted, in
 /// bytes, when that is less than was wanted.
-pub(crate) fn ask_receive_buffer(socket: &Socket, wanted: usize) -> io::Result<Option<usize>> {
+pub(super) fn ask_receive_buffer(socket: &Socket, wanted: usize) -> io::Result<Option<usize>> {
     if setsockopt(socket, sockopt::RcvBufForce, &wanted).is_err() {
         socket.set_recv_buffer_size(wanted)?;
     }
@@ -89,7 +89,7 @@ pub(crate) fn ask_receive_buffer(socket: &Socket, wanted: usize) -> io::Result<O
 /// Sets the receive buffer of a socket that another process opened, where it has another size.
 /// Without the right to go past the sysctl limit it stays as it is: asking for it as others do
 /// could take away what was granted before.
-pub(crate) fn resize_receive_buffer(socket: &impl AsFd, wanted: usize) -> io::Result<()> {
+pub(super) fn resize_receive_buffer(socket: &impl AsFd, wanted: usize) -> io::Result<()> {
     if SockRef::from(socket).recv_buffer_size()? / 2 != wanted {
         let _ = setsockopt(socket, sockopt::RcvBufForce, &wanted);
     }
@@ -97,12 +97,12 @@ pub(crate) fn resize_receive_buffer(socket: &impl AsFd, wanted: usize) -> io::Re
 }
 
 /// What was granted of a receive buffer, in bytes, when that is less than was wanted.
-pub(crate) fn receive_buffer_short(socket: &Socket, wanted: usize) -> io::Result<Option<usize>> {
+pub(super) fn receive_buffer_short(socket: &Socket, wanted: usize) -> io::Result<Option<usize>> {
     Ok(short(socket.recv_buffer_size()?, wanted))
 }
 
 /// As [`ask_receive_buffer`], for the send buffer.
-pub(crate) fn ask_send_buffer(socket: &Socket, wanted: usize) -> io::Result<Option<usize>> {
+pub(super) fn ask_send_buffer(socket: &Socket, wanted: usize) -> io::Result<Option<usize>> {
     if setsockopt(socket, sockopt::SndBufForce, &wanted).is_err() {
         socket.set_send_buffer_size(wanted)?;
     }
@@ -110,12 +110,12 @@ pub(crate) fn ask_send_buffer(socket: &Socket, wanted: usize) -> io::Result<Opti
 }
 
 /// As [`receive_buffer_short`], for the send buffer.
-pub(crate) fn send_buffer_short(socket: &Socket, wanted: usize) -> io::Result<Option<usize>> {
+pub(super) fn send_buffer_short(socket: &Socket, wanted: usize) -> io::Result<Option<usize>> {
     Ok(short(socket.send_buffer_size()?, wanted))
 }
 
 /// The lesser of two figures that are there only when a buffer is short.
-pub(crate) fn least(one: Option<usize>, other: Option<usize>) -> Option<usize> {
+pub(super) fn least(one: Option<usize>, other: Option<usize>) -> Option<usize> {
     one.into_iter().chain(other).min()
 }
 

@@ -389,7 +389,7 @@ fn is_new_enough(release: &str) -> bool {
 /// How a group spreads frames: by flow, with fragments put together. What this host sends is left
 /// out for the group as a whole: in a group the kernel does not look at the PACKET_IGNORE_OUTGOING
 /// of its members.
-pub(crate) const FANOUT_MODE: u32 = libc::PACKET_FANOUT_HASH
+pub(super) const FANOUT_MODE: u32 = libc::PACKET_FANOUT_HASH
     | libc::PACKET_FANOUT_FLAG_DEFRAG
     | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING;
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 /// `range` is a constant as long as `N`, and `header` is known to hold it: with both known the
 /// compiler leaves a single load.
 #[inline]
-pub(crate) fn read<const N: usize>(header: &[u8], range: Range<usize>) -> [u8; N] {
+pub(super) fn read<const N: usize>(header: &[u8], range: Range<usize>) -> [u8; N] {
     let mut value = [0; N];
     value.copy_from_slice(&header[range]);
     value
@@ -15,7 +15,7 @@ pub(crate) fn read<const N: usize>(header: &[u8], range: Range<usize>) -> [u8; N
 
 /// Reads a 16-bit field in network byte order, under the same conditions as [`read`].
 #[inline]
-pub(crate) fn read_u16(header: &[u8], range: Range<usize>) -> u16 {
+pub(super) fn read_u16(header: &[u8], range: Range<usize>) -> u16 {
     u16::from_be_bytes(read(header, range))
 }
 

@@ -18,7 +18,7 @@ struct Prepared {
 }
 
 /// An output that no rule had so far.
-pub(crate) struct NewOutput {
+pub(super) struct NewOutput {
     /// The input of its rule.
     input: Input,
     entry: OutputEntry,
@@ -110,7 +110,7 @@ impl RelayControl {
     }
 
     /// Goes by these rules from now on. New outputs are taken from those that are `prepared`.
-    pub(crate) fn take_rules(&mut self, rules: Vec<Rule>, mut prepared: Vec<NewOutput>) {
+    pub(super) fn take_rules(&mut self, rules: Vec<Rule>, mut prepared: Vec<NewOutput>) {
         self.settings.rules.clone_from(&rules);
         self.widen_pools();
         let mut earlier = std::mem::take(&mut self.rules);

@@ -24,7 +24,7 @@ use crate::telemetry::log::LogOnChange;
 
 /// All interfaces that rules take from.
 #[derive(Default)]
-pub(crate) struct Inputs {
+pub(super) struct Inputs {
     by_name: BTreeMap<String, InputInterface>,
     /// What the kernel dropped at sockets that are open and at those that were.
     drops: Arc<AtomicU64>,
@@ -32,14 +32,14 @@ pub(crate) struct Inputs {
 
 /// What the kernel dropped, and the packet sockets that may have news of it.
 #[derive(Default)]
-pub(crate) struct KernelDrops {
+pub(super) struct KernelDrops {
     total: Arc<AtomicU64>,
     open: Vec<Arc<PacketSocket>>,
 }
 
 impl KernelDrops {
     /// Frames that the kernel dropped because a socket's buffer was full, since the start.
-    pub(crate) fn read(&self) -> u64 {
+    pub(super) fn read(&self) -> u64 {
         self.open.iter().for_each(|socket| socket.count_drops());
         self.total.load(Ordering::Relaxed)
     }
@@ -67,14 +67,14 @@ struct InputInterface {
 }
 
 /// Packet sockets of an interface, one for each worker, that are open and not lent yet.
-pub(crate) struct Ready {
+pub(super) struct Ready {
     index: u32,
     sockets: Vec<Arc<PacketSocket>>,
 }
 
 impl Inputs {
     /// Notes which interfaces need their memberships renewed.
-    pub(crate) fn note(&mut self, events: &[LinkEvent]) {
+    pub(super) fn note(&mut self, events: &[LinkEvent]) {
         for event in events {
             match event {
                 LinkEvent::Changed { interface, change: LinkChange::Up, .. } => {
@@ -91,12 +91,12 @@ impl Inputs {
     }
 
     /// How many sockets there are.
-    pub(crate) fn sockets(&self) -> usize {
+    pub(super) fn sockets(&self) -> usize {
         self.by_name.values().map(|input| input.sockets.len()).sum()
     }
 
     /// Whether something is missing that may be had later.
-    pub(crate) fn is_incomplete(&self) -> bool {
+    pub(super) fn is_incomplete(&self) -> bool {
         let incomplete = |input: &InputInterface| {
             input.sockets.is_empty() || !input.unjoined.is_empty() || input.told.reason().is_some()
         };
@@ -104,12 +104,12 @@ impl Inputs {
     }
 
     /// Whether something is open and waits for room in a worker's loop.
-    pub(crate) fn lacks_room(&self) -> bool {
+    pub(super) fn lacks_room(&self) -> bool {
         self.by_name.values().any(|input| input.ready.is_some())
     }
 
     /// Why nothing is received for a rule, or not all that it takes.
-    pub(crate) fn why_down(&self, input: &Input) -> Option<&str> {
+    pub(super) fn why_down(&self, input: &Input) -> Option<&str> {
         let interface = self.by_name.get(&input.endpoint.interface);
         let told = interface.and_then(|interface| interface.told.reason());
         let is_open = interface.is_some_and(|interface| !interface.sockets.is_empty());
@@ -121,7 +121,7 @@ impl Inputs {
     ///
     /// # Errors
     /// When it cannot be opened although the interface is there and up.
-    pub(crate) fn prepare(
+    pub(super) fn prepare(
         &self,
         rules: &[Rule],
         is_new: impl Fn(&Input) -> bool,
@@ -148,21 +148,21 @@ impl Inputs {
     }
 
     /// Has the next [`Self::refresh`] lend what is `prepared`.
-    pub(crate) fn take(&mut self, prepared: BTreeMap<String, Ready>) {
+    pub(super) fn take(&mut self, prepared: BTreeMap<String, Ready>) {
         for (name, ready) in prepared {
             self.by_name.entry(name).or_default().ready = Some(ready);
         }
     }
 
     /// What identifies a rule's input on one worker; `None` while its interface is missing.
-    pub(crate) fn key(&self, input: &Input, worker: usize) -> Option<InputKey> {
+    pub(super) fn key(&self, input: &Input, worker: usize) -> Option<InputKey> {
         let interface = self.by_name.get(&input.endpoint.interface)?;
         let (socket, _) = interface.sockets.get(worker)?;
         Some(InputKey::new(*socket, input.endpoint.address))
     }
 
     /// Reads what the kernel dropped for want of room, over all interfaces.
-    pub(crate) fn kernel_drops(&self) -> KernelDrops {
+    pub(super) fn kernel_drops(&self) -> KernelDrops {
         let sockets = self.by_name.values().flat_map(|input| &input.sockets);
         let open = sockets.map(|(_, socket)| Arc::clone(socket)).collect();
         KernelDrops { total: Arc::clone(&self.drops), open }
@@ -185,13 +185,13 @@ impl Inputs {
     }
 
     /// Leaves all that the kernel counts at packet sockets from now on to a successor.
-    pub(crate) fn leave_to_successor(&self) {
+    pub(super) fn leave_to_successor(&self) {
         let sockets = self.by_name.values().flat_map(|input| &input.sockets);
         sockets.for_each(|(_, socket)| socket.leave_to_successor());
     }
 
     /// Makes sockets, filters and memberships what the rules and interfaces ask for.
-    pub(crate) fn refresh<'a>(
+    pub(super) fn refresh<'a>(
         &mut self,
         rules: impl Iterator<Item = &'a Rule>,
         ground: &mut OpenContext<'_>,

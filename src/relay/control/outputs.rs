@@ -17,10 +17,10 @@ use crate::sys::interface::Interface;
 use crate::telemetry::log::LogOnChange;
 
 /// An output and what belongs to it.
-pub(crate) struct OutputEntry {
-    pub(crate) output: Output,
+pub(super) struct OutputEntry {
+    pub(super) output: Output,
     /// Per worker.
-    pub(crate) states: Vec<Arc<OutputState>>,
+    pub(super) states: Vec<Arc<OutputState>>,
     /// Per worker; empty while the output is down.
     sockets: Registration<EgressSocket>,
     /// The interface as it was when the sockets were opened.
@@ -36,7 +36,7 @@ pub(crate) struct OutputEntry {
 }
 
 impl OutputEntry {
-    pub(crate) fn new(output: Output, tag: u32, workers: usize) -> Self {
+    pub(super) fn new(output: Output, tag: u32, workers: usize) -> Self {
         let state = |_| Arc::new(OutputState { tag, ..OutputState::default() });
         Self {
             output,
@@ -51,25 +51,25 @@ impl OutputEntry {
     }
 
     /// Its own number among all outputs that there ever were.
-    pub(crate) fn tag(&self) -> u32 {
+    pub(super) fn tag(&self) -> u32 {
         self.states.first().map_or(0, |state| state.tag)
     }
 
-    pub(crate) fn sockets(&self) -> usize {
+    pub(super) fn sockets(&self) -> usize {
         self.sockets.len()
     }
 
-    pub(crate) fn is_down(&self) -> bool {
+    pub(super) fn is_down(&self) -> bool {
         self.sockets.is_empty()
     }
 
     /// What was last said about why it is down, while it is.
-    pub(crate) fn why_down(&self) -> Option<&str> {
+    pub(super) fn why_down(&self) -> Option<&str> {
         self.is_down().then(|| self.told.reason().unwrap_or("not open yet"))
     }
 
     /// Whether it is open and waits for room in a worker's loop.
-    pub(crate) fn lacks_room(&self) -> bool {
+    pub(super) fn lacks_room(&self) -> bool {
         self.ready.is_some()
     }
 
@@ -78,7 +78,7 @@ impl OutputEntry {
     /// # Errors
     /// When they cannot be opened, and that is not for the interface or its addresses to mend:
     /// those come and go.
-    pub(crate) fn prepare(&mut self, ground: &mut OpenContext<'_>) -> Result<(), EgressError> {
+    pub(super) fn prepare(&mut self, ground: &mut OpenContext<'_>) -> Result<(), EgressError> {
         let name = &self.output.endpoint.interface;
         let Some(interface) = ground.watch.find(name).filter(|interface| interface.up) else {
             return Ok(());
@@ -92,7 +92,7 @@ impl OutputEntry {
     }
 
     /// Opens, opens anew or closes the sockets, as the interface asks for.
-    pub(crate) fn refresh(
+    pub(super) fn refresh(
         &mut self,
         ground: &mut OpenContext<'_>,
         retired: &mut Vec<(usize, SocketId)>,
@@ -160,7 +160,7 @@ impl OutputEntry {
 
     /// Says once that the kernel refuses what is sent, though the interface is up, as it does
     /// where a route is missing or a firewall is in the way; and once that it takes it again.
-    pub(crate) fn look_at_sends(&mut self) {
+    pub(super) fn look_at_sends(&mut self) {
         let counted = self.states.iter().map(|state| state.counters.snapshot());
         let now = counted.fold(FlowSnapshot::default(), FlowSnapshot::plus);
         let before = std::mem::replace(&mut self.seen, now);
@@ -187,12 +187,12 @@ impl OutputEntry {
     }
 
     /// Gives the sockets up; they are taken back once no table names them.
-    pub(crate) fn retire(&mut self, retired: &mut Vec<(usize, SocketId)>) {
+    pub(super) fn retire(&mut self, retired: &mut Vec<(usize, SocketId)>) {
         retired.extend(self.sockets.drain(..).enumerate().map(|(worker, (id, _))| (worker, id)));
         self.made_for = None;
     }
 
-    pub(crate) fn in_table(&self, worker: usize) -> TableOutput {
+    pub(super) fn in_table(&self, worker: usize) -> TableOutput {
         let socket = self.sockets.get(worker);
         let ipv6 = self.output.endpoint.address.is_ipv6();
         TableOutput {

@@ -33,7 +33,7 @@ pub(crate) fn register_with_all<S: LoopSocket + 'static>(
 }
 
 /// Why something is not open although it could be opened.
-pub(crate) const NO_ROOM: &str =
+pub(super) const NO_ROOM: &str =
     "a worker's loop serves no more sockets; use fewer outputs or interfaces";
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ impl OutputView {
 
 impl RelayControl {
     /// The present view.
-    pub(crate) fn make_view(&self) -> RelayView {
+    pub(super) fn make_view(&self) -> RelayView {
         let rule = |entry: &RuleEntry| RuleView {
             rule: entry.rule.clone(),
             receiving: self.inputs.key(&entry.rule.input, 0).is_some(),

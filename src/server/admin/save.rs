@@ -20,7 +20,7 @@ use crate::server::persist::atomic_file::write_aside;
 use crate::tracker::core::access_list::{AccessList, parse_line};
 
 /// Saves the rules, the log's level and the access list, where they differ from their files.
-pub(crate) fn save(admin: &Administrator) -> Result<Vec<String>, ApiError> {
+pub(super) fn save(admin: &Administrator) -> Result<Vec<String>, ApiError> {
     let mut changes: Vec<(&Path, Vec<u8>)> = Vec::new();
     if let Some(path) = &admin.settings.file {
         let text = fs::read_to_string(path).map_err(|error| unsaved(path, &error, &[]))?;

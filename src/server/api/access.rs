@@ -30,7 +30,7 @@ pub struct AccessChanges {
     pub remove: Vec<String>,
 }
 
-pub(crate) async fn show(State(api): State<Api>) -> Answer<Json<Access>> {
+pub(super) async fn show(State(api): State<Api>) -> Answer<Json<Access>> {
     let Some(tracker) = &api.view.tracker else {
         let advice = "add a [tracker] section to its configuration file and restart it";
         return Err(ApiError::conflict("this process runs no tracker", advice).into());
@@ -40,7 +40,7 @@ pub(crate) async fn show(State(api): State<Api>) -> Answer<Json<Access>> {
     Ok(Json(Access { mode, hashes }))
 }
 
-pub(crate) async fn change(
+pub(super) async fn change(
     State(api): State<Api>,
     Body(changes): Body<AccessChanges>,
 ) -> Answer<Json<Access>> {
@@ -49,7 +49,7 @@ pub(crate) async fn change(
     show(State(api)).await
 }
 
-pub(crate) async fn reload(State(api): State<Api>) -> Answer<Json<Access>> {
+pub(super) async fn reload(State(api): State<Api>) -> Answer<Json<Access>> {
     api.commands.ask(|process| process.reload_access()).await??;
     show(State(api)).await
 }

@@ -13,16 +13,16 @@ use crate::server::admin::commands::{ApiError, ApiErrorKind};
 
 /// An error response: a status, and JSON with `error` and `advice`.
 #[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) status: StatusCode,
-    pub(crate) error: String,
-    pub(crate) advice: String,
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) error: String,
+    pub(super) advice: String,
 }
 
-pub(crate) type Answer<T> = Result<T, Refusal>;
+pub(super) type Answer<T> = Result<T, Refusal>;
 
 impl Refusal {
-    pub(crate) fn new(status: StatusCode, error: impl ToString, advice: &str) -> Self {
+    pub(super) fn new(status: StatusCode, error: impl ToString, advice: &str) -> Self {
         Self { status, error: error.to_string(), advice: advice.to_owned() }
     }
 }
@@ -59,7 +59,7 @@ impl From<PathRejection> for Refusal {
 }
 
 /// A body of JSON, whatever its content type says. An empty one reads as `{}`.
-pub(crate) struct Body<T>(pub(crate) T);
+pub(super) struct Body<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
@@ -82,7 +82,7 @@ fn unread(rejection: BytesRejection) -> Refusal {
 }
 
 /// Advice for a body that is too long.
-pub(crate) const SEND_LESS: &str = "send less at a time";
+pub(super) const SEND_LESS: &str = "send less at a time";
 
 /// Advice for a malformed request.
 const DESCRIPTION: &str = "contrib/openapi.json describes every request";

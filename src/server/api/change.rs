@@ -76,12 +76,12 @@ pub struct Drain {
     pub wait: Option<String>,
 }
 
-pub(crate) async fn rules(State(api): State<Api>) -> Answer<Json<Rules>> {
+pub(super) async fn rules(State(api): State<Api>) -> Answer<Json<Rules>> {
     let rules = api.commands.ask(|process| process.rules()).await??;
     Ok(Json(Rules { rules, warnings: Vec::new() }))
 }
 
-pub(crate) async fn replace_rules(
+pub(super) async fn replace_rules(
     State(api): State<Api>,
     Body(wanted): Body<Rules>,
 ) -> Answer<Json<Rules>> {
@@ -92,7 +92,7 @@ pub(crate) async fn replace_rules(
     Ok(Json(api.commands.ask(change).await??))
 }
 
-pub(crate) async fn change_rules(
+pub(super) async fn change_rules(
     State(api): State<Api>,
     Body(changes): Body<RuleChanges>,
 ) -> Answer<Json<Rules>> {
@@ -103,12 +103,12 @@ pub(crate) async fn change_rules(
     Ok(Json(api.commands.ask(change).await??))
 }
 
-pub(crate) async fn configuration(State(api): State<Api>) -> Answer<Json<Configuration>> {
+pub(super) async fn configuration(State(api): State<Api>) -> Answer<Json<Configuration>> {
     let (toml, file) = api.commands.ask(|process| process.configuration()).await?;
     Ok(Json(Configuration { file, toml }))
 }
 
-pub(crate) async fn check_configuration(
+pub(super) async fn check_configuration(
     State(api): State<Api>,
     Body(check): Body<Check>,
 ) -> Answer<Json<Checked>> {
@@ -127,21 +127,21 @@ pub(crate) async fn check_configuration(
     Ok(Json(Checked { summary: settings.summary(), warnings: settings.warnings }))
 }
 
-pub(crate) async fn reload(State(api): State<Api>) -> Answer<Json<ReloadOutcome>> {
+pub(super) async fn reload(State(api): State<Api>) -> Answer<Json<ReloadOutcome>> {
     Ok(Json(api.commands.ask(|process| process.reload()).await??))
 }
 
-pub(crate) async fn save(State(api): State<Api>) -> Answer<Json<Saved>> {
+pub(super) async fn save(State(api): State<Api>) -> Answer<Json<Saved>> {
     let written = api.commands.ask(|process| process.save()).await??;
     Ok(Json(Saved { written }))
 }
 
-pub(crate) async fn log_level(State(api): State<Api>) -> Answer<Json<LogLevel>> {
+pub(super) async fn log_level(State(api): State<Api>) -> Answer<Json<LogLevel>> {
     let filter = api.commands.ask(|process| process.log_level()).await?;
     Ok(Json(LogLevel { filter }))
 }
 
-pub(crate) async fn set_log_level(
+pub(super) async fn set_log_level(
     State(api): State<Api>,
     Body(wanted): Body<LogLevel>,
 ) -> Answer<Json<LogLevel>> {
@@ -149,7 +149,7 @@ pub(crate) async fn set_log_level(
     log_level(State(api)).await
 }
 
-pub(crate) async fn drain(State(api): State<Api>, Body(drain): Body<Drain>) -> Answer<Json<Drain>> {
+pub(super) async fn drain(State(api): State<Api>, Body(drain): Body<Drain>) -> Answer<Json<Drain>> {
     let wait = match &drain.wait {
         None => Duration::ZERO,
         Some(text) => units::parse_duration(text)

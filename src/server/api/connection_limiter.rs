@@ -47,7 +47,7 @@ impl ConnectionLimiter {
     /// Serves another connection, in a task that runs `attend`. When no slot is free, the
     /// connection that has been idle longest is closed; when all are busy, the first whose request
     /// takes longer than [`BUSY_MAX`].
-    pub(crate) async fn admit<F>(&self, attend: impl FnOnce(Permit) -> F)
+    pub(super) async fn admit<F>(&self, attend: impl FnOnce(Permit) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -85,7 +85,7 @@ impl ConnectionLimiter {
 
 impl Permit {
     /// Marks the connection as busy while `answer` runs.
-    pub(crate) fn request<T, F: Future<Output = T>>(
+    pub(super) fn request<T, F: Future<Output = T>>(
         &self,
         answer: F,
     ) -> impl Future<Output = T> + use<T, F> {
@@ -104,7 +104,7 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
 }
 
 /// The maximum number of connections per listener.
-pub(crate) const CONNECTIONS_MAX: usize = 32;
+pub(super) const CONNECTIONS_MAX: usize = 32;
 
 /// How long a request protects its connection from being closed for another one.
 const BUSY_MAX: Duration = Duration::from_secs(5);

@@ -19,7 +19,7 @@ use crate::relay::stats::RelayDrop;
 use crate::server::sandbox::BrokerState;
 use crate::telemetry::Counter;
 
-pub(crate) async fn metrics(State(api): State<Api>) -> Response {
+pub(super) async fn metrics(State(api): State<Api>) -> Response {
     let mut registry = Registry::with_prefix("ringtide");
     registry.register_collector(Box::new(Figures(Stats::collect(&api.view))));
     let mut body = String::new();

@@ -27,11 +27,11 @@ pub struct Health {
     pub problems: Vec<String>,
 }
 
-pub(crate) async fn version() -> Json<Version> {
+pub(super) async fn version() -> Json<Version> {
     Json(Version { ringtide: env!("CARGO_PKG_VERSION").to_owned(), api: API_VERSION })
 }
 
-pub(crate) async fn health(State(api): State<Api>) -> (StatusCode, Json<Health>) {
+pub(super) async fn health(State(api): State<Api>) -> (StatusCode, Json<Health>) {
     let ages = api.view.heartbeat_ages_s().enumerate();
     let mut problems: Vec<String> = ages
         .filter(|(_, age_s)| *age_s > HEARTBEAT_AGE_S_MAX)
@@ -45,7 +45,7 @@ pub(crate) async fn health(State(api): State<Api>) -> (StatusCode, Json<Health>)
     (status, Json(Health { healthy, problems }))
 }
 
-pub(crate) async fn stats(State(api): State<Api>) -> Json<Stats> {
+pub(super) async fn stats(State(api): State<Api>) -> Json<Stats> {
     Json(Stats::collect(&api.view))
 }
 

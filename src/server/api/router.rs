@@ -13,7 +13,7 @@ use super::answer::{Refusal, SEND_LESS};
 use super::{Api, access, change, dashboard, metrics, read, torrents};
 
 /// All routes, for the control socket.
-pub(crate) fn control(api: Api) -> Router {
+pub(super) fn control(api: Api) -> Router {
     let version_1 = Router::new()
         .route("/version", get(read::version))
         .route("/health", get(read::health))
@@ -34,7 +34,7 @@ pub(crate) fn control(api: Api) -> Router {
 }
 
 /// The read-only routes that everybody may use.
-pub(crate) fn public(api: Api) -> Router {
+pub(super) fn public(api: Api) -> Router {
     bounded(routes(api))
 }
 

@@ -21,7 +21,7 @@ use super::connection_limiter::{ConnectionLimiter, Permit};
 use super::{Api, router};
 
 /// Serves both listeners until it is stopped, then finishes the responses in progress.
-pub(crate) async fn serve(
+pub(super) async fn serve(
     api: Api,
     control: Option<StdUnixListener>,
     http: Option<StdTcpListener>,

@@ -72,7 +72,7 @@ impl Remedy for SocketError {
 }
 
 /// A listening control socket; dropping it removes its file.
-pub(crate) struct ControlListener {
+pub(super) struct ControlListener {
     listener: UnixListener,
     path: PathBuf,
     /// Its temporary path until the previous process has gone.
@@ -90,7 +90,7 @@ impl ControlListener {
     ///
     /// With `succeeds`, a process that listens there is going to hand over to this one: the socket
     /// then has a temporary name until [`Self::publish`] renames it.
-    pub(crate) fn open(
+    pub(super) fn open(
         path: &Path,
         group: Option<&str>,
         owner: Option<(u32, u32)>,
@@ -130,7 +130,7 @@ impl ControlListener {
     }
 
     /// Renames it to the path that clients use, if that has not been done yet.
-    pub(crate) fn publish(&mut self) -> Result<(), SocketError> {
+    pub(super) fn publish(&mut self) -> Result<(), SocketError> {
         let Some(hidden) = &self.hidden else { return Ok(()) };
         make_way(&self.path)?;
         fs::rename(hidden, &self.path)
@@ -144,11 +144,11 @@ impl ControlListener {
         self.hidden.as_deref().unwrap_or(&self.path)
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(crate) fn listener(&self) -> io::Result<UnixListener> {
+    pub(super) fn listener(&self) -> io::Result<UnixListener> {
         self.listener.try_clone()
     }
 }

@@ -31,12 +31,12 @@ pub struct Swarm {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Limit {
+pub(super) struct Limit {
     #[serde(default = "usual_limit")]
     limit: usize,
 }
 
-pub(crate) async fn top(
+pub(super) async fn top(
     State(api): State<Api>,
     query: Result<Query<Limit>, QueryRejection>,
 ) -> Answer<Json<Top>> {
@@ -48,7 +48,7 @@ pub(crate) async fn top(
 }
 
 /// For everybody: recomputed at most every [`TOP_AGE_MAX`], however often it is requested.
-pub(crate) async fn top_cached(State(api): State<Api>) -> Json<Top> {
+pub(super) async fn top_cached(State(api): State<Api>) -> Json<Top> {
     let mut cached = api.top.lock().await;
     if let Some((made, top)) = &*cached
         && made.elapsed() < TOP_AGE_MAX
@@ -60,7 +60,7 @@ pub(crate) async fn top_cached(State(api): State<Api>) -> Json<Top> {
     Json(top)
 }
 
-pub(crate) async fn swarm(
+pub(super) async fn swarm(
     State(api): State<Api>,
     path: Result<Path<String>, PathRejection>,
 ) -> Answer<Json<Swarm>> {

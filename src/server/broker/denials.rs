@@ -6,7 +6,7 @@ use tracing::warn;
 
 /// Denials that were logged. The same request is repeated every second as long as its rule exists.
 #[derive(Debug, Default)]
-pub(crate) struct Denials(BTreeSet<String>);
+pub(super) struct Denials(BTreeSet<String>);
 
 impl Denials {
     /// Logs a reason once.
@@ -20,7 +20,7 @@ impl Denials {
     }
 
     /// Forgets what was logged, when rules have changed.
-    pub(crate) fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.0.clear();
     }
 

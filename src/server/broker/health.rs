@@ -11,7 +11,7 @@ pub struct BrokerHealth(Arc<AtomicU8>);
 
 impl BrokerHealth {
     /// The state of a broker that answers.
-    pub(crate) fn up() -> Self {
+    pub(super) fn up() -> Self {
         Self(Arc::new(AtomicU8::new(code(BrokerState::Up))))
     }
 
@@ -25,7 +25,7 @@ impl BrokerHealth {
     }
 
     /// Sets the state and returns the one before.
-    pub(crate) fn set(&self, state: BrokerState) -> BrokerState {
+    pub(super) fn set(&self, state: BrokerState) -> BrokerState {
         let before = self.state();
         self.0.store(code(state), Ordering::Relaxed);
         before

@@ -8,7 +8,7 @@ use crate::sys::packet_socket::PacketStep;
 /// A request of the serving process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub(crate) enum Request {
+pub(super) enum Request {
     /// Packet sockets of one interface, in a fanout group of their own.
     Packets(PacketRequest),
     /// The socket of one output.
@@ -18,31 +18,31 @@ pub(crate) enum Request {
 /// The packet sockets of one interface.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct PacketRequest {
+pub(super) struct PacketRequest {
     /// Its name.
-    pub(crate) interface: String,
+    pub(super) interface: String,
     /// The index that it must have.
-    pub(crate) index: u32,
+    pub(super) index: u32,
     /// One for each worker.
-    pub(crate) count: usize,
-    pub(crate) receive_buffer_bytes: usize,
+    pub(super) count: usize,
+    pub(super) receive_buffer_bytes: usize,
 }
 
 /// The socket of one output.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct OutputRequest {
+pub(super) struct OutputRequest {
     /// Its interface's name.
-    pub(crate) interface: String,
+    pub(super) interface: String,
     /// The index that it must have.
-    pub(crate) index: u32,
-    pub(crate) options: EgressOptions,
+    pub(super) index: u32,
+    pub(super) options: EgressOptions,
 }
 
 /// The broker's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub(crate) enum Reply {
+pub(super) enum Reply {
     /// Sent once, when it is ready.
     Ready,
     /// This message has sockets with it; `left` more follow.
@@ -58,7 +58,7 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
-    pub(crate) fn denied(reason: impl Into<String>) -> Self {
+    pub(super) fn denied(reason: impl Into<String>) -> Self {
         let reason: String = reason.into();
         Self::Denied { reason: reason.chars().take(REASON_CHARS_MAX).collect() }
     }

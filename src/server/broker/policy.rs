@@ -9,7 +9,7 @@ use crate::values::limit::Bytes;
 
 /// Interfaces and destinations that requests may name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Policy {
+pub(super) struct Policy {
     inputs: BTreeSet<String>,
     outputs: BTreeSet<(String, SocketAddr)>,
     /// Interfaces on which every socket is permitted.
@@ -18,7 +18,7 @@ pub(crate) struct Policy {
 
 /// Why a request is not granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Objection {
+pub(super) enum Objection {
     /// It is never permitted.
     Senseless(String),
     /// No rule of the configuration needs it.
@@ -26,7 +26,7 @@ pub(crate) enum Objection {
 }
 
 impl Policy {
-    pub(crate) fn of(settings: &Settings) -> Self {
+    pub(super) fn of(settings: &Settings) -> Self {
         let rules = || settings.relay.iter().flat_map(|relay| &relay.rules);
         let inputs = rules().map(|rule| rule.input.endpoint.interface.clone());
         let outputs = rules().flat_map(|rule| &rule.outputs).map(|output| {
@@ -42,13 +42,13 @@ impl Policy {
 
     /// Uses the rules of these settings from now on. The interfaces on which everything is
     /// permitted stay those of the start.
-    pub(crate) fn take_rules(&mut self, settings: &Settings) {
+    pub(super) fn take_rules(&mut self, settings: &Settings) {
         let open = std::mem::take(&mut self.open);
         *self = Self { open, ..Self::of(settings) };
     }
 
     /// Why these packet sockets may not be opened, if so.
-    pub(crate) fn objection_to_packets(&self, request: &PacketRequest) -> Option<Objection> {
+    pub(super) fn objection_to_packets(&self, request: &PacketRequest) -> Option<Objection> {
         let PacketRequest { interface, count, receive_buffer_bytes, .. } = request;
         let senseless = |reason| Some(Objection::Senseless(reason));
         if !(1..=limits::WORKERS.max).contains(count) {
@@ -66,7 +66,7 @@ impl Policy {
     }
 
     /// Why this output's socket may not be opened, if so.
-    pub(crate) fn objection_to_output(&self, request: &OutputRequest) -> Option<Objection> {
+    pub(super) fn objection_to_output(&self, request: &OutputRequest) -> Option<Objection> {
         let OutputRequest { interface, options, .. } = request;
         let to = options.to;
         let senseless = |reason| Some(Objection::Senseless(reason));

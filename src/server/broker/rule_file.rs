@@ -11,7 +11,7 @@ use crate::server::config::{self, Settings};
 
 /// The file, and its last known content.
 #[derive(Debug, Default)]
-pub(crate) struct RuleFile {
+pub(super) struct RuleFile {
     /// `None` without a file.
     path: Option<PathBuf>,
     /// Its version when it was last read.
@@ -22,13 +22,13 @@ pub(crate) struct RuleFile {
 
 impl RuleFile {
     /// Must be called before access to the directory is dropped.
-    pub(crate) fn new(path: Option<&Path>) -> Self {
+    pub(super) fn new(path: Option<&Path>) -> Self {
         let path = path.and_then(|path| std::path::absolute(path).ok());
         Self { path, seen: None, wrong: None }
     }
 
     /// The file's settings, if it can be trusted and has changed since the last call.
-    pub(crate) fn news(&mut self, user: u32) -> Result<Option<Settings>, Distrust> {
+    pub(super) fn news(&mut self, user: u32) -> Result<Option<Settings>, Distrust> {
         let Some(path) = &self.path else { return Ok(None) };
         let file = unalterable(path, user)?;
         if self.seen == Some(file.stamp) {
@@ -41,7 +41,7 @@ impl RuleFile {
     }
 
     /// What an operator can do about a rule that is not in the file, after [`Self::news`].
-    pub(crate) fn remedy(&self, distrust: Option<&Distrust>) -> String {
+    pub(super) fn remedy(&self, distrust: Option<&Distrust>) -> String {
         let Some(path) = self.path.as_ref().map(|path| path.display()) else {
             return "start ringtide with a configuration file that has the rule, or its interface \
                     in privileges.interfaces"

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// Why a file is not trusted.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Distrust {
+pub(super) enum Distrust {
     /// It belongs to the user who is not trusted.
     #[error("{} belongs to the user that ringtide runs as", .0.display())]
     Owned(PathBuf),
@@ -34,17 +34,17 @@ pub(crate) enum Distrust {
 
 /// A file that cannot be changed by the user who was asked about.
 #[derive(Debug)]
-pub(crate) struct Trusted {
+pub(super) struct Trusted {
     /// Its path without links.
-    pub(crate) path: PathBuf,
+    pub(super) path: PathBuf,
     /// Its identity and version.
-    pub(crate) stamp: Stamp,
+    pub(super) stamp: Stamp,
 }
 
 /// Tells whether a file was replaced or changed: device, inode, length, and the seconds and
 /// nanoseconds of its last change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub(super) struct Stamp {
     file: (u64, u64),
     bytes: u64,
     changed: (i64, i64),
@@ -55,7 +55,7 @@ pub(crate) struct Stamp {
 /// to, belong to others, and nobody but their owners may write to them. The bits of the group
 /// stand for access lists as well (acl(5)), so its members do not matter. In a directory like
 /// /tmp only the owner of an entry may replace it (inode(7), `S_ISVTX`).
-pub(crate) fn unalterable(path: &Path, user: u32) -> Result<Trusted, Distrust> {
+pub(super) fn unalterable(path: &Path, user: u32) -> Result<Trusted, Distrust> {
     let mut ahead = names(path);
     let mut at = PathBuf::from("/");
     let mut directory = look(&at)?;

@@ -49,7 +49,7 @@ impl ControlSocket {
 }
 
 /// Reads both sections.
-pub(crate) fn read_control(file: &mut Reader<'_>, settings: &mut Settings) {
+pub(super) fn read_control(file: &mut Reader<'_>, settings: &mut Settings) {
     file.section("control");
     if let Some(socket) = file.path_or_word("control.socket", OFF) {
         settings.control.socket = socket.map_or(ControlSocket::Off, ControlSocket::At);

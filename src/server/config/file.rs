@@ -244,7 +244,7 @@ pub(crate) fn zero_is_never(seconds: u32) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
-pub(crate) fn set<T>(target: &mut T, value: Option<T>) {
+pub(super) fn set<T>(target: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *target = value;
     }
@@ -255,7 +255,7 @@ fn invalid(path: &Path, problems: Vec<ConfigProblem>) -> ConfigError {
 }
 
 /// Stands for what follows from something else.
-pub(crate) const AUTO: &str = "auto";
+pub(super) const AUTO: &str = "auto";
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::server::sandbox::PrivilegeSettings;
 use crate::values::endpoint::check_interface;
 
 /// Reads the section.
-pub(crate) fn read_privileges(file: &mut Reader<'_>) -> PrivilegeSettings {
+pub(super) fn read_privileges(file: &mut Reader<'_>) -> PrivilegeSettings {
     let mut privileges = PrivilegeSettings::default();
     file.section("privileges");
     set(&mut privileges.switch_user, file.boolean("privileges.switch_user"));

@@ -30,7 +30,7 @@ const OUTPUTS: Tables = Tables {
 const KEEP: &str = "keep";
 
 /// Reads the section and checks its rules. Returns its warnings, too.
-pub(crate) fn read_relay(file: &mut Reader<'_>) -> (RelaySettings, Vec<String>) {
+pub(super) fn read_relay(file: &mut Reader<'_>) -> (RelaySettings, Vec<String>) {
     let mut relay = RelaySettings::default();
     file.section("relay");
     set(&mut relay.offload, file.choice("relay.offload", &Offload::NAMES));
@@ -51,7 +51,7 @@ pub(crate) fn read_relay(file: &mut Reader<'_>) -> (RelaySettings, Vec<String>) 
 }
 
 /// Checks that the rules have room in a loop, beside what else has its sockets there.
-pub(crate) fn check_room(file: &mut Reader<'_>, settings: &Settings) {
+pub(super) fn check_room(file: &mut Reader<'_>, settings: &Settings) {
     let Some(relay) = &settings.relay else { return };
     let listen = settings.tracker.as_ref().map_or(0, |tracker| tracker.listen.len());
     if let Err(message) = check_sockets(listen, &relay.rules) {

@@ -28,7 +28,7 @@ impl<'a> WalkOptions<'a> {
 }
 
 /// What is done with a slice of one family's torrents, and then without the lock.
-pub(crate) trait Slices {
+pub(super) trait Slices {
     /// Called under the lock; returns whether the walk came to the end.
     fn ipv4(&mut self, torrents: &Torrents<Ipv4>, walk: &mut Walk, budget: usize) -> bool;
     /// As [`Slices::ipv4`].
@@ -38,7 +38,7 @@ pub(crate) trait Slices {
 }
 
 /// Goes over all torrents of all shards, IPv4 before IPv6 in each.
-pub(crate) fn over(
+pub(super) fn over(
     shards: &Shards,
     manner: WalkOptions<'_>,
     to: &mut impl Slices,

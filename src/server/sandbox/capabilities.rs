@@ -13,21 +13,21 @@ pub fn has_socket_capabilities() -> bool {
     caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_RAW).unwrap_or(false)
 }
 
-pub(crate) fn none() -> CapsHashSet {
+pub(super) fn none() -> CapsHashSet {
     CapsHashSet::new()
 }
 
 /// Those of [`SOCKET_CAPABILITIES`] that are permitted.
-pub(crate) fn sockets(permitted: &CapsHashSet) -> CapsHashSet {
+pub(super) fn sockets(permitted: &CapsHashSet) -> CapsHashSet {
     SOCKET_CAPABILITIES.into_iter().filter(|one| permitted.contains(one)).collect()
 }
 
-pub(crate) fn permitted() -> Result<CapsHashSet, PrivilegeError> {
+pub(super) fn permitted() -> Result<CapsHashSet, PrivilegeError> {
     caps::read(None, CapSet::Permitted).map_err(PrivilegeError::Capabilities)
 }
 
 /// Limits the capabilities of programs that this process may run to `keep`, if it may do so.
-pub(crate) fn bound(keep: &CapsHashSet) -> Result<(), PrivilegeError> {
+pub(super) fn bound(keep: &CapsHashSet) -> Result<(), PrivilegeError> {
     let failed = PrivilegeError::Capabilities;
     if !caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).map_err(failed)? {
         return Ok(());
@@ -43,7 +43,7 @@ pub(crate) fn bound(keep: &CapsHashSet) -> Result<(), PrivilegeError> {
 }
 
 /// Sets the capabilities of this thread to `keep`.
-pub(crate) fn set(keep: &CapsHashSet) -> Result<(), PrivilegeError> {
+pub(super) fn set(keep: &CapsHashSet) -> Result<(), PrivilegeError> {
     let nothing = CapsHashSet::new();
     // Ambient capabilities are a subset of the inheritable ones.
     [(CapSet::Inheritable, &nothing), (CapSet::Effective, keep), (CapSet::Permitted, keep)]

@@ -21,7 +21,7 @@ pub struct Files {
 }
 
 /// Denies access to everything else. Paths that do not exist are left out.
-pub(crate) fn restrict(files: &Files, no_new_privileges: bool) -> Landlock {
+pub(super) fn restrict(files: &Files, no_new_privileges: bool) -> Landlock {
     match enforce(files, no_new_privileges) {
         Ok(RulesetStatus::FullyEnforced) => Landlock::Full,
         Ok(RulesetStatus::PartiallyEnforced) => Landlock::Partial,

@@ -26,7 +26,7 @@ pub enum Allowed {
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Installs the filters in all threads. Sets no_new_privs, which this requires.
-pub(crate) fn restrict(allowed: Allowed) -> Result<(), Error> {
+pub(super) fn restrict(allowed: Allowed) -> Result<(), Error> {
     for program in programs(allowed)? {
         apply_filter_all_threads(&program)?;
     }

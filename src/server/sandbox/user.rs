@@ -8,7 +8,7 @@ use super::settings::PrivilegeSettings;
 
 /// A user to become.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct User {
+pub(super) struct User {
     name: String,
     uid: Uid,
     gid: Gid,
@@ -17,7 +17,7 @@ pub(crate) struct User {
 impl User {
     /// Finds a user by name or number; without either, the default one. A number need not be in the
     /// user database, which containers often lack; its group then has the same number.
-    pub(crate) fn find(wanted: Option<&str>) -> Result<Self, PrivilegeError> {
+    pub(super) fn find(wanted: Option<&str>) -> Result<Self, PrivilegeError> {
         let Some(wanted) = wanted else {
             return Ok(Self::named(DEFAULT).or_else(|| Self::named(NOBODY)).unwrap_or_else(|| {
                 Self {
@@ -47,7 +47,7 @@ impl User {
 
     /// Becomes this user for good, with its group and no other. With `keep_capabilities` the
     /// permitted capabilities stay permitted.
-    pub(crate) fn switch(&self, keep_capabilities: bool) -> Result<(), PrivilegeError> {
+    pub(super) fn switch(&self, keep_capabilities: bool) -> Result<(), PrivilegeError> {
         let switch = || {
             prctl::set_keepcaps(keep_capabilities)?;
             unistd::setgroups(&[])?;

@@ -51,17 +51,17 @@ impl LoopSocket for Way {
 }
 
 /// A relay of one rule with two outputs, and both its ends.
-pub(crate) struct Bench {
-    pub(crate) source: UnixDatagram,
+pub(super) struct Bench {
+    pub(super) source: UnixDatagram,
     sinks: Vec<UdpSocket>,
     input: Arc<FlowCounters>,
     outputs: Vec<Arc<OutputState>>,
-    pub(crate) shared: Arc<SharedTable>,
-    pub(crate) control: Arc<WorkerControl>,
+    pub(super) shared: Arc<SharedTable>,
+    pub(super) control: Arc<WorkerControl>,
 }
 
 impl Bench {
-    pub(crate) fn new(engine: Engine) -> (Self, WorkerPlan) {
+    pub(super) fn new(engine: Engine) -> (Self, WorkerPlan) {
         let (source, end) = UnixDatagram::pair().unwrap();
         let mut lent: Vec<Arc<dyn LoopSocket>> = vec![Arc::new(Frames(end))];
         let (mut sinks, mut outputs, mut in_table) = (Vec::new(), Vec::new(), Vec::new());
@@ -107,13 +107,13 @@ impl Bench {
         (Self { source, sinks, input, outputs, shared, control }, plan)
     }
 
-    pub(crate) fn ended(&self, output: usize) -> FlowSnapshot {
+    pub(super) fn ended(&self, output: usize) -> FlowSnapshot {
         self.outputs[output].counters.snapshot()
     }
 
     /// Sends so many datagrams, ten at a time, and waits until each was sent or dropped by each
     /// output. Returns what the sinks got, and how long the first ten took.
-    pub(crate) fn pass(&self, datagrams: u64) -> ([u64; 2], Duration) {
+    pub(super) fn pass(&self, datagrams: u64) -> ([u64; 2], Duration) {
         let frame = plain(IPV4, IPV4_PLAIN);
         let before = self.input.snapshot().packets;
         let (mut got, mut first, began) = ([0; 2], None, Instant::now());

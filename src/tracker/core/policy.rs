@@ -69,14 +69,14 @@ impl SharedPolicy {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn view(&self) -> PolicyView {
+    pub(super) fn view(&self) -> PolicyView {
         Cache::new(Arc::clone(&self.policy))
     }
 
-    pub(crate) fn draining(&self) -> Arc<AtomicBool> {
+    pub(super) fn draining(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.draining)
     }
 }
 
 /// One worker's view: a comparison of two pointers as long as nothing changes.
-pub(crate) type PolicyView = Cache<Arc<ArcSwap<InForce>>, Arc<InForce>>;
+pub(super) type PolicyView = Cache<Arc<ArcSwap<InForce>>, Arc<InForce>>;

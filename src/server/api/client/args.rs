@@ -19,15 +19,15 @@ pub struct CtlArgs {
 
     /// Print JSON, as the control socket answers it
     #[arg(long, global = true)]
-    pub(crate) json: bool,
+    pub(super) json: bool,
 
     #[command(subcommand)]
-    pub(crate) command: CtlCommand,
+    pub(super) command: CtlCommand,
 }
 
 impl CtlArgs {
     /// The path of the control socket.
-    pub(crate) fn socket(&self) -> PathBuf {
+    pub(super) fn socket(&self) -> PathBuf {
         let usual = || ControlSocket::usual().unwrap_or_else(|| PathBuf::from(SOCKET_USUAL));
         self.socket.clone().unwrap_or_else(usual)
     }
@@ -35,7 +35,7 @@ impl CtlArgs {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub(crate) enum CtlCommand {
+pub(super) enum CtlCommand {
     /// Show the versions of the running ringtide and of its interface
     Version,
     /// Show whether all workers are alive; if not, the exit code is 1
@@ -87,7 +87,7 @@ pub(crate) enum CtlCommand {
 
 /// Commands for rules.
 #[derive(Debug, Subcommand)]
-pub(crate) enum RulesCommand {
+pub(super) enum RulesCommand {
     /// Show the active rules
     List,
     /// Add a rule from flags, or all rules of a file
@@ -110,40 +110,40 @@ pub(crate) enum RulesCommand {
 
 /// A rule from flags, or rules from a file.
 #[derive(Args, Debug)]
-pub(crate) struct RuleArgs {
+pub(super) struct RuleArgs {
     /// A configuration file; only its rules are used
     #[arg(long, value_name = "FILE", conflicts_with_all = ["input", "name", "source", "output"])]
     #[arg(required_unless_present = "input")]
-    pub(crate) file: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
 
     /// The rule's name
     #[arg(long)]
-    pub(crate) name: Option<String>,
+    pub(super) name: Option<String>,
 
     /// Group or host, port and interface to receive from: 239.1.1.1:5001@eth0
     #[arg(long, value_name = "ENDPOINT")]
-    pub(crate) input: Option<String>,
+    pub(super) input: Option<String>,
 
     /// Accept only datagrams from this address; may be repeated
     #[arg(long, value_name = "ADDR")]
-    pub(crate) source: Vec<String>,
+    pub(super) source: Vec<String>,
 
     /// Group or host, port and interface to send to; may be repeated
     #[arg(long, value_name = "ENDPOINT")]
-    pub(crate) output: Vec<String>,
+    pub(super) output: Vec<String>,
 
     /// TTL or hop limit of all outputs: 1 to 255, or keep
     #[arg(long, value_name = "N|keep", conflicts_with = "file")]
-    pub(crate) ttl: Option<String>,
+    pub(super) ttl: Option<String>,
 
     /// Code point of all outputs: 0 to 63, or keep
     #[arg(long, value_name = "N|keep", conflicts_with = "file")]
-    pub(crate) dscp: Option<String>,
+    pub(super) dscp: Option<String>,
 }
 
 /// Commands for the access list.
 #[derive(Debug, Subcommand)]
-pub(crate) enum AccessCommand {
+pub(super) enum AccessCommand {
     /// Show the list's mode and size
     Show,
     /// Add torrents until the next reload or restart; `config save` makes it last
@@ -164,7 +164,7 @@ pub(crate) enum AccessCommand {
 
 /// Commands for the configuration.
 #[derive(Debug, Subcommand)]
-pub(crate) enum ConfigCommand {
+pub(super) enum ConfigCommand {
     /// Show the current configuration, as a file
     Show,
     /// Let the running ringtide check whether a configuration is valid

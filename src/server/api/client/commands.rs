@@ -24,10 +24,10 @@ use crate::server::api::{
 use crate::server::config;
 use crate::server::config::rule_spec::{NumberOrWord, OutputSpec, RuleChanges, RuleSpec};
 
-pub(crate) type Print<'a> = &'a mut dyn FnMut(&str) -> io::Result<()>;
+pub(super) type Print<'a> = &'a mut dyn FnMut(&str) -> io::Result<()>;
 
 /// Runs the command. Returns false if the process is unhealthy.
-pub(crate) fn run(args: &CtlArgs, client: &Client, print: Print<'_>) -> Result<bool, CtlError> {
+pub(super) fn run(args: &CtlArgs, client: &Client, print: Print<'_>) -> Result<bool, CtlError> {
     let mut session = Session { client, json: args.json, print };
     match &args.command {
         CtlCommand::Version => session.get("/version", |version: Version| {
@@ -59,10 +59,10 @@ pub(crate) fn run(args: &CtlArgs, client: &Client, print: Print<'_>) -> Result<b
     Ok(true)
 }
 
-pub(crate) struct Session<'a> {
-    pub(crate) client: &'a Client,
-    pub(crate) json: bool,
-    pub(crate) print: Print<'a>,
+pub(super) struct Session<'a> {
+    pub(super) client: &'a Client,
+    pub(super) json: bool,
+    pub(super) print: Print<'a>,
 }
 
 impl Session<'_> {
@@ -95,7 +95,7 @@ impl Session<'_> {
         self.show(answer, show)
     }
 
-    pub(crate) fn post<T: DeserializeOwned>(
+    pub(super) fn post<T: DeserializeOwned>(
         &mut self,
         path: &str,
         body: &impl Serialize,
@@ -114,7 +114,7 @@ impl Session<'_> {
         (self.print)(&text).map_err(CtlError::Output)
     }
 
-    pub(crate) fn read<T: DeserializeOwned>(&self, answer: Value) -> Result<T, CtlError> {
+    pub(super) fn read<T: DeserializeOwned>(&self, answer: Value) -> Result<T, CtlError> {
         serde_json::from_value(answer).map_err(|error| self.client.garbled(error.to_string()))
     }
 

@@ -14,7 +14,7 @@ use crate::values::units;
 
 impl Session<'_> {
     /// Stops the process after `wait`. Returns when it has ended, or at once if `detach` is set.
-    pub(crate) fn drain(&mut self, wait: Option<&str>, detach: bool) -> Result<(), CtlError> {
+    pub(super) fn drain(&mut self, wait: Option<&str>, detach: bool) -> Result<(), CtlError> {
         let stats = self.stats()?;
         let drain = Drain { wait: wait.map(ToOwned::to_owned) };
         self.post("/drain", &drain, |drain: Drain| match drain.wait {

@@ -17,20 +17,20 @@ use tokio::runtime::{Builder, Runtime};
 use super::CtlError;
 
 /// A client of one control socket.
-pub(crate) struct Client {
+pub(super) struct Client {
     path: PathBuf,
     runtime: Runtime,
 }
 
 /// A response.
 #[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) body: Value,
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) body: Value,
 }
 
 impl Client {
-    pub(crate) fn open(path: PathBuf) -> Result<Self, CtlError> {
+    pub(super) fn open(path: PathBuf) -> Result<Self, CtlError> {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build();
         match runtime {
             Ok(runtime) => Ok(Self { path, runtime }),
@@ -39,7 +39,7 @@ impl Client {
     }
 
     /// Sends a request and returns the body of a successful response.
-    pub(crate) fn ask(
+    pub(super) fn ask(
         &self,
         method: Method,
         path: &str,
@@ -57,12 +57,12 @@ impl Client {
     }
 
     /// Sends a GET request.
-    pub(crate) fn get(&self, path: &str) -> Result<Value, CtlError> {
+    pub(super) fn get(&self, path: &str) -> Result<Value, CtlError> {
         self.ask(Method::GET, path, None::<&()>)
     }
 
     /// Sends a request and returns the response, whatever its status.
-    pub(crate) fn send(
+    pub(super) fn send(
         &self,
         method: Method,
         path: &str,
@@ -115,7 +115,7 @@ impl Client {
         }
     }
 
-    pub(crate) fn garbled(&self, reason: String) -> CtlError {
+    pub(super) fn garbled(&self, reason: String) -> CtlError {
         CtlError::Garbled { path: self.path.clone(), reason }
     }
 }

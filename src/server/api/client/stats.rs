@@ -10,10 +10,10 @@ use crate::server::api::stats::{
 };
 
 /// Figures before, and how long ago they were taken.
-pub(crate) type Before<'a> = Option<(&'a Stats, Duration)>;
+pub(super) type Before<'a> = Option<(&'a Stats, Duration)>;
 
 /// All figures as tables.
-pub(crate) fn render(stats: &Stats, before: Before<'_>) -> String {
+pub(super) fn render(stats: &Stats, before: Before<'_>) -> String {
     let mut text = process_line(stats, before);
     text.push_str(&workers(&stats.workers, before));
     if let Some(tracker) = &stats.tracker {

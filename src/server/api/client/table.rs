@@ -1,7 +1,7 @@
 //! Plain tables: columns as wide as what is in them, numbers to the right.
 
 /// Rows of cells under a header.
-pub(crate) struct Table {
+pub(super) struct Table {
     rows: Vec<Vec<String>>,
     /// The columns that hold text; all others hold numbers.
     text_columns: usize,
@@ -9,20 +9,20 @@ pub(crate) struct Table {
 
 impl Table {
     /// An empty table. The first `text_columns` hold text.
-    pub(crate) fn new(text_columns: usize, header: &[&str]) -> Self {
+    pub(super) fn new(text_columns: usize, header: &[&str]) -> Self {
         Self { rows: vec![header.iter().map(ToString::to_string).collect()], text_columns }
     }
 
-    pub(crate) fn row(&mut self, cells: Vec<String>) {
+    pub(super) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.rows.len() == 1
     }
 
     /// The lines, each indented by two spaces.
-    pub(crate) fn render(&self) -> String {
+    pub(super) fn render(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
@@ -47,7 +47,7 @@ impl Table {
 }
 
 /// A number with thousands separators: 1,234,567.
-pub(crate) fn number(value: u64) -> String {
+pub(super) fn number(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -60,7 +60,7 @@ pub(crate) fn number(value: u64) -> String {
 }
 
 /// A number of bytes in the largest unit that leaves a whole digit.
-pub(crate) fn bytes(value: u64) -> String {
+pub(super) fn bytes(value: u64) -> String {
     let mut amount = value as f64;
     for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
         if amount < 1024.0 {

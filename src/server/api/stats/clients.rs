@@ -8,7 +8,7 @@ use crate::telemetry::ClientSnapshot;
 
 impl ClientStats {
     /// `None` where nothing is counted.
-    pub(crate) fn collect(view: &View, tracker: &TrackerView) -> Option<Self> {
+    pub(super) fn collect(view: &View, tracker: &TrackerView) -> Option<Self> {
         if !tracker.policy.current().settings.client_statistics {
             return None;
         }
@@ -29,7 +29,7 @@ fn most(prefixes: Counts) -> Counts {
 
 impl TorrentSizeStats {
     /// `None` before the first count, and where there is none.
-    pub(crate) fn collect(tracker: &TrackerView) -> Option<Self> {
+    pub(super) fn collect(tracker: &TrackerView) -> Option<Self> {
         let sizes = tracker.torrent_sizes.load_full()?;
         Some(Self {
             age_s: sizes.at.elapsed().as_secs(),

@@ -38,7 +38,7 @@ pub struct ProcessStats {
 
 impl ProcessStats {
     /// The figures as they are now.
-    pub(crate) fn collect(view: &View) -> Self {
+    pub(super) fn collect(view: &View) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             engine: view.engine.name().to_owned(),

@@ -17,26 +17,26 @@ pub(crate) struct Known {
 
 /// Every key asked for so far.
 #[derive(Default)]
-pub(crate) struct Names {
+pub(super) struct Names {
     known: Vec<Known>,
 }
 
 impl Names {
     /// Keys of arrays of tables are asked for once for each table, and added only once.
-    pub(crate) fn add(&mut self, known: Known) {
+    pub(super) fn add(&mut self, known: Known) {
         if self.get(known.key).is_none() {
             self.known.push(known);
         }
     }
 
     #[cfg(test)]
-    pub(crate) fn into_known(self) -> Vec<Known> {
+    pub(super) fn into_known(self) -> Vec<Known> {
         self.known
     }
 
     /// Notes every key in `table` that nobody asked for, with its offset. `section` is the key of
     /// the table, empty for the document.
-    pub(crate) fn note_unknown(
+    pub(super) fn note_unknown(
         &self,
         table: &DeTable<'_>,
         section: &str,

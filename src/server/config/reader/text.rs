@@ -1,7 +1,7 @@
 //! Places in the file's text, and excerpts of it.
 
 /// Turns ascending offsets into lines and columns in one pass over the text.
-pub(crate) struct LineCounter<'a> {
+pub(super) struct LineCounter<'a> {
     text: &'a str,
     offset: usize,
     line: usize,
@@ -9,11 +9,11 @@ pub(crate) struct LineCounter<'a> {
 }
 
 impl<'a> LineCounter<'a> {
-    pub(crate) fn new(text: &'a str) -> Self {
+    pub(super) fn new(text: &'a str) -> Self {
         Self { text, offset: 0, line: 1, column: 1 }
     }
 
-    pub(crate) fn advance(&mut self, offset: usize) -> (usize, usize) {
+    pub(super) fn advance(&mut self, offset: usize) -> (usize, usize) {
         for character in self.text.get(self.offset..offset).unwrap_or_default().chars() {
             match character {
                 '\n' => (self.line, self.column) = (self.line + 1, 1),
@@ -26,7 +26,7 @@ impl<'a> LineCounter<'a> {
 }
 
 /// File contents as they may go to a terminal: one line, bounded, without control characters.
-pub(crate) fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let mut shown = String::new();
     for character in text.chars().take(EXCERPT_CHARS_MAX) {
         match character.is_control() {

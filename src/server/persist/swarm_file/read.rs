@@ -42,7 +42,7 @@ pub struct Header {
 
 /// How much blocks hold together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
+pub(super) struct Totals {
     /// Entries; a large torrent may have several.
     pub entries: u64,
     /// Peers.

@@ -20,7 +20,7 @@ use crate::sys::fd_passing::{DESCRIPTORS_MAX, receive_descriptors, send_descript
 ///
 /// # Errors
 /// The system's; `InvalidInput` when an interface's name is too long.
-pub(crate) fn give<S: AsFd>(stream: &UnixStream, bundles: &[FdBundle<S>]) -> io::Result<()> {
+pub(super) fn give<S: AsFd>(stream: &UnixStream, bundles: &[FdBundle<S>]) -> io::Result<()> {
     for FdBundle { purpose, sockets } in bundles {
         for batch in sockets.chunks(DESCRIPTORS_MAX) {
             let descriptors: Vec<BorrowedFd<'_>> = batch.iter().map(AsFd::as_fd).collect();
@@ -35,7 +35,7 @@ pub(crate) fn give<S: AsFd>(stream: &UnixStream, bundles: &[FdBundle<S>]) -> io:
 /// # Errors
 /// The system's; `UnexpectedEof` when the stream ends early, `InvalidData` for anything but such
 /// messages.
-pub(crate) fn receive(stream: &UnixStream) -> io::Result<Vec<FdBundle<OwnedFd>>> {
+pub(super) fn receive(stream: &UnixStream) -> io::Result<Vec<FdBundle<OwnedFd>>> {
     let mut bundles = Vec::new();
     for _ in 0..MESSAGES_MAX {
         let mut head = [0; HEAD_BYTES];

@@ -19,7 +19,7 @@ use crate::sync::{AtomicU64, AtomicUsize};
 use crate::tracker::core::source::Source;
 
 /// One limit's buckets.
-pub(crate) struct Buckets {
+pub(super) struct Buckets {
     sets: Box<[Set]>,
     /// Keyed, so that nobody can choose sources that crowd, or one that shares another's place.
     hasher: SipHasher13,
@@ -49,7 +49,7 @@ struct Place<'a> {
 
 impl Buckets {
     /// Full buckets for `sources` sources, rounded up to a power of two.
-    pub(crate) fn new(limit: RateLimit, sources: u32, key: [u64; 2]) -> Self {
+    pub(super) fn new(limit: RateLimit, sources: u32, key: [u64; 2]) -> Self {
         let sets = (sources as usize).div_ceil(SET_WORDS).next_power_of_two();
         // Rounded up: never more than the limit.
         let interval = TICKS_PER_S.div_ceil(u64::from(limit.per_s.max(1)));
@@ -68,7 +68,7 @@ impl Buckets {
     /// Where all eight places are of others, the bucket that is nearest to full makes room: what
     /// is forgotten with it is the least there is. So nobody is refused for want of a place, and
     /// whoever is at its limit is forgotten last.
-    pub(crate) fn take(&self, now: Now, source: Source) -> Decision {
+    pub(super) fn take(&self, now: Now, source: Source) -> Decision {
         let hash = self.hasher.hash(&source.bytes());
         let set = &self.sets[hash as usize & (self.sets.len() - 1)];
         let tag = (hash >> TIME_BITS).max(1);
@@ -93,7 +93,7 @@ impl Buckets {
 
     /// Frees the places of full buckets in some sets, long before their times can be taken for
     /// later ones.
-    pub(crate) fn sweep(&self, now: Now) {
+    pub(super) fn sweep(&self, now: Now) {
         let now = ticks(now);
         let first = self.to_sweep.fetch_add(SWEEP_SETS, Ordering::Relaxed);
         for index in first..first + SWEEP_SETS.min(self.sets.len()) {
@@ -109,13 +109,13 @@ impl Buckets {
 
     /// How many places are taken.
     #[cfg(test)]
-    pub(crate) fn taken(&self) -> usize {
+    pub(super) fn taken(&self) -> usize {
         let words = self.sets.iter().flat_map(|set| &set.0);
         words.filter(|word| word.load(Ordering::Relaxed) != 0).count()
     }
 
     #[cfg(test)]
-    pub(crate) fn places(&self) -> usize {
+    pub(super) fn places(&self) -> usize {
         self.sets.len() * SET_WORDS
     }
 }
