@@ -73,19 +73,19 @@ impl RelayControl {
             missing.extend(outputs.map(|output| (rule.input.clone(), output.clone())));
         }
         let is_new = |input: &Input| present(input).is_none();
-        let mut ground = OpenContext {
+        let mut context = OpenContext {
             watch: &self.watch,
             settings: &self.settings,
             workers: &self.workers,
             factory: &mut *self.factory,
             inherited: &mut self.inherited,
         };
-        let inputs = self.inputs.prepare(rules, is_new, &mut ground)?;
+        let inputs = self.inputs.prepare(rules, is_new, &mut context)?;
         let mut outputs = Vec::with_capacity(missing.len());
         for (input, output) in missing {
             self.next_tag += 1;
-            let mut entry = OutputEntry::new(output, self.next_tag, ground.workers.len());
-            entry.prepare(&mut ground)?;
+            let mut entry = OutputEntry::new(output, self.next_tag, context.workers.len());
+            entry.prepare(&mut context)?;
             outputs.push(NewOutput { input, entry });
         }
         Ok(Prepared { inputs, outputs })

@@ -52,7 +52,7 @@ struct InputInterface {
     inputs: Vec<Input>,
     /// Per worker; empty while the interface is missing.
     sockets: Registration<PacketSocket>,
-    /// Sockets per worker that are open and not lent yet.
+    /// Sockets per worker that are open and not registered yet.
     ready: Option<Ready>,
     index: u32,
     memberships: Option<Memberships>,
@@ -63,10 +63,10 @@ struct InputInterface {
     /// Why groups could not be joined, as it was told.
     unjoined: Vec<String>,
     /// What was last said about why nothing is received from it, or not all that rules take.
-    told: LogOnChange,
+    failure: LogOnChange,
 }
 
-/// Packet sockets of an interface, one for each worker, that are open and not lent yet.
+/// Packet sockets of an interface, one for each worker, that are open and not registered yet.
 pub(super) struct Ready {
     index: u32,
     sockets: Vec<Arc<PacketSocket>>,
@@ -98,7 +98,9 @@ impl Inputs {
     /// Whether something is missing that may be had later.
     pub(super) fn is_incomplete(&self) -> bool {
         let incomplete = |input: &InputInterface| {
-            input.sockets.is_empty() || !input.unjoined.is_empty() || input.told.reason().is_some()
+            input.sockets.is_empty()
+                || !input.unjoined.is_empty()
+                || input.failure.reason().is_some()
         };
         self.by_name.values().any(incomplete)
     }
@@ -111,9 +113,9 @@ impl Inputs {
     /// Why nothing is received for a rule, or not all that it takes.
     pub(super) fn why_down(&self, input: &Input) -> Option<&str> {
         let interface = self.by_name.get(&input.endpoint.interface);
-        let told = interface.and_then(|interface| interface.told.reason());
+        let failure = interface.and_then(|interface| interface.failure.reason());
         let is_open = interface.is_some_and(|interface| !interface.sockets.is_empty());
-        told.or((!is_open).then_some("not open yet"))
+        failure.or((!is_open).then_some("not open yet"))
     }
 
     /// Opens, for [`Self::refresh`] to lend, what `rules` need and is not open, as far as a rule
@@ -125,17 +127,17 @@ impl Inputs {
         &self,
         rules: &[Rule],
         is_new: impl Fn(&Input) -> bool,
-        ground: &mut OpenContext<'_>,
+        context: &mut OpenContext<'_>,
     ) -> Result<BTreeMap<String, Ready>, PacketError> {
         let mut prepared = BTreeMap::new();
         for (name, inputs) in needed(rules.iter()) {
             let present = self.by_name.get(&name);
             let is_open = present.is_some_and(|present| !present.sockets.is_empty());
-            let Some(interface) = ground.watch.find(&name) else { continue };
+            let Some(interface) = context.watch.find(&name) else { continue };
             if is_open || !inputs.iter().any(&is_new) {
                 continue;
             }
-            match open(interface, &wanted(&inputs), ground, &self.drops) {
+            match open(interface, &wanted(&inputs), context, &self.drops) {
                 Ok(sockets) => {
                     let ready = Ready { index: interface.index, sockets };
                     prepared.insert(name, ready);
@@ -194,7 +196,7 @@ impl Inputs {
     pub(super) fn refresh<'a>(
         &mut self,
         rules: impl Iterator<Item = &'a Rule>,
-        ground: &mut OpenContext<'_>,
+        context: &mut OpenContext<'_>,
         retired: &mut Vec<(usize, SocketId)>,
     ) -> Result<(), PacketError> {
         let needed = needed(rules);
@@ -209,7 +211,7 @@ impl Inputs {
         for (name, inputs) in needed {
             let input = self.by_name.entry(name.clone()).or_default();
             input.inputs = inputs;
-            let refreshed = input.refresh(&name, ground, &self.drops, retired);
+            let refreshed = input.refresh(&name, context, &self.drops, retired);
             result = result.and(refreshed);
         }
         result
@@ -220,14 +222,14 @@ impl InputInterface {
     fn refresh(
         &mut self,
         name: &str,
-        ground: &mut OpenContext<'_>,
+        context: &mut OpenContext<'_>,
         drops: &Arc<AtomicU64>,
         retired: &mut Vec<(usize, SocketId)>,
     ) -> Result<(), PacketError> {
         let ready = self.ready.take();
-        let Some(interface) = ground.watch.find(name) else {
+        let Some(interface) = context.watch.find(name) else {
             self.close(retired);
-            if self.told.is_news(MISSING) {
+            if self.failure.is_news(MISSING) {
                 warn!(interface = name, "there is no such interface yet; its rules wait for it");
             }
             return Ok(());
@@ -240,15 +242,15 @@ impl InputInterface {
         if self.sockets.is_empty() {
             let opened = match ready {
                 Some(ready) if ready.index == interface.index => Ok(ready.sockets),
-                _ => open(interface, &wanted, ground, drops),
+                _ => open(interface, &wanted, context, drops),
             };
-            let lent = opened.map(|sockets| register_with_all(ground.workers, sockets));
-            match self.take_lent(interface, lent, retired.is_empty()) {
+            let registered = opened.map(|sockets| register_with_all(context.workers, sockets));
+            match self.take_lent(interface, registered, retired.is_empty()) {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
                 Err(error) => return Err(error),
             }
-        } else if (wanted != self.wanted || self.told.reason().is_some())
+        } else if (wanted != self.wanted || self.failure.reason().is_some())
             && !self.replace_filters(name, &wanted)
         {
             // Tried again with everything else that is incomplete.
@@ -260,17 +262,17 @@ impl InputInterface {
         Ok(())
     }
 
-    /// Takes sockets that were opened and lent. Returns whether there are any; where they only
-    /// lacked room, they are kept for another try, unless this was the `last`.
+    /// Takes sockets that were opened and registered. Returns whether there are any; where they
+    /// only lacked room, they are kept for another try, unless this was the `last`.
     fn take_lent(
         &mut self,
         interface: &Interface,
-        lent: Result<Result<Registration<PacketSocket>, Vec<Arc<PacketSocket>>>, PacketError>,
+        registered: Result<Result<Registration<PacketSocket>, Vec<Arc<PacketSocket>>>, PacketError>,
         last: bool,
     ) -> Result<bool, PacketError> {
-        let reason = match lent {
+        let reason = match registered {
             Ok(Ok(sockets)) => {
-                self.told.is_over();
+                self.failure.is_over();
                 self.sockets = sockets;
                 info!(interface = interface.name, "receiving");
                 return Ok(true);
@@ -284,11 +286,11 @@ impl InputInterface {
             Err(error) if may_pass(&error) => error.to_string(),
             Err(error) => {
                 // Whoever asked for it says so.
-                self.told.is_news(&error.to_string());
+                self.failure.is_news(&error.to_string());
                 return Err(error);
             }
         };
-        if self.told.is_news(&reason) {
+        if self.failure.is_news(&reason) {
             let interface = &interface.name;
             warn!(interface, error = reason, "the interface cannot be received from yet");
         }
@@ -301,14 +303,14 @@ impl InputInterface {
         let mut sockets = self.sockets.iter();
         match sockets.try_for_each(|(_, socket)| socket.replace_filter(&filter)) {
             Ok(()) => {
-                if self.told.is_over() {
+                if self.failure.is_over() {
                     info!(interface = name, "the filter is replaced");
                 }
                 true
             }
             Err(error) => {
                 let reason = format!("the filter of before stays: {error}");
-                if self.told.is_news(&reason) {
+                if self.failure.is_news(&reason) {
                     warn!(interface = name, "{reason}");
                 }
                 false
@@ -380,14 +382,14 @@ fn wanted(inputs: &[Input]) -> Vec<Wanted> {
 fn open(
     interface: &Interface,
     wanted: &[Wanted],
-    ground: &mut OpenContext<'_>,
+    context: &mut OpenContext<'_>,
     drops: &Arc<AtomicU64>,
 ) -> Result<Vec<Arc<PacketSocket>>, PacketError> {
-    let bytes = ground.settings.receive_buffer_bytes;
-    let (workers, filter) = (ground.workers, compile(wanted));
-    let group = match inherited(interface, ground, &filter) {
+    let bytes = context.settings.receive_buffer_bytes;
+    let (workers, filter) = (context.workers, compile(wanted));
+    let group = match inherited(interface, context, &filter) {
         Some(group) => group,
-        None => ground.factory.open_group(interface, workers.len(), bytes, &filter)?,
+        None => context.factory.open_group(interface, workers.len(), bytes, &filter)?,
     };
     if let Some(granted) = group.receive_buffer_short {
         warn!(
@@ -404,8 +406,8 @@ fn open(
     }
     let mut sockets = Vec::with_capacity(workers.len());
     for socket in group.sockets {
-        if let Err(error) = socket.stamp_arrivals(ground.settings.latency)
-            && ground.settings.latency
+        if let Err(error) = socket.stamp_arrivals(context.settings.latency)
+            && context.settings.latency
         {
             warn!(interface = interface.name, %error, "latency cannot be measured here");
         }
@@ -425,10 +427,10 @@ const MISSING: &str = "there is no such interface yet";
 /// use here.
 fn inherited(
     interface: &Interface,
-    ground: &mut OpenContext<'_>,
+    context: &mut OpenContext<'_>,
     filter: &FrameFilter,
 ) -> Option<PacketGroup> {
-    let bytes = ground.settings.receive_buffer_bytes;
+    let bytes = context.settings.receive_buffer_bytes;
     let anew = |reason: &dyn std::fmt::Display| {
         warn!(
             interface = interface.name,
@@ -436,7 +438,7 @@ fn inherited(
              them is lost: {reason}"
         );
     };
-    match ground.inherited.take_packets(interface, ground.workers.len()) {
+    match context.inherited.take_packets(interface, context.workers.len()) {
         Ok(None) => None,
         Ok(Some(sockets)) => adopt_receiving(interface, sockets, bytes, filter)
             .inspect(|_| info!(interface = interface.name, "packet sockets taken over"))

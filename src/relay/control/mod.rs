@@ -1,11 +1,11 @@
-//! The relay's control side: what the rules need is opened, lent to the workers, and followed as
-//! interfaces and rules change.
+//! The relay's control side: what the rules need is opened, registered with the workers, and
+//! followed as interfaces and rules change.
 //!
 //! Everything is one reconciliation: its `refresh` compares what there should be with
 //! what there is. A change goes through in an order that loses nothing of other flows: new
-//! sockets are lent, the workers take up the table that names them, and only then are old ones
-//! taken back. What changed rules need is opened before any of that, on the side, so that rules
-//! that cannot be served change nothing.
+//! sockets are registered, the workers take up the table that names them, and only then are old
+//! ones taken back. What changed rules need is opened before any of that, on the side, so that
+//! rules that cannot be served change nothing.
 
 mod change;
 mod inputs;
@@ -44,7 +44,7 @@ use crate::telemetry::Counters;
 /// How the control thread reaches one worker's relay.
 #[derive(Clone, Debug)]
 pub struct RelayWorker {
-    /// The sockets lent to its loop.
+    /// The sockets registered with its loop.
     pub sockets: Arc<SocketTable>,
     /// Wakes it.
     pub control: Arc<WorkerControl>,
@@ -204,7 +204,7 @@ impl RelayControl {
     }
 
     /// Has as many frame buffers in use as the largest fan-out asks for, and never fewer than
-    /// before: the kernel does not give back what it was lent.
+    /// before: the kernel does not give back what it was provided.
     fn widen_pools(&mut self) {
         let needed = usize::from(self.settings.frame_buffers_per_worker());
         if needed <= self.frame_buffers {
@@ -231,16 +231,16 @@ impl RelayControl {
     fn reconcile(&mut self, publish: Publish) -> Result<(), RelayError> {
         let before = self.sockets();
         let rules = self.rules.iter().map(|entry| &entry.rule);
-        let mut ground = OpenContext {
+        let mut context = OpenContext {
             watch: &self.watch,
             settings: &self.settings,
             workers: &self.workers,
             factory: &mut *self.factory,
             inherited: &mut self.inherited,
         };
-        let opened = self.inputs.refresh(rules, &mut ground, &mut self.retired);
+        let opened = self.inputs.refresh(rules, &mut context, &mut self.retired);
         for entry in self.rules.iter_mut().flat_map(|entry| &mut entry.outputs) {
-            entry.refresh(&mut ground, &mut self.retired);
+            entry.refresh(&mut context, &mut self.retired);
         }
         // A socket that was replaced has been retired.
         if publish == Publish::Always || !self.retired.is_empty() || before != self.sockets() {

@@ -25,10 +25,11 @@ pub(super) struct OutputEntry {
     sockets: Registration<EgressSocket>,
     /// The interface as it was when the sockets were opened.
     made_for: Option<Interface>,
-    /// Sockets per worker that are open and not lent yet, and the interface they were opened for.
+    /// Sockets per worker that are open and not registered yet, and the interface they were opened
+    /// for.
     ready: Option<(Interface, Vec<Arc<EgressSocket>>)>,
     /// What was last said about why it is down.
-    told: LogOnChange,
+    failure: LogOnChange,
     /// What it had sent when its sends were looked at last.
     seen: FlowSnapshot,
     /// Whether it was told that the kernel refuses its sends.
@@ -44,7 +45,7 @@ impl OutputEntry {
             sockets: Vec::new(),
             made_for: None,
             ready: None,
-            told: LogOnChange::default(),
+            failure: LogOnChange::default(),
             seen: FlowSnapshot::default(),
             refused: false,
         }
@@ -65,7 +66,7 @@ impl OutputEntry {
 
     /// What was last said about why it is down, while it is.
     pub(super) fn why_down(&self) -> Option<&str> {
-        self.is_down().then(|| self.told.reason().unwrap_or("not open yet"))
+        self.is_down().then(|| self.failure.reason().unwrap_or("not open yet"))
     }
 
     /// Whether it is open and waits for room in a worker's loop.
@@ -78,12 +79,12 @@ impl OutputEntry {
     /// # Errors
     /// When they cannot be opened, and that is not for the interface or its addresses to mend:
     /// those come and go.
-    pub(super) fn prepare(&mut self, ground: &mut OpenContext<'_>) -> Result<(), EgressError> {
+    pub(super) fn prepare(&mut self, context: &mut OpenContext<'_>) -> Result<(), EgressError> {
         let name = &self.output.endpoint.interface;
-        let Some(interface) = ground.watch.find(name).filter(|interface| interface.up) else {
+        let Some(interface) = context.watch.find(name).filter(|interface| interface.up) else {
             return Ok(());
         };
-        match self.open(interface, ground) {
+        match self.open(interface, context) {
             Ok(sockets) => self.ready = Some((interface.clone(), sockets)),
             Err(error) if error.may_pass() || !is_up(interface) => {}
             Err(error) => return Err(error),
@@ -94,11 +95,11 @@ impl OutputEntry {
     /// Opens, opens anew or closes the sockets, as the interface asks for.
     pub(super) fn refresh(
         &mut self,
-        ground: &mut OpenContext<'_>,
+        context: &mut OpenContext<'_>,
         retired: &mut Vec<(usize, SocketId)>,
     ) {
         let name = self.output.endpoint.interface.clone();
-        let interface = ground.watch.find(&name).filter(|interface| interface.up);
+        let interface = context.watch.find(&name).filter(|interface| interface.up);
         let absent = || format!("interface {name} is missing or down");
         if self.made_for.as_ref() == interface && !(self.is_down() && interface.is_some()) {
             if interface.is_none() {
@@ -111,9 +112,9 @@ impl OutputEntry {
         let Some(interface) = interface else { return self.tell(absent()) };
         let sockets = match ready {
             Some((made_for, sockets)) if made_for == *interface => Ok(sockets),
-            _ => self.open(interface, ground),
+            _ => self.open(interface, context),
         };
-        match sockets.map(|sockets| register_with_all(ground.workers, sockets)) {
+        match sockets.map(|sockets| register_with_all(context.workers, sockets)) {
             Ok(Ok(sockets)) => {
                 self.sockets = sockets;
                 self.made_for = Some(interface.clone());
@@ -121,7 +122,7 @@ impl OutputEntry {
                 // now.
                 let states = self.states.iter();
                 states.for_each(|state| state.refuses_segments.store(false, Ordering::Relaxed));
-                if self.told.is_over() {
+                if self.failure.is_over() {
                     info!(output = %self.output.endpoint, "the output is back");
                 }
             }
@@ -137,7 +138,7 @@ impl OutputEntry {
     fn open(
         &self,
         interface: &Interface,
-        ground: &mut OpenContext<'_>,
+        context: &mut OpenContext<'_>,
     ) -> Result<Vec<Arc<EgressSocket>>, EgressError> {
         let fixed = |mark: Dscp| if let Dscp::Set(dscp) = mark { dscp } else { 0 };
         let options = EgressOptions {
@@ -145,15 +146,15 @@ impl OutputEntry {
             source: self.output.source,
             ttl: if let Ttl::Set(ttl) = self.output.ttl { Some(ttl) } else { None },
             dscp: fixed(self.output.dscp),
-            send_buffer_bytes: ground.settings.send_buffer_bytes,
+            send_buffer_bytes: context.settings.send_buffer_bytes,
         };
-        let open = |_| ground.factory.open_output(interface, &options).map(Arc::new);
-        ground.workers.iter().map(open).collect()
+        let open = |_| context.factory.open_output(interface, &options).map(Arc::new);
+        context.workers.iter().map(open).collect()
     }
 
     /// Says once why the output is down.
     fn tell(&mut self, reason: String) {
-        if self.told.is_news(&reason) {
+        if self.failure.is_news(&reason) {
             warn!(output = %self.output.endpoint, "the output is down: {reason}");
         }
     }

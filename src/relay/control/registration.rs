@@ -1,4 +1,4 @@
-//! Sockets that every worker has one of, and how they are lent.
+//! Sockets that every worker has one of, and how they are registered.
 
 use std::sync::Arc;
 
@@ -18,18 +18,18 @@ pub(crate) fn register_with_all<S: LoopSocket + 'static>(
     workers: &[RelayWorker],
     sockets: Vec<Arc<S>>,
 ) -> Result<Registration<S>, Vec<Arc<S>>> {
-    let mut lent = Vec::with_capacity(sockets.len());
+    let mut registered = Vec::with_capacity(sockets.len());
     for (worker, socket) in workers.iter().zip(&sockets) {
         match worker.sockets.register(ServiceId::Relay, Arc::clone(socket) as _) {
-            Some(id) => lent.push(id),
+            Some(id) => registered.push(id),
             None => {
-                let ids = lent.into_iter().zip(workers);
+                let ids = registered.into_iter().zip(workers);
                 ids.for_each(|(id, worker)| worker.sockets.deregister(id));
                 return Err(sockets);
             }
         }
     }
-    Ok(lent.into_iter().zip(sockets).collect())
+    Ok(registered.into_iter().zip(sockets).collect())
 }
 
 /// Why something is not open although it could be opened.
@@ -69,8 +69,8 @@ mod tests {
         assert_eq!(usize::from(last.0), SOCKETS_MAX - 1);
         assert_eq!(register_with_all(&workers, two()).unwrap_err().len(), 2);
         workers[0].sockets.deregister(last);
-        let lent = register_with_all(&workers, two()).unwrap();
-        let ids: Vec<_> = lent.iter().map(|(id, _)| *id).collect();
+        let registered = register_with_all(&workers, two()).unwrap();
+        let ids: Vec<_> = registered.iter().map(|(id, _)| *id).collect();
         assert_eq!(ids, [last, SocketId(0)], "nothing was left at the second one before");
         fill(&workers[1]);
         workers[0].sockets.deregister(last);

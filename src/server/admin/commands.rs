@@ -130,7 +130,7 @@ pub struct CommandQueue {
 pub fn command_channel() -> io::Result<(CommandSender, CommandQueue)> {
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
     let wake = Arc::new(EventFd::from_value_and_flags(0, flags)?);
-    let (sender, receiver) = sync_channel(ERRANDS_MAX);
+    let (sender, receiver) = sync_channel(COMMANDS_MAX);
     Ok((
         CommandSender { commands: sender, wake: Arc::clone(&wake) },
         CommandQueue { commands: receiver, wake },
@@ -186,4 +186,4 @@ fn busy(error: &str, advice: &str) -> ApiError {
 }
 
 /// Changes that may wait for the main thread; more are refused.
-const ERRANDS_MAX: usize = 16;
+const COMMANDS_MAX: usize = 16;

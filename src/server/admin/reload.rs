@@ -233,8 +233,8 @@ fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
         ]),
         (now, then) => changes.push(("[relay]", now.is_none() && then.is_some())),
     }
-    let told = |(key, changed): &(_, bool)| *changed && !settings.overridden.contains(key);
-    changes.into_iter().filter(told).map(|(key, _)| key).collect()
+    let is_reported = |(key, changed): &(_, bool)| *changed && !settings.overridden.contains(key);
+    changes.into_iter().filter(is_reported).map(|(key, _)| key).collect()
 }
 
 fn fixed_tracker_changes(now: &TrackerConfig, then: &TrackerConfig) -> [(&'static str, bool); 8] {
