@@ -1,9 +1,9 @@
-//! What a worker is made of, whichever engine runs it.
+//! What a worker is made of, whichever engine runs its loop.
 
 use std::sync::Arc;
 
 use super::socket_table::{SOCKETS_MAX, SocketTable};
-use super::{Engine, RingFeatures, WorkerControl};
+use super::{RingFeatures, WorkerControl};
 use crate::telemetry::Counters;
 
 /// What a worker needs that outlives a restart.
@@ -20,8 +20,6 @@ pub struct WorkerPlan {
     pub counters: Arc<Counters>,
     /// How other threads reach it.
     pub control: Arc<WorkerControl>,
-    /// What runs its loop.
-    pub engine: Engine,
     /// What of io_uring it may use.
     pub features: RingFeatures,
     /// The sizes of its pools.

@@ -22,8 +22,8 @@ use crate::io::send_slots::SendSlots;
 use crate::io::socket_table::{SocketKind, SocketTable};
 use crate::io::{Dispatch, Now, ReceivePool, ServiceId};
 use crate::io::{
-    Engine, EventLoop, FRAME_BYTES_MAX, Failures, LoopSizes, RingFeatures, WorkerControl,
-    WorkerPlan, count_sent, ended, run,
+    EventLoop, FRAME_BYTES_MAX, Failures, LoopSizes, RingFeatures, WorkerControl, WorkerPlan,
+    count_sent, ended, run,
 };
 use crate::sys::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::telemetry::{Counter, LoopGauges};
@@ -75,7 +75,6 @@ pub fn probe(sizes: LoopSizes, features: RingFeatures) -> Result<(), RingError> 
         table: Arc::new(SocketTable::new(ServiceId::Tracker, [])),
         counters: Arc::default(),
         control: Arc::new(WorkerControl::new(Duration::ZERO).map_err(RingError::explain)?),
-        engine: Engine::IoUring,
         features,
         sizes,
     };

@@ -15,7 +15,7 @@ use crate::io::testing::{
 use crate::io::{
     BufferSlice, Dispatch, Forward, Frame, Now, Packet, ServiceId, SocketId, Transmit,
 };
-use crate::io::{Engine, EventLoop, LoopSizes, RingFeatures, WorkerPlan};
+use crate::io::{EventLoop, LoopSizes, RingFeatures, WorkerPlan};
 use crate::telemetry::{Counter, Counters, DropReason};
 
 /// Runs a loop to its end. Returns what it left taken: buffers of either kind, slots, operations.
@@ -31,7 +31,7 @@ pub(crate) fn run_to_end(plan: WorkerPlan, handler: &mut impl Dispatch) -> [usiz
 
 /// Sends `count` datagrams ahead of time, then runs a loop until it has echoed all of them.
 fn run_over(sizes: LoopSizes, completion_entries: u32, count: u32) -> (Arc<Counters>, usize) {
-    let (plan, address) = plan(Engine::IoUring, sizes);
+    let (plan, address) = plan(sizes);
     let counters = Arc::clone(&plan.counters);
     let _client = Numbers::send(count, address);
     let mut ring = Ring::open_with(&plan, completion_entries).unwrap();
@@ -68,7 +68,7 @@ fn a_queue_that_overflowed_is_as_good_as_new() {
         send_slots: 256,
         ..LoopSizes::TRACKER
     };
-    let (plan, address) = plan(Engine::IoUring, sizes);
+    let (plan, address) = plan(sizes);
     let (counters, control) = (Arc::clone(&plan.counters), Arc::clone(&plan.control));
     // No more than sockets hold by default, whoever is late.
     let numbers = Numbers::send(200, address);
@@ -111,7 +111,7 @@ fn a_full_slab_is_a_counted_drop() {
 #[test]
 fn what_is_forwarded_again_keeps_its_buffers() {
     let sizes = LoopSizes { forwards: true, ..LoopSizes::TRACKER };
-    let (plan, address) = plan(Engine::IoUring, sizes);
+    let (plan, address) = plan(sizes);
     let client = Numbers::send(50, address);
     let mut ring = Ring::open(&plan).unwrap();
     let mut handler = ForwardTwice { left: 100, control: Arc::clone(&plan.control) };
@@ -124,7 +124,7 @@ fn what_is_forwarded_again_keeps_its_buffers() {
 
 #[test]
 fn a_panic_in_a_reply_costs_no_slot() {
-    let (plan, address) = plan(Engine::IoUring, LoopSizes::TRACKER);
+    let (plan, address) = plan(LoopSizes::TRACKER);
     let counters = Arc::clone(&plan.counters);
     UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"tide", address).unwrap();
     let mut ring = Ring::open(&plan).unwrap();
@@ -140,7 +140,7 @@ fn a_panic_in_a_reply_costs_no_slot() {
 
 #[test]
 fn a_lone_request_takes_one_turn() {
-    let (plan, address) = plan(Engine::IoUring, LoopSizes::TRACKER);
+    let (plan, address) = plan(LoopSizes::TRACKER);
     let counters = Arc::clone(&plan.counters);
     let worker = std::thread::spawn(move || {
         let mut ring = Ring::open(&plan).unwrap();
@@ -183,7 +183,7 @@ fn taken(receives: SocketKind) -> (Arc<dyn LoopSocket>, SocketAddr) {
 
 /// Two sockets under the numbers 0 and 1.
 fn two(receives: SocketKind, sizes: LoopSizes) -> (WorkerPlan, [SocketAddr; 2]) {
-    let (mut plan, _) = plan(Engine::IoUring, sizes);
+    let (mut plan, _) = plan(sizes);
     let [first, second] = [taken(receives), taken(receives)];
     plan.table = Arc::new(SocketTable::new(ServiceId::Relay, [first.0, second.0]));
     (plan, [first.1, second.1])
