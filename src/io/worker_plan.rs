@@ -31,6 +31,10 @@ pub struct WorkerPlan {
 pub struct LoopSizes {
     /// Sockets it can serve at the same time.
     pub sockets: u16,
+    /// Receives and cancellations in flight at the same time; what finds no room waits for another
+    /// iteration. More than `sockets`: each of them has a receive in flight for as long as it is
+    /// registered, so that only cancellations wait for long.
+    pub operations: u32,
     /// Entries of the submission queue.
     pub submission_entries: u32,
     /// Receive buffers for datagrams; a power of two.
@@ -53,6 +57,7 @@ impl LoopSizes {
     /// What the tracker needs: 100 hashes to scrape are 2,016 bytes.
     pub const TRACKER: Self = Self {
         sockets: SOCKETS_MAX as u16,
+        operations: OPERATIONS_MAX,
         submission_entries: 1024,
         receive_buffers: 1024,
         receive_payload_bytes: 2048,
@@ -62,3 +67,6 @@ impl LoopSizes {
         segments: false,
     };
 }
+
+/// A receive for each socket, and room to cancel some of them at a time.
+const OPERATIONS_MAX: u32 = 1024;

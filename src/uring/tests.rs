@@ -248,6 +248,69 @@ fn a_flooded_socket_takes_all_buffers_only_every_other_time() {
     assert!(first.is_some_and(|first| first <= 4), "it waits for the flood: {first:?}");
 }
 
+fn sockets(count: usize, sizes: LoopSizes) -> WorkerPlan {
+    let (mut plan, _) = plan(sizes);
+    let sockets = (0..count).map(|_| taken(SocketKind::Datagrams).0);
+    plan.table = Arc::new(SocketTable::new(ServiceId::Relay, sockets));
+    plan
+}
+
+/// Receives and cancellations in flight.
+fn operations(event_loop: &RingLoop<'_>) -> u32 {
+    event_loop.queues.receives_pending + event_loop.queues.cancels_pending
+}
+
+#[test]
+fn cancellations_without_room_wait_for_those_before_them() {
+    let sizes = LoopSizes { sockets: 40, operations: 44, ..LoopSizes::TRACKER };
+    let plan = sockets(40, sizes);
+    let (counters, table) = (Arc::clone(&plan.counters), Arc::clone(&plan.table));
+    let mut ring = Ring::open(&plan).unwrap();
+    let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    let mut order = Order::default();
+    turn(&mut event_loop, &mut order, 1);
+    assert_eq!(operations(&event_loop), 40);
+    (0..40).for_each(|id| table.deregister(SocketId(id)));
+    let mut turns = 0;
+    while table.applied() < table.version() {
+        turn(&mut event_loop, &mut order, 1);
+        assert!(operations(&event_loop) <= 44);
+        turns += 1;
+    }
+    // Room for 4, and each that ends makes room for 2: 4, 8, 16 and the rest.
+    assert!(turns >= 4, "{turns} turns: there was room for all");
+    assert_eq!(operations(&event_loop), 0);
+    assert_eq!(counters.get(Counter::CompletionQueueOverflows), 0);
+}
+
+#[test]
+fn a_loop_ends_although_it_can_cancel_one_receive_at_a_time_only() {
+    let plan = sockets(20, LoopSizes { sockets: 20, operations: 21, ..LoopSizes::TRACKER });
+    let control = Arc::clone(&plan.control);
+    let mut ring = Ring::open(&plan).unwrap();
+    let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    turn(&mut event_loop, &mut Order::default(), 1);
+    control.stop();
+    event_loop.run(&mut Order::default()).unwrap();
+    assert_eq!(event_loop.outstanding(), 0);
+}
+
+#[test]
+fn a_receive_without_room_has_its_turn_when_another_ends() {
+    let sizes = LoopSizes { receive_buffers: 2, operations: 1, ..LoopSizes::TRACKER };
+    let (plan, addresses) = two(SocketKind::Datagrams, sizes);
+    let _flood = Numbers::send(20, addresses[0]);
+    let _lone = Numbers::send(1, addresses[1]);
+    let mut ring = Ring::open_with(&plan, 2048).unwrap();
+    let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    let mut order = Order::default();
+    for _ in 0..6 {
+        turn(&mut event_loop, &mut order, 1);
+        assert!(operations(&event_loop) <= 1);
+    }
+    assert!(order.first_of(0).is_some() && order.first_of(1).is_some());
+}
+
 const FRAMES: LoopSizes = LoopSizes { frame_buffers: 64, forwards: true, ..LoopSizes::TRACKER };
 
 #[test]

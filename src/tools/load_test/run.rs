@@ -199,11 +199,15 @@ fn sizes(clients: usize) -> LoopSizes {
     LoopSizes {
         // The plan keeps clients of a worker below this type's bound.
         sockets: clients as u16,
+        operations: clients as u32 + CANCELLATIONS,
         receive_buffers: 4096,
         segments: true,
         ..LoopSizes::TRACKER
     }
 }
+
+/// Sockets are cancelled at the end only, some at a time.
+const CANCELLATIONS: u32 = 64;
 
 /// Descriptors for rings, events, files and libraries.
 const FILES_BESIDE_CLIENTS: u64 = 64;
