@@ -80,15 +80,15 @@ fn parse(received: &[u8]) -> Result<Datagram, RelayDrop> {
 
 fn batches(cases: &mut Vec<Case>) {
     let pool = ReceivePool::new(64, 2048);
-    let parts: Vec<BufferSlice> = (0..64)
+    let slices: Vec<BufferSlice> = (0..64)
         .map(|_| BufferSlice { buffer: pool.fill(&[0xa5; 1000]).unwrap(), range: 0..1000 })
         .collect();
-    let (gathered, single, cut) = (parts.clone(), parts.clone(), parts);
+    let (gathered, single, cut) = (slices.clone(), slices.clone(), slices);
     let mut batch = Batch::new(1472);
     let gather = move || {
         for _ in 0..TURNS / 64 {
-            for part in &gathered {
-                let pushed = batch.push(part.clone(), None, None, None);
+            for slice in &gathered {
+                let pushed = batch.push(slice.clone(), None, None, None);
                 assert!(!matches!(pushed, Pushed::Refused(_)));
             }
             assert_eq!(batch.close(|bundle| black_box(bundle).datagrams), Some(64));
@@ -98,8 +98,8 @@ fn batches(cases: &mut Vec<Case>) {
     cases.push(("push, and close at 64, per datagram".into(), Box::new(gather)));
     let mut batch = Batch::new(0);
     let alone = move || {
-        for part in single.iter().cycle().take(TURNS) {
-            let pushed = batch.push(part.clone(), None, None, None);
+        for slice in single.iter().cycle().take(TURNS) {
+            let pushed = batch.push(slice.clone(), None, None, None);
             assert!(matches!(pushed, Pushed::Full));
             batch.close(|bundle| black_box(bundle).datagrams);
         }
@@ -108,7 +108,7 @@ fn batches(cases: &mut Vec<Case>) {
     cases.push(("push and close, per single datagram".into(), Box::new(alone)));
     let split = move || {
         for _ in 0..TURNS / 64 {
-            Split::new(black_box(&cut), Some(1000)).for_each(|part| drop(black_box(part)));
+            Split::new(black_box(&cut), Some(1000)).for_each(|slice| drop(black_box(slice)));
         }
         TURNS / 64 * 64
     };

@@ -55,7 +55,7 @@ impl SendPath {
                 let forwarded = ended(&send.forwarding, send.result);
                 services.on_forwarded(now, &forwarded, &mut self.transmit(sockets));
                 // Only now: what the handler forwarded again has a slot of its own.
-                self.queue.slots.release_forward(send.slot, send.forwarding.parts);
+                self.queue.slots.release_forward(send.slot, send.forwarding.slices);
             }
             if ended_count > 0 {
                 services.on_flush(now, &mut self.transmit(sockets));

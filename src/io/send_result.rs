@@ -7,9 +7,9 @@ use crate::telemetry::{Counter, Counters, DropReason};
 
 /// What of a forward goes into a slot.
 pub(crate) fn message_of<'a>(forward: &Forward<'a>) -> ForwardMessage<'a> {
-    let Forward { to, ipv6, parts, segment_bytes, ttl, tos, tag, .. } = *forward;
+    let Forward { to, ipv6, slices, segment_bytes, ttl, tos, tag, .. } = *forward;
     let options = SendOptions { segment_bytes, ttl, tos };
-    ForwardMessage { to, ipv6, parts, options, tag }
+    ForwardMessage { to, ipv6, slices, options, tag }
 }
 
 /// What to tell the handler of a forward that ended with `result`: the bytes sent, or an error
@@ -19,7 +19,7 @@ pub(crate) fn ended(forwarding: &InFlightForward, result: i32) -> SendCompletion
     SendCompletion {
         tag: forwarding.tag,
         result: usize::try_from(result).map_err(|_| -result),
-        parts: &forwarding.parts,
+        slices: &forwarding.slices,
         segment_bytes,
         ttl,
         tos,

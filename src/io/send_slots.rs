@@ -14,7 +14,7 @@ use crate::sys::memory::{MapError, Region};
 /// Ethernet (1,500 bytes less 20 of IP and 8 of UDP header).
 pub const REPLY_BYTES_MAX: usize = 1472;
 
-/// The most parts that one send takes: the kernel's limit on UDP segments in a send.
+/// The most slices that one send takes: the kernel's limit on UDP segments in a send.
 pub const FORWARD_SLICES_MAX: usize = 64;
 
 /// The most bytes that one slot holds for several datagrams in one send: 64 announces (BEP 15)
@@ -34,7 +34,7 @@ struct Slot {
 /// What a slot holds beside its memory while a forward is in flight.
 struct InFlightSend {
     /// Stretches of the receive buffers that the kernel reads from.
-    parts: Vec<BufferSlice>,
+    slices: Vec<BufferSlice>,
     vectors: Box<[libc::iovec]>,
     /// Whether the slot's send is a forward.
     forwarding: bool,
@@ -43,11 +43,11 @@ struct InFlightSend {
 }
 
 impl InFlightSend {
-    fn with_room_for(parts: usize) -> Self {
+    fn with_room_for(slices: usize) -> Self {
         let none = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
         Self {
-            parts: Vec::with_capacity(parts),
-            vectors: vec![none; parts].into_boxed_slice(),
+            slices: Vec::with_capacity(slices),
+            vectors: vec![none; slices].into_boxed_slice(),
             forwarding: false,
             tag: 0,
             options: SendOptions::default(),
@@ -66,7 +66,7 @@ pub(crate) struct ForwardMessage<'a> {
     /// Whether it is an IPv6 socket.
     pub(crate) ipv6: bool,
     /// What to send, in order.
-    pub(crate) parts: &'a [BufferSlice],
+    pub(crate) slices: &'a [BufferSlice],
     pub(crate) options: SendOptions,
     /// Comes back with [`SendSlots::take_forward`].
     pub(crate) tag: u32,
@@ -119,7 +119,7 @@ impl SendSlots {
     /// Takes a slot back after its send, and lets go of the buffers it read from.
     pub(crate) fn release(&mut self, slot: u16) {
         if let Some(held) = self.held.get_mut(usize::from(slot)) {
-            held.parts.clear();
+            held.slices.clear();
             held.forwarding = false;
         }
         assert!(self.free.len() < self.count, "a slot was completed twice");
@@ -218,20 +218,20 @@ impl SendSlots {
     /// Fills a free slot with references to receive buffers; `None` without one, or when the
     /// slots were not made for that.
     pub(crate) fn fill_forward(&mut self, forward: &ForwardMessage<'_>) -> Option<u16> {
-        let count = forward.parts.len();
-        assert!(count <= FORWARD_SLICES_MAX, "more parts than the kernel takes segments");
+        let count = forward.slices.len();
+        assert!(count <= FORWARD_SLICES_MAX, "more slices than the kernel takes segments");
         if self.held.is_empty() {
             return None;
         }
         let index = *self.free.last()?;
         let held = &mut self.held[usize::from(index)];
-        held.parts.clear();
-        for (vector, part) in held.vectors.iter_mut().zip(forward.parts) {
-            let bytes = part.bytes();
+        held.slices.clear();
+        for (vector, slice) in held.vectors.iter_mut().zip(forward.slices) {
+            let bytes = slice.bytes();
             // The clone in `held` keeps these bytes unwritten until the release.
             vector.iov_base = bytes.as_ptr().cast_mut().cast();
             vector.iov_len = bytes.len();
-            held.parts.push(part.clone());
+            held.slices.push(slice.clone());
         }
         (held.options, held.tag, held.forwarding) = (forward.options, forward.tag, true);
         self.free.pop();
@@ -247,15 +247,15 @@ impl SendSlots {
     /// [`Self::release_forward`].
     pub(crate) fn take_forward(&mut self, slot: u16) -> Option<InFlightForward> {
         let held = self.held.get_mut(usize::from(slot)).filter(|held| held.forwarding)?;
-        let parts = std::mem::take(&mut held.parts);
-        Some(InFlightForward { parts, tag: held.tag, options: held.options })
+        let slices = std::mem::take(&mut held.slices);
+        Some(InFlightForward { slices, tag: held.tag, options: held.options })
     }
 
-    /// Takes a slot back after [`Self::take_forward`], and the list of parts with it, so that its
+    /// Takes a slot back after [`Self::take_forward`], and the list of slices with it, so that its
     /// memory is used again.
-    pub(crate) fn release_forward(&mut self, slot: u16, parts: Vec<BufferSlice>) {
+    pub(crate) fn release_forward(&mut self, slot: u16, slices: Vec<BufferSlice>) {
         if let Some(held) = self.held.get_mut(usize::from(slot)) {
-            held.parts = parts;
+            held.slices = slices;
         }
         self.release(slot);
     }
@@ -263,7 +263,7 @@ impl SendSlots {
 
 /// A forward that the kernel is done with.
 pub(crate) struct InFlightForward {
-    pub(crate) parts: Vec<BufferSlice>,
+    pub(crate) slices: Vec<BufferSlice>,
     pub(crate) tag: u32,
     pub(crate) options: SendOptions,
 }

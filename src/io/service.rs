@@ -96,9 +96,9 @@ pub struct Forward<'a> {
     pub to: Option<SocketAddr>,
     /// Whether it is an IPv6 socket.
     pub ipv6: bool,
-    /// What to send, in order; at most [`FORWARD_SLICES_MAX`] parts.
-    pub parts: &'a [BufferSlice],
-    /// With a size, the kernel cuts the parts together into datagrams of that size
+    /// What to send, in order; at most [`FORWARD_SLICES_MAX`] slices.
+    pub slices: &'a [BufferSlice],
+    /// With a size, the kernel cuts the slices together into datagrams of that size
     /// (`UDP_SEGMENT`), the last one possibly shorter. Without, they are one datagram.
     pub segment_bytes: Option<u16>,
     /// The TTL or hop limit, where it is not the socket's own.
@@ -117,7 +117,7 @@ pub struct SendCompletion<'a> {
     /// The bytes sent, or the error number.
     pub result: Result<usize, i32>,
     /// From the forward; they return to their pool afterwards unless cloned.
-    pub parts: &'a [BufferSlice],
+    pub slices: &'a [BufferSlice],
     /// From the forward.
     pub segment_bytes: Option<u16>,
     /// From the forward.
@@ -196,7 +196,7 @@ pub trait FrameService {
     /// loop holds frames back while fewer slots are free.
     fn sends_per_frame_max(&self) -> usize;
 
-    /// Reports how a forward ended. The service may forward its parts again.
+    /// Reports how a forward ended. The service may forward its slices again.
     fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T);
 
     /// Called at most once per tick interval for bounded housekeeping.
@@ -339,10 +339,10 @@ pub struct Sent {
 pub struct SentOn {
     /// The socket it would have left by.
     pub socket: SocketId,
-    /// The bytes of its parts, put together.
+    /// The bytes of its slices, put together.
     pub bytes: Vec<u8>,
-    /// How many parts there were.
-    pub parts: usize,
+    /// How many slices there were.
+    pub slices: usize,
     /// The segment size, if any.
     pub segment_bytes: Option<u16>,
     /// The TTL or hop limit, if any.
@@ -389,10 +389,10 @@ impl Transmit for RecordedTransmit {
     }
 
     fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {
-        let Forward { socket, parts, segment_bytes, ttl, tos, tag, .. } = forward;
-        let bytes = parts.iter().flat_map(|part| part.bytes().iter().copied()).collect();
-        let parts = parts.len();
-        self.forwarded.push(SentOn { socket, bytes, parts, segment_bytes, ttl, tos, tag });
+        let Forward { socket, slices, segment_bytes, ttl, tos, tag, .. } = forward;
+        let bytes = slices.iter().flat_map(|slice| slice.bytes().iter().copied()).collect();
+        let slices = slices.len();
+        self.forwarded.push(SentOn { socket, bytes, slices, segment_bytes, ttl, tos, tag });
         Ok(())
     }
 }

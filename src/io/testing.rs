@@ -128,12 +128,12 @@ pub(crate) struct ForwardTwice {
 }
 
 impl ForwardTwice {
-    fn forward(path: ReplyPath, parts: &[BufferSlice], tag: u32, tx: &mut impl Transmit) {
+    fn forward(path: ReplyPath, slices: &[BufferSlice], tag: u32, tx: &mut impl Transmit) {
         let forward = Forward {
             socket: path.socket(),
             to: Some(path.client()),
             ipv6: false,
-            parts,
+            slices,
             segment_bytes: None,
             ttl: None,
             tos: None,
@@ -147,8 +147,8 @@ impl Dispatch for ForwardTwice {
     fn on_datagram<T: Transmit>(&mut self, _: ServiceId, _: Now, packet: &Packet<'_>, tx: &mut T) {
         let start = packet.payload.as_ptr() as usize - packet.buffer.bytes().as_ptr() as usize;
         let range = start..start + packet.payload.len();
-        let part = BufferSlice { buffer: packet.buffer.clone(), range };
-        Self::forward(packet.path, &[part], u32::from(packet.path.client().port()), tx);
+        let slice = BufferSlice { buffer: packet.buffer.clone(), range };
+        Self::forward(packet.path, &[slice], u32::from(packet.path.client().port()), tx);
     }
 
     fn on_forwarded<T: Transmit>(&mut self, _: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
@@ -159,7 +159,7 @@ impl Dispatch for ForwardTwice {
         } else if forwarded.tag != 0 {
             let to = SocketAddr::from(([127, 0, 0, 1], forwarded.tag as u16));
             let path = ReplyPath::new(SocketId(0), to, None);
-            Self::forward(path, forwarded.parts, 0, tx);
+            Self::forward(path, forwarded.slices, 0, tx);
         }
     }
 }

@@ -101,7 +101,7 @@ impl Relay {
             return Ok(());
         }
         let range = frame.start + parsed.payload.start..frame.start + parsed.payload.end;
-        let part = BufferSlice { buffer: frame.buffer.clone(), range };
+        let slice = BufferSlice { buffer: frame.buffer.clone(), range };
         // What no output keeps must not keep datagrams apart.
         let ttl = rule.keeps_ttl.then_some(parsed.ttl);
         let tos = rule.keeps_dscp.then_some(parsed.tos & DSCP_BITS);
@@ -122,7 +122,7 @@ impl Relay {
         }
         let (departures, table) = (&mut self.departures, &*self.table);
         let mut sender = Sender { table, flights: &mut self.flights, departures, tx };
-        batch.gather(part, parsed.segment_bytes, ttl, tos, |bundle| {
+        batch.gather(slice, parsed.segment_bytes, ttl, tos, |bundle| {
             sender.send(index, bundle);
             // What is gathered next begins with this frame.
             sender.departures.oldest_ns[index] = received_ns;
@@ -160,7 +160,7 @@ impl FrameService for Relay {
     }
 
     fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
-        let Some(owner) = self.flights.end(forwarded.tag & !RETRY, forwarded.parts.len()) else {
+        let Some(owner) = self.flights.end(forwarded.tag & !RETRY, forwarded.slices.len()) else {
             return;
         };
         let (output, state) = match &owner {
@@ -170,7 +170,7 @@ impl FrameService for Relay {
             }
             Owner::Left(state) => (None, state),
         };
-        let bytes = forwarded.parts.iter().map(|part| part.range.len()).sum::<usize>();
+        let bytes = forwarded.slices.iter().map(|slice| slice.range.len()).sum::<usize>();
         let datagrams = count_datagrams(bytes, forwarded.segment_bytes) as u64;
         let counters = &state.counters;
         let error = match forwarded.result {
@@ -205,10 +205,10 @@ impl FrameService for Relay {
         match forwarded.segment_bytes {
             Some(_) => {
                 let segment_bytes = forwarded.segment_bytes;
-                sender.send_singly(output, forwarded.parts, segment_bytes, marks, RETRY);
+                sender.send_singly(output, forwarded.slices, segment_bytes, marks, RETRY);
             }
-            // One datagram, though it may lie in several parts.
-            None => sender.send_whole(output, forwarded.parts, None, marks, RETRY),
+            // One datagram, though it may lie in several slices.
+            None => sender.send_whole(output, forwarded.slices, None, marks, RETRY),
         }
     }
 
@@ -273,9 +273,9 @@ impl<T: Transmit> Sender<'_, T> {
                 }
             };
             if whole {
-                self.send_whole(output, bundle.parts, bundle.segment_bytes, marks, 0);
+                self.send_whole(output, bundle.slices, bundle.segment_bytes, marks, 0);
             } else {
-                self.send_singly(output, bundle.parts, bundle.segment_bytes, marks, 0);
+                self.send_singly(output, bundle.slices, bundle.segment_bytes, marks, 0);
             }
         }
     }
@@ -284,13 +284,13 @@ impl<T: Transmit> Sender<'_, T> {
     fn send_singly(
         &mut self,
         output: &TableOutput,
-        parts: &[BufferSlice],
+        slices: &[BufferSlice],
         segment_bytes: Option<u16>,
         marks: Marks,
         flag: u32,
     ) {
-        for part in Split::new(parts, segment_bytes) {
-            self.send_whole(output, &[part], None, marks, flag);
+        for slice in Split::new(slices, segment_bytes) {
+            self.send_whole(output, &[slice], None, marks, flag);
         }
     }
 
@@ -298,13 +298,13 @@ impl<T: Transmit> Sender<'_, T> {
     fn send_whole(
         &mut self,
         output: &TableOutput,
-        parts: &[BufferSlice],
+        slices: &[BufferSlice],
         segment_bytes: Option<u16>,
         marks: Marks,
         flag: u32,
     ) {
         let state = &output.state;
-        let bytes = parts.iter().map(|part| part.range.len()).sum::<usize>();
+        let bytes = slices.iter().map(|slice| slice.range.len()).sum::<usize>();
         let dropped = |reason| {
             state.counters.dropped(reason, count_datagrams(bytes, segment_bytes) as u64);
         };
@@ -312,7 +312,7 @@ impl<T: Transmit> Sender<'_, T> {
         if segment_bytes.is_none() && bytes > output.payload_max {
             return dropped(RelayDrop::Oversized);
         }
-        let (rule, index) = match self.flights.room(state.tag, parts.len()) {
+        let (rule, index) = match self.flights.room(state.tag, slices.len()) {
             Ok(place) => place,
             Err(reason) => return dropped(reason),
         };
@@ -320,7 +320,7 @@ impl<T: Transmit> Sender<'_, T> {
             socket,
             to: output.to,
             ipv6: output.ipv6,
-            parts,
+            slices,
             segment_bytes,
             ttl: marks.ttl,
             tos: marks.tos,
@@ -328,7 +328,7 @@ impl<T: Transmit> Sender<'_, T> {
         };
         match self.tx.forward(forward) {
             Ok(()) => {
-                self.flights.begin(state.tag, parts.len());
+                self.flights.begin(state.tag, slices.len());
                 if flag == 0 {
                     self.departures.begin(rule, index);
                 }

@@ -1,7 +1,7 @@
 //! Putting IPv6 datagrams together from their fragments (RFC 8200, 4.5; RFC 5722).
 //!
 //! Nothing is copied: fragments stay in the receive buffers they came in, and a whole datagram is
-//! a list of parts. What that can take from the pool of receive buffers has a bound, so that
+//! a list of slices. What that can take from the pool of receive buffers has a bound, so that
 //! fragments whose others never come cannot drain it: the oldest go first.
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -34,8 +34,8 @@ pub struct Whole<'a> {
     pub ttl: u8,
     /// Traffic class of the first fragment.
     pub tos: u8,
-    /// The payload, in order: at least one part, at most [`FRAGMENTS_MAX`].
-    pub parts: &'a [BufferSlice],
+    /// The payload, in order: at least one slice, at most [`FRAGMENTS_MAX`].
+    pub slices: &'a [BufferSlice],
     /// The payload's length.
     pub bytes: usize,
 }
@@ -49,7 +49,7 @@ pub struct Reassembly {
     held_max: usize,
     /// Counts up with each packet that begins.
     age: u64,
-    /// The parts of a whole datagram while it is handed over.
+    /// The slices of a whole datagram while it is handed over.
     whole: Vec<BufferSlice>,
 }
 
@@ -82,7 +82,7 @@ struct Head {
 #[derive(Debug)]
 struct Piece {
     offset: usize,
-    part: BufferSlice,
+    slice: BufferSlice,
 }
 
 const FREE: u64 = 0;
@@ -105,7 +105,7 @@ impl Reassembly {
         self.held
     }
 
-    /// Takes a fragment, whose bytes are `part`. With the last that was missing, the datagram goes
+    /// Takes a fragment, whose bytes are `slice`. With the last that was missing, the datagram goes
     /// to `take`. Fragments of packets that are given up are counted in `counters`, and so are
     /// those that came before the last of a datagram that is dropped.
     ///
@@ -119,7 +119,7 @@ impl Reassembly {
         &mut self,
         now: Now,
         fragment: &Fragment,
-        part: BufferSlice,
+        slice: BufferSlice,
         counters: &FlowCounters,
         take: impl FnOnce(Whole<'_>) -> Result<(), RelayDrop>,
     ) -> Result<(), RelayDrop> {
@@ -132,7 +132,7 @@ impl Reassembly {
         self.make_room(index, counters)?;
         self.held += 1;
         let packet = &mut self.packets[index];
-        packet.insert(place, fragment, part);
+        packet.insert(place, fragment, slice);
         if packet.total != Some(packet.bytes) {
             return Ok(());
         }
@@ -278,56 +278,56 @@ impl Packet {
         Ok(if overlaps || contradicts { Place::None } else { Place::At(place) })
     }
 
-    fn insert(&mut self, place: usize, fragment: &Fragment, part: BufferSlice) {
+    fn insert(&mut self, place: usize, fragment: &Fragment, slice: BufferSlice) {
         let &Fragment { offset, next_header, ttl, tos, .. } = fragment;
-        self.bytes += part.range.len();
+        self.bytes += slice.range.len();
         if offset == 0 {
             self.head = Head { next_header, ttl, tos };
         }
         if !fragment.more {
-            self.total = Some(offset + part.range.len());
+            self.total = Some(offset + slice.range.len());
         }
-        self.pieces.insert(place, Piece { offset, part });
+        self.pieces.insert(place, Piece { offset, slice });
     }
 
-    /// Checks the datagram that all pieces make, and puts its payload into `parts`.
-    fn open<'a>(&mut self, parts: &'a mut Vec<BufferSlice>) -> Result<Whole<'a>, RelayDrop> {
+    /// Checks the datagram that all pieces make, and puts its payload into `slices`.
+    fn open<'a>(&mut self, slices: &'a mut Vec<BufferSlice>) -> Result<Whole<'a>, RelayDrop> {
         let first = self.pieces.first().ok_or(RelayDrop::Malformed)?;
-        let (header, before) = udp_in(self.head.next_header, first.part.bytes())?;
+        let (header, before) = udp_in(self.head.next_header, first.slice.bytes())?;
         let udp_bytes = usize::from(header.length);
         if !(udp::HEADER_BYTES..=self.bytes - before).contains(&udp_bytes) {
             return Err(RelayDrop::Malformed);
         }
-        self.cut(parts, before, udp_bytes);
+        self.cut(slices, before, udp_bytes);
         let sum = udp::pseudo_header(&self.id.addresses, udp_bytes);
-        let sum = parts.iter().fold(sum, |sum, part| sum.append(part.bytes()));
+        let sum = slices.iter().fold(sum, |sum, slice| sum.append(slice.bytes()));
         if header.checksum == 0 || !sum.holds() {
             return Err(RelayDrop::Corrupt);
         }
-        // The header is in the first fragment, and so in the first part.
-        parts[0].range.start += udp::HEADER_BYTES;
+        // The header is in the first fragment, and so in the first slice.
+        slices[0].range.start += udp::HEADER_BYTES;
         let (source, destination) = self.id.ends();
         Ok(Whole {
             source: SocketAddr::new(source.into(), header.source_port),
             destination: SocketAddr::new(destination.into(), header.destination_port),
             ttl: self.head.ttl,
             tos: self.head.tos,
-            parts,
+            slices,
             bytes: udp_bytes - udp::HEADER_BYTES,
         })
     }
 
-    /// Moves `length` bytes from `start` on into `parts`.
-    fn cut(&mut self, parts: &mut Vec<BufferSlice>, start: usize, length: usize) {
+    /// Moves `length` bytes from `start` on into `slices`.
+    fn cut(&mut self, slices: &mut Vec<BufferSlice>, start: usize, length: usize) {
         let mut left = length;
-        for (index, Piece { mut part, .. }) in self.pieces.drain(..).enumerate() {
+        for (index, Piece { mut slice, .. }) in self.pieces.drain(..).enumerate() {
             if index == 0 {
-                part.range.start += start;
+                slice.range.start += start;
             }
-            part.range.end = part.range.end.min(part.range.start + left);
-            left -= part.range.len();
-            if !part.range.is_empty() {
-                parts.push(part);
+            slice.range.end = slice.range.end.min(slice.range.start + left);
+            left -= slice.range.len();
+            if !slice.range.is_empty() {
+                slices.push(slice);
             }
         }
     }
@@ -336,7 +336,7 @@ impl Packet {
 impl Piece {
     /// Where it starts and ends in the packet.
     fn range(&self) -> (usize, usize) {
-        (self.offset, self.offset + self.part.range.len())
+        (self.offset, self.offset + self.slice.range.len())
     }
 }
 

@@ -274,7 +274,7 @@ impl<'r> RingLoop<'r> {
         let transmit = transmit!(self.queues, self.pools.slots, self.plan.counters);
         services.on_forwarded(now, &ended(&forward, result), transmit);
         // Only now: what the handler forwarded again has a slot of its own.
-        self.pools.slots.release_forward(slot, forward.parts);
+        self.pools.slots.release_forward(slot, forward.slices);
     }
 
     /// Brings sockets up to date and starts what is not with the kernel.

@@ -207,13 +207,13 @@ impl Dispatch for Order {
 
     fn on_frame<T: Transmit>(&mut self, _: ServiceId, _: Now, frame: &Frame<'_>, tx: &mut T) {
         self.0.push((frame.socket, frame.bytes.to_vec()));
-        let part =
+        let slice =
             BufferSlice { buffer: frame.buffer.clone(), range: frame.start..frame.start + 1 };
         let forward = Forward {
             socket: SocketId(900),
             to: None,
             ipv6: false,
-            parts: &[part],
+            slices: &[slice],
             segment_bytes: None,
             ttl: None,
             tos: None,

@@ -25,7 +25,7 @@ pub struct Slots {
 /// A forward on its way; it holds its receive buffers.
 pub struct Flight {
     pub tag: u32,
-    pub parts: Vec<BufferSlice>,
+    pub slices: Vec<BufferSlice>,
     pub segment_bytes: Option<u16>,
     pub ttl: Option<u8>,
     pub tos: Option<u8>,
@@ -38,13 +38,13 @@ impl Slots {
 
     /// Ends the oldest forward with this error, or well.
     pub fn end_one<H: FrameService>(&mut self, handler: &mut H, now: Now, error: Option<i32>) {
-        let Some(Flight { tag, parts, segment_bytes, ttl, tos }) = self.flights.pop_front() else {
+        let Some(Flight { tag, slices, segment_bytes, ttl, tos }) = self.flights.pop_front() else {
             return;
         };
         self.free += 1;
-        let bytes = parts.iter().map(|part| part.bytes().len()).sum();
+        let bytes = slices.iter().map(|slice| slice.bytes().len()).sum();
         let result = error.map_or(Ok(bytes), Err);
-        let forwarded = SendCompletion { tag, result, parts: &parts, segment_bytes, ttl, tos };
+        let forwarded = SendCompletion { tag, result, slices: &slices, segment_bytes, ttl, tos };
         handler.on_forwarded(now, &forwarded, self);
     }
 
@@ -90,9 +90,9 @@ impl Transmit for Slots {
     }
 
     fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {
-        let Forward { parts, segment_bytes, ttl, tos, tag, .. } = forward;
-        let bytes = parts.iter().map(|part| part.bytes().len()).sum();
-        assert!((1..=FORWARD_SLICES_MAX).contains(&parts.len()), "{} parts", parts.len());
+        let Forward { slices, segment_bytes, ttl, tos, tag, .. } = forward;
+        let bytes = slices.iter().map(|slice| slice.bytes().len()).sum();
+        assert!((1..=FORWARD_SLICES_MAX).contains(&slices.len()), "{} slices", slices.len());
         match segment_bytes {
             None => assert!(bytes <= PAYLOAD_BYTES_MAX, "a datagram of {bytes} bytes"),
             Some(size) => {
@@ -102,7 +102,7 @@ impl Transmit for Slots {
             }
         }
         self.take_slot()?;
-        self.flights.push_back(Flight { tag, parts: parts.to_vec(), segment_bytes, ttl, tos });
+        self.flights.push_back(Flight { tag, slices: slices.to_vec(), segment_bytes, ttl, tos });
         Ok(())
     }
 }

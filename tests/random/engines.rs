@@ -179,17 +179,17 @@ impl Obedient {
         let [command, number @ ..] = packet.payload else { return };
         let tag = u32::from_be_bytes(*number.first_chunk().unwrap());
         let start = packet.payload.as_ptr() as usize - packet.buffer.bytes().as_ptr() as usize;
-        let part = |from: usize, to: usize| {
+        let slice = |from: usize, to: usize| {
             let range = start + from..start + to;
             BufferSlice { buffer: packet.buffer.clone(), range }
         };
         let length = packet.payload.len();
-        let whole = [part(0, length)];
+        let whole = [slice(0, length)];
         let forward = Forward {
             socket: packet.path.socket(),
             to: Some(packet.path.client()),
             ipv6: packet.path.client().is_ipv6(),
-            parts: &whole,
+            slices: &whole,
             segment_bytes: None,
             ttl: None,
             tos: None,
@@ -202,8 +202,8 @@ impl Obedient {
             }),
             1 => tx.forward(Forward { ttl: Some(7), tos: Some(0x88), ..forward }),
             2 => {
-                let parts = [part(3, length), part(0, 1), part(2, 4)];
-                tx.forward(Forward { parts: &parts, ..forward })
+                let slices = [slice(3, length), slice(0, 1), slice(2, 4)];
+                tx.forward(Forward { slices: &slices, ..forward })
             }
             3 => tx.forward(Forward { segment_bytes: Some(100), ..forward }),
             // Nothing is lent under this number.
@@ -214,12 +214,12 @@ impl Obedient {
             7 => tx.forward(Forward { tag: tag | AGAIN, ..forward }),
             _ => {
                 // All of one length, so that they can leave as one super-packet.
-                self.kept.push(part(0, 60));
+                self.kept.push(slice(0, 60));
                 if self.kept.len() < 8 {
                     return;
                 }
                 let kept = std::mem::take(&mut self.kept);
-                tx.forward(Forward { parts: &kept, segment_bytes: Some(60), ..forward })
+                tx.forward(Forward { slices: &kept, segment_bytes: Some(60), ..forward })
             }
         };
         forwarded.unwrap();
@@ -232,7 +232,7 @@ impl ringtide::io::Dispatch for Obedient {
     }
 
     fn on_forwarded<T: Transmit>(&mut self, _: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
-        let wanted = forwarded.parts.iter().map(|part| part.bytes().len()).sum();
+        let wanted = forwarded.slices.iter().map(|slice| slice.bytes().len()).sum();
         self.ends.lock().unwrap().push((forwarded.tag, forwarded.result, wanted));
         self.counters.count(Counter::Completed);
         if forwarded.tag & AGAIN != 0 {
@@ -241,7 +241,7 @@ impl ringtide::io::Dispatch for Obedient {
                 socket: SocketId(0),
                 to: Some(([127, 0, 0, 1], 9).into()),
                 ipv6: false,
-                parts: forwarded.parts,
+                slices: forwarded.slices,
                 segment_bytes: forwarded.segment_bytes,
                 ttl: forwarded.ttl,
                 tos: forwarded.tos,

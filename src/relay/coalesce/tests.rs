@@ -13,18 +13,18 @@ use crate::io::{Buffer, ReceivePool};
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sent {
     bytes: Vec<u8>,
-    parts: usize,
+    slices: usize,
     segment_bytes: Option<u16>,
     datagrams: usize,
     marks: (Option<u8>, Option<u8>),
 }
 
 fn record(bundle: GsoBatch<'_>) -> Sent {
-    let bytes: Vec<u8> = bundle.parts.iter().flat_map(|part| part.bytes().to_vec()).collect();
+    let bytes: Vec<u8> = bundle.slices.iter().flat_map(|slice| slice.bytes().to_vec()).collect();
     assert_eq!(bytes.len(), bundle.bytes);
     Sent {
         bytes,
-        parts: bundle.parts.len(),
+        slices: bundle.slices.len(),
         segment_bytes: bundle.segment_bytes,
         datagrams: bundle.datagrams,
         marks: (bundle.ttl, bundle.tos),
@@ -42,7 +42,7 @@ fn buffer() -> Buffer {
     ReceivePool::new(1, bytes.len()).fill(&bytes).unwrap()
 }
 
-fn part(buffer: &Buffer, bytes: usize) -> BufferSlice {
+fn slice(buffer: &Buffer, bytes: usize) -> BufferSlice {
     BufferSlice { buffer: buffer.clone(), range: 0..bytes }
 }
 
@@ -53,7 +53,7 @@ fn shapes(segment_max: u16, pushes: &[(usize, Option<u16>)]) -> Vec<(usize, Opti
     let mut sent = Vec::new();
     for (bytes, segment) in pushes {
         let note = |bundle: GsoBatch<'_>| sent.push(shape(&record(bundle)));
-        batch.gather(part(&buffer, *bytes), *segment, None, None, note);
+        batch.gather(slice(&buffer, *bytes), *segment, None, None, note);
     }
     batch.close(|bundle| sent.push(shape(&record(bundle))));
     assert!(batch.is_empty());
@@ -142,7 +142,7 @@ fn other_marks_start_anew() {
     let mut sent = Vec::new();
     for (ttl, tos) in [(7, 0), (7, 0), (8, 0), (8, 4), (8, 4)] {
         let note = |bundle: GsoBatch<'_>| sent.push(record(bundle));
-        batch.gather(part(&buffer, 9), None, Some(ttl), Some(tos), note);
+        batch.gather(slice(&buffer, 9), None, Some(ttl), Some(tos), note);
     }
     batch.close(|bundle| sent.push(record(bundle)));
     let marks: Vec<_> = sent.iter().map(|sent| (sent.datagrams, sent.marks)).collect();
@@ -154,9 +154,9 @@ fn other_marks_start_anew() {
 fn a_new_mtu_counts_from_the_next_batch() {
     let buffer = buffer();
     let mut batch = Batch::new(1472);
-    assert!(matches!(batch.push(part(&buffer, 1000), None, None, None), Pushed::Open));
+    assert!(matches!(batch.push(slice(&buffer, 1000), None, None, None), Pushed::Open));
     batch.set_segment_max(999);
-    let Pushed::Refused(refused) = batch.push(part(&buffer, 1000), None, None, None) else {
+    let Pushed::Refused(refused) = batch.push(slice(&buffer, 1000), None, None, None) else {
         panic!("the old limit held");
     };
     assert_eq!(batch.close(|bundle| bundle.datagrams), Some(1));
@@ -176,7 +176,7 @@ fn closing_lets_go_of_the_buffers() {
         ));
     }
     assert_eq!(pool.held(), 2);
-    assert_eq!(batch.close(|bundle| bundle.parts.len()), Some(2));
+    assert_eq!(batch.close(|bundle| bundle.slices.len()), Some(2));
     assert_eq!(pool.held(), 0);
     assert!(batch.is_empty());
 }
@@ -184,16 +184,16 @@ fn closing_lets_go_of_the_buffers() {
 #[test]
 fn split_finds_every_datagram() {
     let buffer = buffer();
-    let ranges = |parts: &[BufferSlice], segment| -> Vec<_> {
-        Split::new(parts, segment).map(|datagram| datagram.range).collect()
+    let ranges = |slices: &[BufferSlice], segment| -> Vec<_> {
+        Split::new(slices, segment).map(|datagram| datagram.range).collect()
     };
     let super_packet = BufferSlice { buffer: buffer.clone(), range: 10..30 };
     let plain = BufferSlice { buffer: buffer.clone(), range: 40..45 };
     let empty = BufferSlice { buffer: buffer.clone(), range: 7..7 };
-    let parts = [super_packet, plain];
-    assert_eq!(ranges(&parts, Some(5)), [10..15, 15..20, 20..25, 25..30, 40..45]);
-    assert_eq!(ranges(&parts[..1], Some(8)), [10..18, 18..26, 26..30]);
-    assert_eq!(ranges(&parts[1..], None), [40..45; 1]);
+    let slices = [super_packet, plain];
+    assert_eq!(ranges(&slices, Some(5)), [10..15, 15..20, 20..25, 25..30, 40..45]);
+    assert_eq!(ranges(&slices[..1], Some(8)), [10..18, 18..26, 26..30]);
+    assert_eq!(ranges(&slices[1..], None), [40..45; 1]);
     assert_eq!(ranges(&[empty], None), [7..7; 1]);
     assert!(ranges(&[], Some(8)).is_empty());
 }
@@ -250,9 +250,9 @@ fn run(segment_max: u16, pushes: &[Push], flush: usize, buffer: &Buffer) -> Vec<
     for (turn, (bytes, segment, marks)) in pushes.iter().enumerate() {
         let start = turn % 29;
         let end = (start + bytes).min(buffer.bytes().len());
-        let part = BufferSlice { buffer: buffer.clone(), range: start..end };
+        let slice = BufferSlice { buffer: buffer.clone(), range: start..end };
         let note = |bundle: GsoBatch<'_>| sent.push(checked(segment_max, bundle));
-        batch.gather(part, *segment, Some(*marks), Some(marks * 4), note);
+        batch.gather(slice, *segment, Some(*marks), Some(marks * 4), note);
         if turn % flush == flush - 1 {
             batch.close(|bundle| sent.push(checked(segment_max, bundle)));
             assert!(batch.is_empty());
@@ -266,9 +266,9 @@ fn run(segment_max: u16, pushes: &[Push], flush: usize, buffer: &Buffer) -> Vec<
 fn checked(segment_max: u16, bundle: GsoBatch<'_>) -> Sent {
     let sent = record(bundle);
     assert!((1..=BATCH_DATAGRAMS_MAX).contains(&sent.datagrams));
-    assert!((1..=sent.datagrams).contains(&sent.parts));
+    assert!((1..=sent.datagrams).contains(&sent.slices));
     match sent.segment_bytes {
-        None => assert_eq!((sent.datagrams, sent.parts), (1, 1)),
+        None => assert_eq!((sent.datagrams, sent.slices), (1, 1)),
         Some(size) => {
             assert!(size > 0 && size <= segment_max);
             assert!(sent.datagrams > 1 && sent.bytes.len() <= BATCH_BYTES_MAX);
@@ -276,8 +276,8 @@ fn checked(segment_max: u16, bundle: GsoBatch<'_>) -> Sent {
         }
     }
     // Taken apart, it is what the kernel makes of it: equal but for the last.
-    let single: Vec<_> = Split::new(bundle.parts, bundle.segment_bytes).collect();
-    let single: Vec<_> = single.iter().map(|part| (part.bytes().to_vec(), 0)).collect();
+    let single: Vec<_> = Split::new(bundle.slices, bundle.segment_bytes).collect();
+    let single: Vec<_> = single.iter().map(|slice| (slice.bytes().to_vec(), 0)).collect();
     assert_eq!(single, datagrams(&sent.bytes, sent.segment_bytes, 0));
     sent
 }
@@ -336,9 +336,9 @@ fn the_generators_reach_every_way_to_end_a_batch() {
                     ),
                     (sent.bytes.len() % size.max(1) != 0, "shorter last one"),
                     (sent.datagrams == 1 && size > usize::from(inputs.1), "beyond the MTU"),
-                    (sent.datagrams > sent.parts, "super-packet"),
-                    (sent.datagrams > sent.parts && sent.parts > 1, "super-packet among others"),
-                    (sent.parts == BATCH_DATAGRAMS_MAX, "64 parts"),
+                    (sent.datagrams > sent.slices, "super-packet"),
+                    (sent.datagrams > sent.slices && sent.slices > 1, "super-packet among others"),
+                    (sent.slices == BATCH_DATAGRAMS_MAX, "64 slices"),
                 ]
                 .iter()
                 .filter(|reached| reached.0)

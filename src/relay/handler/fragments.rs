@@ -62,9 +62,9 @@ impl Relay {
             return Err(reason);
         }
         let range = frame.start + fragment.bytes.start..frame.start + fragment.bytes.end;
-        let part = BufferSlice { buffer: frame.buffer.clone(), range };
+        let slice = BufferSlice { buffer: frame.buffer.clone(), range };
         let shared = std::sync::Arc::clone(&self.shared);
-        fragments.add(now, &fragment, part, &shared.unmatched, |whole| {
+        fragments.add(now, &fragment, slice, &shared.unmatched, |whole| {
             self.relay_whole(now, frame.socket, &whole, tx)
         })
     }
@@ -103,7 +103,7 @@ impl Relay {
         sender.send(
             index,
             GsoBatch {
-                parts: whole.parts,
+                slices: whole.slices,
                 segment_bytes: None,
                 datagrams: 1,
                 bytes: whole.bytes,

@@ -84,11 +84,11 @@ impl Bench {
     /// Ends a forward of "ringtide" as often as `datagrams` says.
     fn ended(&mut self, sent: &SentOn, result: Result<usize, i32>) {
         let buffer = self.pool.fill(&sent.bytes).unwrap();
-        let part = BufferSlice { buffer, range: 0..sent.bytes.len() };
+        let slice = BufferSlice { buffer, range: 0..sent.bytes.len() };
         let forwarded = SendCompletion {
             tag: sent.tag,
             result,
-            parts: &[part],
+            slices: &[slice],
             segment_bytes: sent.segment_bytes,
             ttl: sent.ttl,
             tos: sent.tos,
@@ -128,7 +128,7 @@ fn datagrams_of_a_flow_leave_together_by_every_output() {
     let sent = bench.flush();
     assert_eq!(sent.len(), 2);
     for (sent, socket) in sent.iter().zip([7, 8]) {
-        assert_eq!((sent.socket, sent.parts), (SocketId(socket), 3));
+        assert_eq!((sent.socket, sent.slices), (SocketId(socket), 3));
         assert_eq!((&sent.bytes[..], sent.segment_bytes), (&b"ringtide".repeat(3)[..], Some(8)));
         assert_eq!((sent.ttl, sent.tos), (None, None));
     }
@@ -381,7 +381,7 @@ fn fragments_leave_as_one_datagram_behind_what_came_before() {
     let sent: Vec<_> = bench.flush().into_iter().filter(|sent| sent.tag == 2).collect();
     let bytes: Vec<_> = sent.iter().map(|sent| &sent.bytes[..]).collect();
     assert_eq!(bytes, [&b"ringtide"[..], b"ringtide relays it", b"ringtide"]);
-    assert_eq!((sent[1].parts, sent[1].segment_bytes), (3, None));
+    assert_eq!((sent[1].slices, sent[1].segment_bytes), (3, None));
     assert_eq!((sent[1].ttl, sent[1].tos), (Some(7), Some(0xb8)));
     let taken = bench.relay.table.rules[1].counters.snapshot();
     assert_eq!((taken.packets, taken.bytes), (4, 3 * 8 + 18));
@@ -395,11 +395,11 @@ fn a_datagram_in_parts_stays_one_when_it_is_sent_again() {
     fragments().iter().for_each(|frame| bench.arrive(frame));
     let sent = bench.flush();
     let buffer = bench.pool.fill(&sent[0].bytes).unwrap();
-    let parts = [0..4, 4..4, 4..18].map(|range| BufferSlice { buffer: buffer.clone(), range });
+    let slices = [0..4, 4..4, 4..18].map(|range| BufferSlice { buffer: buffer.clone(), range });
     let forwarded = SendCompletion {
         tag: sent[0].tag,
         result: Err(libc::ECONNREFUSED),
-        parts: &parts,
+        slices: &slices,
         segment_bytes: None,
         ttl: None,
         tos: None,

@@ -67,7 +67,7 @@ pub(crate) struct Side {
 pub(crate) struct Flight {
     pub(crate) tag: u32,
     retried: bool,
-    parts: Vec<BufferSlice>,
+    slices: Vec<BufferSlice>,
     pub(crate) segment_bytes: Option<u16>,
     pub(crate) ttl: Option<u8>,
     pub(crate) tos: Option<u8>,
@@ -158,7 +158,7 @@ impl Node {
         let flight = side.flights.remove(at).unwrap();
         let error = fate(&side.model.rules, &flight, &mut side.rng);
         assert_eq!(
-            cut(&flight.parts, flight.segment_bytes),
+            cut(&flight.slices, flight.segment_bytes),
             flight.dues.iter().map(|due| due.payload.to_vec()).collect::<Vec<_>>(),
             "a buffer was written to while it was sent from"
         );
@@ -166,11 +166,11 @@ impl Node {
         let segmented = flight.segment_bytes.is_some();
         side.model.ended(flight.tag, &flight.dues, segmented, flight.retried, error);
         let was_refusable = std::mem::replace(&mut side.may_be_refused, true);
-        let bytes = flight.parts.iter().map(|part| part.range.len()).sum();
+        let bytes = flight.slices.iter().map(|slice| slice.range.len()).sum();
         let forwarded = SendCompletion {
             tag: flight.tag | if flight.retried { !TAG } else { 0 },
             result: error.map_or(Ok(bytes), Err),
-            parts: &flight.parts,
+            slices: &flight.slices,
             segment_bytes: flight.segment_bytes,
             ttl: flight.ttl,
             tos: flight.tos,
@@ -275,11 +275,11 @@ impl Transmit for Side {
             return Err(TransmitFull);
         };
         self.free = free;
-        let Forward { parts, segment_bytes, ttl, tos, .. } = forward;
+        let Forward { slices, segment_bytes, ttl, tos, .. } = forward;
         let retried = forward.tag != tag;
         let ends_ms = self.now_ms + self.rng.u64(..=self.send_ms_max);
-        let parts = parts.to_vec();
-        let flight = Flight { tag, retried, parts, segment_bytes, ttl, tos, dues, ends_ms };
+        let slices = slices.to_vec();
+        let flight = Flight { tag, retried, slices, segment_bytes, ttl, tos, dues, ends_ms };
         self.flights.push_back(flight);
         Ok(())
     }
@@ -294,8 +294,8 @@ impl Side {
         let output = output.unwrap_or_else(|| panic!("output {tag} is not in force"));
         assert_eq!(Some(forward.socket), output.socket, "the output's own socket");
         assert_eq!((forward.to, forward.ipv6), (Some(output.to), output.to.is_ipv6()));
-        let bytes: usize = forward.parts.iter().map(|part| part.range.len()).sum();
-        assert!((1..=FORWARD_SLICES_MAX).contains(&forward.parts.len()));
+        let bytes: usize = forward.slices.iter().map(|slice| slice.range.len()).sum();
+        assert!((1..=FORWARD_SLICES_MAX).contains(&forward.slices.len()));
         if let Some(size) = forward.segment_bytes {
             let datagrams = count_datagrams(bytes, forward.segment_bytes);
             assert!((2..=FORWARD_SLICES_MAX).contains(&datagrams) && bytes <= BATCH_BYTES_MAX);
@@ -308,7 +308,7 @@ impl Side {
             let singly = self.model.tally(tag).line.len() > 1;
             self.model.seen.note_if(singly, Seen::SentSingly);
         }
-        let sent = cut(forward.parts, forward.segment_bytes);
+        let sent = cut(forward.slices, forward.segment_bytes);
         let line = &mut self.model.tally(tag).line;
         let dues: Vec<Due> = line.drain(..sent.len().min(line.len())).collect();
         let right: Vec<Vec<u8>> = dues.iter().map(|due| due.payload.to_vec()).collect();
@@ -321,8 +321,8 @@ impl Side {
 }
 
 /// The datagrams that a kernel makes of a send.
-fn cut(parts: &[BufferSlice], segment_bytes: Option<u16>) -> Vec<Vec<u8>> {
-    let bytes: Vec<u8> = parts.iter().flat_map(|part| part.bytes().to_vec()).collect();
+fn cut(slices: &[BufferSlice], segment_bytes: Option<u16>) -> Vec<Vec<u8>> {
+    let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.bytes().to_vec()).collect();
     match segment_bytes {
         None => vec![bytes],
         Some(size) => bytes.chunks(usize::from(size)).map(<[u8]>::to_vec).collect(),
