@@ -8,7 +8,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use ringtide::io::{BufferSlice, FrameMeta, ReceivePool};
+use ringtide::io::{BufferSlice, FrameMeta, ReceivePool, SendOptions};
 use ringtide::relay::stats::RelayDrop;
 use ringtide::relay::{Batch, Datagram, Pushed, Split};
 use ringtide::wire::checksum::Checksum;
@@ -88,10 +88,13 @@ fn batches(cases: &mut Vec<Case>) {
     let gather = move || {
         for _ in 0..TURNS / 64 {
             for slice in &gathered {
-                let pushed = batch.push(slice.clone(), None, None, None);
+                let pushed = batch.push(slice.clone(), SendOptions::default());
                 assert!(!matches!(pushed, Pushed::Refused(_)));
             }
-            assert_eq!(batch.close(|bundle| black_box(bundle).datagrams), Some(64));
+            assert_eq!(
+                batch.close(|slices, options| black_box((slices, options)).0.len()),
+                Some(64)
+            );
         }
         TURNS / 64 * 64
     };
@@ -99,9 +102,9 @@ fn batches(cases: &mut Vec<Case>) {
     let mut batch = Batch::new(0);
     let alone = move || {
         for slice in single.iter().cycle().take(TURNS) {
-            let pushed = batch.push(slice.clone(), None, None, None);
+            let pushed = batch.push(slice.clone(), SendOptions::default());
             assert!(matches!(pushed, Pushed::Full));
-            batch.close(|bundle| black_box(bundle).datagrams);
+            batch.close(|slices, options| black_box((slices, options)).0.len());
         }
         TURNS
     };

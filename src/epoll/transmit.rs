@@ -7,26 +7,18 @@ use std::os::fd::RawFd;
 use super::receive::no_message;
 use super::sockets::Sockets;
 use crate::io::fault_injection::sends_until_refusal;
-use crate::io::send_slots::{InFlightForward, SendSlots};
-use crate::io::{Failures, LoopSizes, count_sent, message_of};
-use crate::io::{Forward, ReplyPath, SocketId, Transmit, TransmitFull};
+use crate::io::send_slots::SendSlots;
+use crate::io::transmit::{Message, SlotSender, end_reply};
+use crate::io::{Failures, LoopSizes, ServiceId, SocketId, TransmitError};
 use crate::sys::errno;
 use crate::sys::memory::MapError;
-use crate::telemetry::{Counters, DropReason};
+use crate::telemetry::Counters;
 
 /// The slots that wait at one socket, oldest first: a list through [`SendQueue::next`].
 #[derive(Clone, Copy)]
 struct Line {
     first: u16,
     last: u16,
-}
-
-/// A forward that was sent, or was not.
-pub(super) struct Ended {
-    pub(super) slot: u16,
-    pub(super) forwarding: InFlightForward,
-    /// Bytes, or an error number below zero.
-    pub(super) result: i32,
 }
 
 /// Send slots, and the order in which they leave.
@@ -38,8 +30,9 @@ pub(super) struct SendQueue {
     lines: Box<[Line]>,
     /// Sockets that have a line, in the order in which it began. Each stands here once.
     waiting: Vec<SocketId>,
-    /// Forwards whose end the handler has yet to hear of. Each keeps its slot until then.
-    ended: VecDeque<Ended>,
+    /// Slots of forwards that have ended, and how: the bytes sent, or an error number below zero.
+    /// Each stays taken until its service is told.
+    ended: VecDeque<(u16, i32)>,
     headers: Box<[libc::mmsghdr]>,
     pub(super) failures: Failures,
 }
@@ -144,13 +137,10 @@ impl SendQueue {
     /// Takes note of how a send ended: replies are counted and their slots free, forwards wait
     /// for the handler.
     fn finish(&mut self, slot: u16, result: i32, counters: &Counters) {
-        match self.slots.take_forward(slot) {
-            Some(forwarding) => self.ended.push_back(Ended { slot, forwarding, result }),
-            None => {
-                self.failures.note(result);
-                self.slots.release(slot);
-                count_sent(counters, result);
-            }
+        if self.slots.is_forward(slot) {
+            self.ended.push_back((slot, result));
+        } else {
+            end_reply(&mut self.slots, slot, result, &mut self.failures, counters);
         }
     }
 
@@ -159,8 +149,8 @@ impl SendQueue {
         self.ended.len()
     }
 
-    /// The oldest forward that has ended. The caller releases its slot.
-    pub(super) fn take_ended(&mut self) -> Option<Ended> {
+    /// The oldest forward that has ended: its slot, and how. The caller tells its service.
+    pub(super) fn take_ended(&mut self) -> Option<(u16, i32)> {
         self.ended.pop_front()
     }
 }
@@ -185,53 +175,40 @@ fn send(descriptor: RawFd, headers: &mut [libc::mmsghdr]) -> Result<usize, i32> 
     }
 }
 
-/// The epoll side of [`Transmit`].
+/// The epoll side of [`Transmit`](crate::io::Transmit).
 pub(super) struct QueueTransmit<'a> {
     pub(super) queue: &'a mut SendQueue,
     pub(super) sockets: &'a Sockets,
     pub(super) counters: &'a Counters,
 }
 
-impl QueueTransmit<'_> {
+impl SlotSender for QueueTransmit<'_> {
+    #[inline]
+    fn slots(&mut self) -> &mut SendSlots {
+        &mut self.queue.slots
+    }
+
+    #[inline]
+    fn counters(&self) -> &Counters {
+        self.counters
+    }
+
+    #[inline]
+    fn service_of(&self, socket: SocketId) -> Option<ServiceId> {
+        self.sockets.get(socket).map(|(_, service, _)| service)
+    }
+
     /// Sends early when the last slot is taken. Forwards keep theirs until the handler is told.
+    #[inline]
     fn make_room(&mut self) {
         if self.queue.slots.free() == 0 {
             self.queue.send_all(self.sockets, self.counters);
         }
     }
-}
 
-impl Transmit for QueueTransmit<'_> {
-    fn reply(
-        &mut self,
-        path: ReplyPath,
-        write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
-        self.make_room();
-        let Some(slot) = self.queue.slots.fill_reply(path.client(), path.local(), write) else {
-            self.counters.dropped(DropReason::SendSlotsFull);
-            return Err(TransmitFull);
-        };
-        self.queue.enqueue(path.socket(), slot, self.counters);
-        Ok(())
-    }
-
-    fn send_segments(
-        &mut self,
-        path: ReplyPath,
-        segment_bytes: u16,
-        write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
-        self.make_room();
-        let slot = self.queue.slots.fill_segments(path.client(), segment_bytes, write);
-        self.queue.enqueue(path.socket(), slot.ok_or(TransmitFull)?, self.counters);
-        Ok(())
-    }
-
-    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {
-        self.make_room();
-        let slot = self.queue.slots.fill_forward(&message_of(&forward)).ok_or(TransmitFull)?;
-        self.queue.enqueue(forward.socket, slot, self.counters);
+    #[inline]
+    fn send(&mut self, socket: SocketId, slot: u16, _: Message) -> Result<(), TransmitError> {
+        self.queue.enqueue(socket, slot, self.counters);
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::socket_table::{LoopSocket, SocketTable};
 use super::{
     BufferSlice, DatagramService, Dispatch, Forward, Now, Packet, ReplyPath, SendCompletion,
-    ServiceId, SocketId, Transmit,
+    SendOptions, ServiceId, SocketId, Transmit,
 };
 use super::{Engine, LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
 use crate::sys::socket::{SocketOptions, bind_group};
@@ -134,9 +134,7 @@ impl ForwardTwice {
             to: Some(path.client()),
             ipv6: false,
             slices,
-            segment_bytes: None,
-            ttl: None,
-            tos: None,
+            options: SendOptions::default(),
             tag,
         };
         tx.forward(forward).unwrap();
@@ -151,7 +149,13 @@ impl Dispatch for ForwardTwice {
         Self::forward(packet.path, &[slice], u32::from(packet.path.client().port()), tx);
     }
 
-    fn on_forwarded<T: Transmit>(&mut self, _: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
+    fn on_forwarded<T: Transmit>(
+        &mut self,
+        _: ServiceId,
+        _: Now,
+        forwarded: &SendCompletion<'_>,
+        tx: &mut T,
+    ) {
         assert_eq!(forwarded.result, Ok(4));
         self.left -= 1;
         if self.left == 0 {

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::io::{BufferSlice, FORWARD_SLICES_MAX};
+use crate::io::{BufferSlice, FORWARD_SLICES_MAX, SendOptions};
 
 /// The most datagrams in one send: as many as every kernel with `UDP_SEGMENT` takes.
 pub const BATCH_DATAGRAMS_MAX: usize = FORWARD_SLICES_MAX;
@@ -51,23 +51,6 @@ pub enum Pushed {
     Refused(BufferSlice),
 }
 
-/// A closed batch: one send.
-#[derive(Clone, Copy, Debug)]
-pub struct GsoBatch<'a> {
-    /// The bytes, in order. No datagram lies across two slices.
-    pub slices: &'a [BufferSlice],
-    /// The size to cut the bytes at; `None` when they are one datagram.
-    pub segment_bytes: Option<u16>,
-    /// How many datagrams it holds: at least 1, at most [`BATCH_DATAGRAMS_MAX`].
-    pub datagrams: usize,
-    /// Their payload together.
-    pub bytes: usize,
-    /// The TTL or hop limit to send with, as pushed.
-    pub ttl: Option<u8>,
-    /// The type of service or traffic class to send with, as pushed.
-    pub tos: Option<u8>,
-}
-
 impl Batch {
     /// An empty batch. Datagrams of up to `segment_max` bytes are gathered: the egress MTU less
     /// the IP and UDP headers. With 0 every datagram goes singly, those of super-packets too.
@@ -102,20 +85,15 @@ impl Batch {
         self.full = true;
     }
 
-    /// Adds a datagram, or the datagrams of a super-packet when there is a `segment` size.
+    /// Adds a datagram, or the datagrams of a super-packet when `options` have a segment size.
     ///
-    /// `ttl` and `tos` are those to send with, where an output keeps them; datagrams that differ
-    /// in them do not share a batch.
+    /// TTL and type of service are those to send with, where an output keeps them; datagrams that
+    /// differ in them do not share a batch.
     #[inline]
-    pub fn push(
-        &mut self,
-        slice: BufferSlice,
-        segment: Option<u16>,
-        ttl: Option<u8>,
-        tos: Option<u8>,
-    ) -> Pushed {
+    pub fn push(&mut self, slice: BufferSlice, options: SendOptions) -> Pushed {
+        let SendOptions { segment_bytes, ttl, tos } = options;
         let bytes = slice.range.len();
-        let (segment, datagrams) = match segment.map(usize::from) {
+        let (segment, datagrams) = match segment_bytes.map(usize::from) {
             Some(size) if size > 0 && size < bytes => (size, bytes.div_ceil(size)),
             _ => (bytes, 1),
         };
@@ -126,26 +104,25 @@ impl Batch {
         let fits = self.datagrams + datagrams <= BATCH_DATAGRAMS_MAX
             && self.bytes + bytes <= BATCH_BYTES_MAX;
         let alike = segment == self.segment || (datagrams == 1 && bytes < self.segment);
-        let same_marks = self.ttl == ttl && self.tos == tos;
-        if self.full || bytes == 0 || !(fits && alike && same_marks) {
+        let same_header = self.ttl == ttl && self.tos == tos;
+        if self.full || bytes == 0 || !(fits && alike && same_header) {
             return Pushed::Refused(slice);
         }
         self.take(slice, datagrams)
     }
 
-    /// Pushes a slice, closing the batch as often as that takes. `send` gets what is closed.
+    /// Pushes a slice, closing the batch as often as that takes. `send` gets what is closed, as
+    /// from [`Self::close`].
     #[inline]
     pub fn gather(
         &mut self,
         slice: BufferSlice,
-        segment: Option<u16>,
-        ttl: Option<u8>,
-        tos: Option<u8>,
-        mut send: impl FnMut(GsoBatch<'_>),
+        options: SendOptions,
+        mut send: impl FnMut(&[BufferSlice], SendOptions),
     ) {
         let mut slice = slice;
         loop {
-            match self.push(slice, segment, ttl, tos) {
+            match self.push(slice, options) {
                 Pushed::Open => return,
                 Pushed::Full => {
                     self.close(&mut send);
@@ -159,22 +136,19 @@ impl Batch {
         }
     }
 
-    /// Hands what was gathered to `send` and empties the batch; `None` when it is empty.
+    /// Hands what was gathered to `send`, as one send, and empties the batch; `None` when it is
+    /// empty. No datagram lies across two slices; there is a segment size when there are two
+    /// datagrams or more.
     #[inline]
-    pub fn close<R>(&mut self, send: impl FnOnce(GsoBatch<'_>) -> R) -> Option<R> {
+    pub fn close<R>(&mut self, send: impl FnOnce(&[BufferSlice], SendOptions) -> R) -> Option<R> {
         if self.slices.is_empty() {
             return None;
         }
         // Only a datagram that goes alone can be too large for 16 bits.
         let segment = u16::try_from(self.segment).ok();
-        let sent = send(GsoBatch {
-            slices: &self.slices,
-            segment_bytes: segment.filter(|_| self.datagrams > 1),
-            datagrams: self.datagrams,
-            bytes: self.bytes,
-            ttl: self.ttl,
-            tos: self.tos,
-        });
+        let segment_bytes = segment.filter(|_| self.datagrams > 1);
+        let options = SendOptions { segment_bytes, ttl: self.ttl, tos: self.tos };
+        let sent = send(&self.slices, options);
         self.slices.clear();
         Some(sent)
     }
@@ -213,7 +187,7 @@ impl Batch {
 /// Cuts a closed batch, a super-packet or the slices of a send that came back into single
 /// datagrams: where the kernel refuses `UDP_SEGMENT`, or offload is off.
 ///
-/// `slices` must be as a [`GsoBatch`] has them: no datagram lies across two slices.
+/// `slices` must be as [`Batch::close`] gives them: no datagram lies across two slices.
 #[derive(Clone, Debug)]
 pub struct Split<'a> {
     slices: &'a [BufferSlice],

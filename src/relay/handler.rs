@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::coalesce::{BATCH_DATAGRAMS_MAX, Batch, GsoBatch, Split};
+use super::coalesce::{BATCH_DATAGRAMS_MAX, Batch, Split};
 use super::datagram::{Datagram, count_datagrams};
 use super::in_flight::{InFlight, Owner};
 use super::latency::LatencySamples;
@@ -12,7 +12,8 @@ use super::reassembly::Reassembly;
 use super::rule::Offload;
 use super::stats::RelayDrop;
 use super::table::{InputKey, RelayTable, SharedTable, TableOutput, TableRule};
-use crate::io::{BufferSlice, Forward, Frame, FrameService, Now, SendCompletion, Transmit};
+use crate::io::{BufferSlice, Forward, Frame, FrameService, Now};
+use crate::io::{SendCompletion, SendOptions, Transmit, TransmitError};
 
 /// One worker's relay.
 pub struct Relay {
@@ -103,8 +104,11 @@ impl Relay {
         let range = frame.start + parsed.payload.start..frame.start + parsed.payload.end;
         let slice = BufferSlice { buffer: frame.buffer.clone(), range };
         // What no output keeps must not keep datagrams apart.
-        let ttl = rule.keeps_ttl.then_some(parsed.ttl);
-        let tos = rule.keeps_dscp.then_some(parsed.tos & DSCP_BITS);
+        let options = SendOptions {
+            segment_bytes: parsed.segment_bytes,
+            ttl: rule.keeps_ttl.then_some(parsed.ttl),
+            tos: rule.keeps_dscp.then_some(parsed.tos & DSCP_BITS),
+        };
         let batch = &mut self.batches[index];
         if parsed.segment_bytes.is_some_and(|size| !batch.gathers(size)) && !self.is_cut[index] {
             // From now on frames wait until there is room for all that they are cut into.
@@ -122,8 +126,8 @@ impl Relay {
         }
         let (departures, table) = (&mut self.departures, &*self.table);
         let mut sender = Sender { table, flights: &mut self.flights, departures, tx };
-        batch.gather(slice, parsed.segment_bytes, ttl, tos, |bundle| {
-            sender.send(index, bundle);
+        batch.gather(slice, options, |slices, options| {
+            sender.send(index, slices, options);
             // What is gathered next begins with this frame.
             sender.departures.oldest_ns[index] = received_ns;
         });
@@ -170,8 +174,9 @@ impl FrameService for Relay {
             }
             Owner::Left(state) => (None, state),
         };
-        let bytes = forwarded.slices.iter().map(|slice| slice.range.len()).sum::<usize>();
-        let datagrams = count_datagrams(bytes, forwarded.segment_bytes) as u64;
+        let SendCompletion { slices, options, .. } = *forwarded;
+        let bytes = slices.iter().map(|slice| slice.range.len()).sum::<usize>();
+        let datagrams = count_datagrams(bytes, options.segment_bytes) as u64;
         let counters = &state.counters;
         let error = match forwarded.result {
             Ok(_) => {
@@ -187,7 +192,7 @@ impl FrameService for Relay {
         };
         let again = match error {
             // The device or its MTU does not allow it: from now on datagrams go singly here.
-            libc::EINVAL | libc::EIO | libc::EMSGSIZE if forwarded.segment_bytes.is_some() => {
+            libc::EINVAL | libc::EIO | libc::EMSGSIZE if options.segment_bytes.is_some() => {
                 output.state.refuses_segments.store(true, Ordering::Relaxed);
                 self.frame_sends_max = sends_of_frame(&self.table, &self.is_cut);
                 true
@@ -200,15 +205,11 @@ impl FrameService for Relay {
             return counters.dropped(reason_for(error), datagrams);
         }
         let (table, flights) = (&self.table, &mut self.flights);
-        let marks = Marks { ttl: forwarded.ttl, tos: forwarded.tos };
         let mut sender = Sender { table, flights, departures: &mut self.departures, tx };
-        match forwarded.segment_bytes {
-            Some(_) => {
-                let segment_bytes = forwarded.segment_bytes;
-                sender.send_singly(output, forwarded.slices, segment_bytes, marks, RETRY);
-            }
+        match options.segment_bytes {
+            Some(_) => sender.send_singly(output, slices, options, RETRY),
             // One datagram, though it may lie in several slices.
-            None => sender.send_whole(output, forwarded.slices, None, marks, RETRY),
+            None => sender.send_whole(output, slices, options, RETRY),
         }
     }
 
@@ -224,7 +225,7 @@ impl FrameService for Relay {
         let mut sender = Sender { table, flights: &mut self.flights, departures, tx };
         for index in self.open.drain(..) {
             self.is_open[index] = false;
-            self.batches[index].close(|bundle| sender.send(index, bundle));
+            self.batches[index].close(|slices, options| sender.send(index, slices, options));
         }
         self.open_sends = 0;
     }
@@ -242,13 +243,6 @@ impl FrameService for Relay {
     }
 }
 
-/// The TTL and type of service to send with, where they are not the socket's own.
-#[derive(Clone, Copy)]
-struct Marks {
-    ttl: Option<u8>,
-    tos: Option<u8>,
-}
-
 /// Sends closed batches by the outputs of their rule.
 struct Sender<'a, T> {
     table: &'a RelayTable,
@@ -258,14 +252,16 @@ struct Sender<'a, T> {
 }
 
 impl<T: Transmit> Sender<'_, T> {
-    fn send(&mut self, rule: usize, bundle: GsoBatch<'_>) {
+    /// Sends a closed batch by all outputs of its rule.
+    fn send(&mut self, rule: usize, slices: &[BufferSlice], options: SendOptions) {
         let table = self.table;
         for output in &table.rules[rule].outputs {
-            let marks = Marks {
-                ttl: bundle.ttl.filter(|_| output.keep_ttl),
-                tos: bundle.tos.filter(|_| output.keep_dscp),
+            let options = SendOptions {
+                segment_bytes: options.segment_bytes,
+                ttl: options.ttl.filter(|_| output.keep_ttl),
+                tos: options.tos.filter(|_| output.keep_dscp),
             };
-            let whole = match bundle.segment_bytes {
+            let whole = match options.segment_bytes {
                 None => true,
                 Some(size) => {
                     usize::from(size) <= output.segment_max
@@ -273,9 +269,9 @@ impl<T: Transmit> Sender<'_, T> {
                 }
             };
             if whole {
-                self.send_whole(output, bundle.slices, bundle.segment_bytes, marks, 0);
+                self.send_whole(output, slices, options, 0);
             } else {
-                self.send_singly(output, bundle.slices, bundle.segment_bytes, marks, 0);
+                self.send_singly(output, slices, options, 0);
             }
         }
     }
@@ -285,12 +281,12 @@ impl<T: Transmit> Sender<'_, T> {
         &mut self,
         output: &TableOutput,
         slices: &[BufferSlice],
-        segment_bytes: Option<u16>,
-        marks: Marks,
+        options: SendOptions,
         flag: u32,
     ) {
-        for slice in Split::new(slices, segment_bytes) {
-            self.send_whole(output, &[slice], None, marks, flag);
+        let single = SendOptions { segment_bytes: None, ..options };
+        for slice in Split::new(slices, options.segment_bytes) {
+            self.send_whole(output, &[slice], single, flag);
         }
     }
 
@@ -299,33 +295,24 @@ impl<T: Transmit> Sender<'_, T> {
         &mut self,
         output: &TableOutput,
         slices: &[BufferSlice],
-        segment_bytes: Option<u16>,
-        marks: Marks,
+        options: SendOptions,
         flag: u32,
     ) {
         let state = &output.state;
         let bytes = slices.iter().map(|slice| slice.range.len()).sum::<usize>();
         let dropped = |reason| {
-            state.counters.dropped(reason, count_datagrams(bytes, segment_bytes) as u64);
+            state.counters.dropped(reason, count_datagrams(bytes, options.segment_bytes) as u64);
         };
         let Some(socket) = output.socket else { return dropped(RelayDrop::OutputDown) };
-        if segment_bytes.is_none() && bytes > output.payload_max {
+        if options.segment_bytes.is_none() && bytes > output.payload_max {
             return dropped(RelayDrop::Oversized);
         }
         let (rule, index) = match self.flights.room(state.tag, slices.len()) {
             Ok(place) => place,
             Err(reason) => return dropped(reason),
         };
-        let forward = Forward {
-            socket,
-            to: output.to,
-            ipv6: output.ipv6,
-            slices,
-            segment_bytes,
-            ttl: marks.ttl,
-            tos: marks.tos,
-            tag: state.tag | flag,
-        };
+        let &TableOutput { to, ipv6, .. } = output;
+        let forward = Forward { socket, to, ipv6, slices, options, tag: state.tag | flag };
         match self.tx.forward(forward) {
             Ok(()) => {
                 self.flights.begin(state.tag, slices.len());
@@ -333,7 +320,8 @@ impl<T: Transmit> Sender<'_, T> {
                     self.departures.begin(rule, index);
                 }
             }
-            Err(_) => dropped(RelayDrop::NoBuffer),
+            Err(TransmitError::Full) => dropped(RelayDrop::NoBuffer),
+            Err(TransmitError::NoSocket) => dropped(RelayDrop::SendError),
         }
     }
 }

@@ -52,9 +52,16 @@ impl io::Dispatch for Services {
     }
 
     #[inline]
-    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
-        if let Some(relay) = &mut self.relay {
-            relay.on_forwarded(now, forwarded, tx);
+    fn on_forwarded<T: Transmit>(
+        &mut self,
+        service: ServiceId,
+        now: Now,
+        forwarded: &SendCompletion<'_>,
+        tx: &mut T,
+    ) {
+        match (service, &mut self.relay) {
+            (ServiceId::Relay, Some(relay)) => relay.on_forwarded(now, forwarded, tx),
+            _ => debug_assert!(false, "{service:?} forwards nothing here"),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::io::testing::{
     EchoUntil, ForwardTwice, Numbers, PanicInReply, ask_in_turn, assert_accounted, plan,
 };
 use crate::io::{
-    BufferSlice, Dispatch, Forward, Frame, Now, Packet, ServiceId, SocketId, Transmit,
+    BufferSlice, Dispatch, Forward, Frame, Now, Packet, SendOptions, ServiceId, SocketId, Transmit,
 };
 use crate::io::{Engine, EventLoop, LoopSizes, RingFeatures, WorkerPlan};
 use crate::telemetry::{Counter, Counters, DropReason};
@@ -210,13 +210,12 @@ impl Dispatch for Order {
         let slice =
             BufferSlice { buffer: frame.buffer.clone(), range: frame.start..frame.start + 1 };
         let forward = Forward {
-            socket: SocketId(900),
+            // Not connected, and without an address: it fails.
+            socket: frame.socket,
             to: None,
             ipv6: false,
             slices: &[slice],
-            segment_bytes: None,
-            ttl: None,
-            tos: None,
+            options: SendOptions::default(),
             tag: 1,
         };
         tx.forward(forward).unwrap();

@@ -36,14 +36,18 @@ impl Dispatch for Forward {
             to: Some(packet.path.client()),
             ipv6: packet.path.client().is_ipv6(),
             slices: &[slice],
-            segment_bytes: None,
-            ttl: None,
-            tos: None,
+            options: io::SendOptions::default(),
             tag: 0,
         });
     }
 
-    fn on_forwarded<T: Transmit>(&mut self, _: Now, forwarded: &SendCompletion<'_>, _: &mut T) {
+    fn on_forwarded<T: Transmit>(
+        &mut self,
+        _: ServiceId,
+        _: Now,
+        forwarded: &SendCompletion<'_>,
+        _: &mut T,
+    ) {
         assert_eq!(forwarded.result, Ok(forwarded.slices[0].bytes().len()));
         self.0.count(Counter::PacketsSent);
     }

@@ -8,6 +8,7 @@ use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::io::{Buffer, ReceivePool};
+use crate::relay::count_datagrams;
 
 /// What one closed batch was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,16 +20,16 @@ struct Sent {
     marks: (Option<u8>, Option<u8>),
 }
 
-fn record(bundle: GsoBatch<'_>) -> Sent {
-    let bytes: Vec<u8> = bundle.slices.iter().flat_map(|slice| slice.bytes().to_vec()).collect();
-    assert_eq!(bytes.len(), bundle.bytes);
-    Sent {
-        bytes,
-        slices: bundle.slices.len(),
-        segment_bytes: bundle.segment_bytes,
-        datagrams: bundle.datagrams,
-        marks: (bundle.ttl, bundle.tos),
-    }
+fn record(slices: &[BufferSlice], options: SendOptions) -> Sent {
+    let SendOptions { segment_bytes, ttl, tos } = options;
+    let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.bytes().to_vec()).collect();
+    let datagrams = count_datagrams(bytes.len(), segment_bytes);
+    Sent { bytes, slices: slices.len(), segment_bytes, datagrams, marks: (ttl, tos) }
+}
+
+/// A datagram, or a super-packet.
+fn plain(segment_bytes: Option<u16>) -> SendOptions {
+    SendOptions { segment_bytes, ..SendOptions::default() }
 }
 
 /// The size of the whole send, of its segments, and how many there are.
@@ -52,10 +53,10 @@ fn shapes(segment_max: u16, pushes: &[(usize, Option<u16>)]) -> Vec<(usize, Opti
     let mut batch = Batch::new(segment_max);
     let mut sent = Vec::new();
     for (bytes, segment) in pushes {
-        let note = |bundle: GsoBatch<'_>| sent.push(shape(&record(bundle)));
-        batch.gather(slice(&buffer, *bytes), *segment, None, None, note);
+        let note = |slices: &[_], options| sent.push(shape(&record(slices, options)));
+        batch.gather(slice(&buffer, *bytes), plain(*segment), note);
     }
-    batch.close(|bundle| sent.push(shape(&record(bundle))));
+    batch.close(|slices, options| sent.push(shape(&record(slices, options))));
     assert!(batch.is_empty());
     sent
 }
@@ -141,10 +142,14 @@ fn other_marks_start_anew() {
     let mut batch = Batch::new(1472);
     let mut sent = Vec::new();
     for (ttl, tos) in [(7, 0), (7, 0), (8, 0), (8, 4), (8, 4)] {
-        let note = |bundle: GsoBatch<'_>| sent.push(record(bundle));
-        batch.gather(slice(&buffer, 9), None, Some(ttl), Some(tos), note);
+        let note = |slices: &[_], options| sent.push(record(slices, options));
+        batch.gather(
+            slice(&buffer, 9),
+            SendOptions { segment_bytes: None, ttl: Some(ttl), tos: Some(tos) },
+            note,
+        );
     }
-    batch.close(|bundle| sent.push(record(bundle)));
+    batch.close(|slices, options| sent.push(record(slices, options)));
     let marks: Vec<_> = sent.iter().map(|sent| (sent.datagrams, sent.marks)).collect();
     let expected = [(2, (Some(7), Some(0))), (1, (Some(8), Some(0))), (2, (Some(8), Some(4)))];
     assert_eq!(marks, expected);
@@ -154,29 +159,29 @@ fn other_marks_start_anew() {
 fn a_new_mtu_counts_from_the_next_batch() {
     let buffer = buffer();
     let mut batch = Batch::new(1472);
-    assert!(matches!(batch.push(slice(&buffer, 1000), None, None, None), Pushed::Open));
+    assert!(matches!(batch.push(slice(&buffer, 1000), plain(None)), Pushed::Open));
     batch.set_segment_max(999);
-    let Pushed::Refused(refused) = batch.push(slice(&buffer, 1000), None, None, None) else {
+    let Pushed::Refused(refused) = batch.push(slice(&buffer, 1000), plain(None)) else {
         panic!("the old limit held");
     };
-    assert_eq!(batch.close(|bundle| bundle.datagrams), Some(1));
-    assert!(matches!(batch.push(refused, None, None, None), Pushed::Full));
+    assert_eq!(batch.close(|slices, options| record(slices, options).datagrams), Some(1));
+    assert!(matches!(batch.push(refused, plain(None)), Pushed::Full));
 }
 
 #[test]
 fn closing_lets_go_of_the_buffers() {
     let pool = ReceivePool::new(2, 64);
     let mut batch = Batch::new(1472);
-    assert_eq!(batch.close(|_| ()), None);
+    assert_eq!(batch.close(|_, _| ()), None);
     for _ in 0..2 {
         let buffer = pool.fill(b"tide").unwrap();
         assert!(matches!(
-            batch.push(BufferSlice { buffer, range: 0..4 }, None, None, None),
+            batch.push(BufferSlice { buffer, range: 0..4 }, plain(None)),
             Pushed::Open
         ));
     }
     assert_eq!(pool.held(), 2);
-    assert_eq!(batch.close(|bundle| bundle.slices.len()), Some(2));
+    assert_eq!(batch.close(|slices, _| slices.len()), Some(2));
     assert_eq!(pool.held(), 0);
     assert!(batch.is_empty());
 }
@@ -251,20 +256,21 @@ fn run(segment_max: u16, pushes: &[Push], flush: usize, buffer: &Buffer) -> Vec<
         let start = turn % 29;
         let end = (start + bytes).min(buffer.bytes().len());
         let slice = BufferSlice { buffer: buffer.clone(), range: start..end };
-        let note = |bundle: GsoBatch<'_>| sent.push(checked(segment_max, bundle));
-        batch.gather(slice, *segment, Some(*marks), Some(marks * 4), note);
+        let note = |slices: &[_], options| sent.push(checked(segment_max, slices, options));
+        let (ttl, tos) = (Some(*marks), Some(marks * 4));
+        batch.gather(slice, SendOptions { segment_bytes: *segment, ttl, tos }, note);
         if turn % flush == flush - 1 {
-            batch.close(|bundle| sent.push(checked(segment_max, bundle)));
+            batch.close(|slices, options| sent.push(checked(segment_max, slices, options)));
             assert!(batch.is_empty());
         }
     }
-    batch.close(|bundle| sent.push(checked(segment_max, bundle)));
+    batch.close(|slices, options| sent.push(checked(segment_max, slices, options)));
     sent
 }
 
 /// Records a send and asserts everything that the kernel and the design ask of one.
-fn checked(segment_max: u16, bundle: GsoBatch<'_>) -> Sent {
-    let sent = record(bundle);
+fn checked(segment_max: u16, slices: &[BufferSlice], options: SendOptions) -> Sent {
+    let sent = record(slices, options);
     assert!((1..=BATCH_DATAGRAMS_MAX).contains(&sent.datagrams));
     assert!((1..=sent.datagrams).contains(&sent.slices));
     match sent.segment_bytes {
@@ -276,7 +282,7 @@ fn checked(segment_max: u16, bundle: GsoBatch<'_>) -> Sent {
         }
     }
     // Taken apart, it is what the kernel makes of it: equal but for the last.
-    let single: Vec<_> = Split::new(bundle.slices, bundle.segment_bytes).collect();
+    let single: Vec<_> = Split::new(slices, options.segment_bytes).collect();
     let single: Vec<_> = single.iter().map(|slice| (slice.bytes().to_vec(), 0)).collect();
     assert_eq!(single, datagrams(&sent.bytes, sent.segment_bytes, 0));
     sent

@@ -2,8 +2,7 @@
 //! nothing.
 
 use super::{DSCP_BITS, Relay, Sender};
-use crate::io::{BufferSlice, Frame, Now, SocketId, Transmit};
-use crate::relay::coalesce::GsoBatch;
+use crate::io::{BufferSlice, Frame, Now, SendOptions, SocketId, Transmit};
 use crate::relay::fragment::{Fragment, udp_in};
 use crate::relay::reassembly::{Reassembly, Whole};
 use crate::relay::stats::RelayDrop;
@@ -97,20 +96,11 @@ impl Relay {
         counters.seen(now.seconds());
         let (table, departures) = (&*self.table, &mut self.departures);
         let mut sender = Sender { table, flights: &mut self.flights, departures, tx };
-        self.batches[index].close(|bundle| sender.send(index, bundle));
+        self.batches[index].close(|slices, options| sender.send(index, slices, options));
         // The fragments came in at different times: this one is not timed.
         sender.departures.oldest_ns[index] = 0;
-        sender.send(
-            index,
-            GsoBatch {
-                slices: whole.slices,
-                segment_bytes: None,
-                datagrams: 1,
-                bytes: whole.bytes,
-                ttl: Some(whole.ttl),
-                tos: Some(whole.tos & DSCP_BITS),
-            },
-        );
+        let (ttl, tos) = (Some(whole.ttl), Some(whole.tos & DSCP_BITS));
+        sender.send(index, whole.slices, SendOptions { segment_bytes: None, ttl, tos });
         Ok(())
     }
 }

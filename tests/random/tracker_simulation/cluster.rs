@@ -9,7 +9,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use ringtide::io::{
     DatagramService, Forward, Now, Packet, PacketInfo, ReceivePool, RecordedTransmit, ReplyPath,
-    Sent, SocketId, Transmit, TransmitFull,
+    Sent, SocketId, Transmit, TransmitError,
 };
 use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
 use ringtide::tracker::core::policy::SharedPolicy;
@@ -241,10 +241,10 @@ impl Transmit for Slots<'_> {
         &mut self,
         path: ReplyPath,
         write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
+    ) -> Result<(), TransmitError> {
         if let Some(counters) = self.refused {
             counters.dropped(DropReason::SendSlotsFull);
-            return Err(TransmitFull);
+            return Err(TransmitError::Full);
         }
         self.recorded.reply(path, write)
     }
@@ -254,11 +254,11 @@ impl Transmit for Slots<'_> {
         _: ReplyPath,
         _: u16,
         _: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
+    ) -> Result<(), TransmitError> {
         panic!("a tracker sends no segments");
     }
 
-    fn forward(&mut self, _: Forward<'_>) -> Result<(), TransmitFull> {
+    fn forward(&mut self, _: Forward<'_>) -> Result<(), TransmitError> {
         panic!("a tracker forwards nothing");
     }
 }
