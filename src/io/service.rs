@@ -90,8 +90,8 @@ pub struct Packet<'a> {
 
 /// What a handler sends through.
 ///
-/// Nothing blocks and nothing allocates. After an error nothing is sent: a reply was then counted as
-/// dropped by the implementation, a forward is counted by its service, which knows its output.
+/// Nothing blocks and nothing allocates. After an error nothing is sent: a reply was then counted
+/// as dropped by the implementation; a forward is counted by its service, which knows its output.
 pub trait Transmit {
     /// Queues one datagram that `write` puts in place.
     ///
