@@ -154,8 +154,8 @@ impl EpollLoop {
         let Self { sockets, send_path, .. } = self;
         services.on_flush(now, &mut send_path.transmit(sockets));
         send_path.send(sockets, services, now);
-        if services.awaits_departure() {
-            services.on_departed(wall_ns());
+        if services.awaits_submission() {
+            services.on_submitted(wall_ns());
         }
     }
 

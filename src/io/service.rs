@@ -163,15 +163,15 @@ pub trait FrameService {
     /// are open.
     fn on_flush<T: Transmit>(&mut self, now: Now, tx: &mut T);
 
-    /// Whether [`Self::on_departed`] is to be called in this iteration.
-    fn awaits_departure(&self) -> bool {
+    /// Whether [`Self::on_submitted`] is to be called in this iteration.
+    fn awaits_submission(&self) -> bool {
         false
     }
 
-    /// Everything sent so far has been handed to the kernel, which carries sends out at once or
+    /// Everything sent so far has been submitted to the kernel, which carries sends out at once or
     /// refuses them. `wall_ns` is the wall clock then, in nanoseconds since the Unix epoch: the
     /// clock by which the kernel stamps frames.
-    fn on_departed(&mut self, wall_ns: u64) {
+    fn on_submitted(&mut self, wall_ns: u64) {
         let _ = wall_ns;
     }
 }
@@ -235,13 +235,13 @@ pub trait Dispatch {
         let _ = (service, now, forwarded, tx);
     }
 
-    /// See [`FrameService::awaits_departure`].
-    fn awaits_departure(&self) -> bool {
+    /// See [`FrameService::awaits_submission`].
+    fn awaits_submission(&self) -> bool {
         false
     }
 
-    /// See [`FrameService::on_departed`].
-    fn on_departed(&mut self, wall_ns: u64) {
+    /// See [`FrameService::on_submitted`].
+    fn on_submitted(&mut self, wall_ns: u64) {
         let _ = wall_ns;
     }
 

@@ -19,31 +19,31 @@ use crate::io::{SendCompletion, SendOptions, Transmit, TransmitError};
 pub struct Relay {
     shared: Arc<SharedTable>,
     table: Arc<RelayTable>,
-    /// The open batch of each rule, by its place in the table.
+    /// The open batch of each rule, by its index in the table.
     batches: Vec<Batch>,
     /// Rules with a datagram since the last flush, in the order of their first, each once: their
     /// batches may be open.
     open: Vec<usize>,
-    /// Whether a rule stands in `open`, by its place in the table.
+    /// Whether a rule is in `open`, by its index in the table.
     is_open: Vec<bool>,
     /// Whether super-packets reach a rule whose datagrams are longer than any of its outputs takes
-    /// with others, by its place in the table.
+    /// with others, by its index in the table.
     is_cut: Vec<bool>,
     /// The most sends that closing all open batches takes.
     open_sends: usize,
     /// The most sends that one frame can lead to, besides those.
     frame_sends_max: usize,
-    flights: InFlight,
+    in_flight: InFlight,
     /// The input that the last frame matched: frames of a flow come together.
     last: Option<(InputKey, usize)>,
-    /// What is to be timed when it has left.
-    departures: LatencySamples,
-    /// IPv6 datagrams in pieces; `None` where no rule takes any.
+    /// Sends that are timed when they were submitted.
+    latency: LatencySamples,
+    /// IPv6 datagrams in fragments; `None` where no rule takes any.
     fragments: Option<Box<Reassembly>>,
 }
 
 impl Relay {
-    /// A relay that goes by what `shared` publishes.
+    /// A relay that uses the tables that `shared` publishes.
     pub fn new(shared: Arc<SharedTable>) -> Self {
         let mut relay = Self {
             shared,
@@ -54,17 +54,17 @@ impl Relay {
             is_cut: Vec::new(),
             open_sends: 0,
             frame_sends_max: 0,
-            flights: InFlight::default(),
+            in_flight: InFlight::default(),
             last: None,
-            departures: LatencySamples::default(),
+            latency: LatencySamples::default(),
             fragments: None,
         };
         relay.apply_table();
         relay
     }
 
-    /// Goes by the published table from now on. No batch may be open. This allocates: tables
-    /// change when rules or interfaces do, not with packets.
+    /// Uses the published table from now on. No batch may be open. This allocates: tables change
+    /// when rules or interfaces do, not with packets.
     fn apply_table(&mut self) {
         assert!(self.open.is_empty(), "a table changes between iterations");
         let earlier = std::mem::replace(&mut self.table, self.shared.current());
@@ -79,10 +79,10 @@ impl Relay {
         self.is_open = vec![false; table.rules.len()];
         self.is_cut = vec![false; table.rules.len()];
         self.frame_sends_max = sends_of_frame(table, &self.is_cut);
-        self.flights.apply_table(&earlier, table);
-        self.departures.apply_table(table);
+        self.in_flight.apply_table(&earlier, table);
+        self.latency.apply_table(table);
         self.last = None;
-        self.take_up_fragments();
+        self.resize_reassembly();
         self.shared.set_seen(self.table.generation);
     }
 
@@ -117,19 +117,19 @@ impl Relay {
         }
         let received_ns = frame.meta.received_ns;
         if batch.is_empty() {
-            self.departures.oldest_ns[index] = received_ns;
+            self.latency.oldest_ns[index] = received_ns;
         }
-        // A batch that was closed because it was full is empty, and its rule still stands there.
+        // A batch that was closed because it was full is empty, and its rule is still listed.
         if !std::mem::replace(&mut self.is_open[index], true) {
             self.open.push(index);
             self.open_sends += sends_of_batch(self.table.offload, rule, self.is_cut[index]);
         }
-        let (departures, table) = (&mut self.departures, &*self.table);
-        let mut sender = Sender { table, flights: &mut self.flights, departures, tx };
+        let (latency, table) = (&mut self.latency, &*self.table);
+        let mut sender = Sender { table, in_flight: &mut self.in_flight, latency, tx };
         batch.gather(slice, options, |slices, options| {
             sender.send(index, slices, options);
             // What is gathered next begins with this frame.
-            sender.departures.oldest_ns[index] = received_ns;
+            sender.latency.oldest_ns[index] = received_ns;
         });
         Ok(())
     }
@@ -164,7 +164,7 @@ impl FrameService for Relay {
     }
 
     fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
-        let Some(owner) = self.flights.end(forwarded.tag & !RETRY, forwarded.slices.len()) else {
+        let Some(owner) = self.in_flight.end(forwarded.tag & !RETRY, forwarded.slices.len()) else {
             return;
         };
         let (output, state) = match &owner {
@@ -186,7 +186,7 @@ impl FrameService for Relay {
             }
             Err(error) => error,
         };
-        // One that is in the table no more has no socket to try again by.
+        // One that is no longer in the table has no socket to try again by.
         let Some(output) = output else {
             return counters.dropped(reason_for(error), datagrams);
         };
@@ -197,15 +197,15 @@ impl FrameService for Relay {
                 self.frame_sends_max = sends_of_frame(&self.table, &self.is_cut);
                 true
             }
-            // News of an earlier datagram, told instead of sending this one.
+            // The error of an earlier datagram, reported instead of sending this one.
             libc::ECONNREFUSED => forwarded.tag & RETRY == 0,
             _ => false,
         };
         if !again {
             return counters.dropped(reason_for(error), datagrams);
         }
-        let (table, flights) = (&self.table, &mut self.flights);
-        let mut sender = Sender { table, flights, departures: &mut self.departures, tx };
+        let (table, in_flight) = (&self.table, &mut self.in_flight);
+        let mut sender = Sender { table, in_flight, latency: &mut self.latency, tx };
         match options.segment_bytes {
             Some(_) => sender.send_singly(output, slices, options, RETRY),
             // One datagram, though it may lie in several slices.
@@ -221,8 +221,8 @@ impl FrameService for Relay {
     }
 
     fn on_flush<T: Transmit>(&mut self, _: Now, tx: &mut T) {
-        let (table, departures) = (&*self.table, &mut self.departures);
-        let mut sender = Sender { table, flights: &mut self.flights, departures, tx };
+        let (table, latency) = (&*self.table, &mut self.latency);
+        let mut sender = Sender { table, in_flight: &mut self.in_flight, latency, tx };
         for index in self.open.drain(..) {
             self.is_open[index] = false;
             self.batches[index].close(|slices, options| sender.send(index, slices, options));
@@ -234,20 +234,20 @@ impl FrameService for Relay {
         self.open_sends + self.frame_sends_max
     }
 
-    fn awaits_departure(&self) -> bool {
-        self.departures.are_awaited()
+    fn awaits_submission(&self) -> bool {
+        self.latency.are_pending()
     }
 
-    fn on_departed(&mut self, wall_ns: u64) {
-        self.departures.end(&self.table, wall_ns);
+    fn on_submitted(&mut self, wall_ns: u64) {
+        self.latency.end(&self.table, wall_ns);
     }
 }
 
 /// Sends closed batches by the outputs of their rule.
 struct Sender<'a, T> {
     table: &'a RelayTable,
-    flights: &'a mut InFlight,
-    departures: &'a mut LatencySamples,
+    in_flight: &'a mut InFlight,
+    latency: &'a mut LatencySamples,
     tx: &'a mut T,
 }
 
@@ -307,17 +307,17 @@ impl<T: Transmit> Sender<'_, T> {
         if options.segment_bytes.is_none() && bytes > output.payload_max {
             return dropped(RelayDrop::Oversized);
         }
-        let (rule, index) = match self.flights.room(state.tag, slices.len()) {
-            Ok(place) => place,
+        let (rule, index) = match self.in_flight.room(state.tag, slices.len()) {
+            Ok(position) => position,
             Err(reason) => return dropped(reason),
         };
         let &TableOutput { to, ipv6, .. } = output;
         let forward = Forward { socket, to, ipv6, slices, options, tag: state.tag | flag };
         match self.tx.forward(forward) {
             Ok(()) => {
-                self.flights.begin(state.tag, slices.len());
+                self.in_flight.begin(state.tag, slices.len());
                 if flag == 0 {
-                    self.departures.begin(rule, index);
+                    self.latency.begin(rule, index);
                 }
             }
             Err(TransmitError::Full) => dropped(RelayDrop::NoBuffer),

@@ -57,7 +57,7 @@ pub struct Reassembly {
 #[derive(Debug)]
 struct Packet {
     id: PacketId,
-    /// The smallest is the oldest; [`FREE`] marks a place without a packet.
+    /// The smallest is the oldest; [`FREE`] marks an entry without a packet.
     age: u64,
     began: Now,
     /// By offset, without overlap; at most [`FRAGMENTS_MAX`].
@@ -124,15 +124,15 @@ impl Reassembly {
         take: impl FnOnce(Whole<'_>) -> Result<(), RelayDrop>,
     ) -> Result<(), RelayDrop> {
         let index = self.packet_of(fragment.id, now, counters);
-        let place = match self.packets[index].place_of(fragment)? {
-            Place::At(place) => place,
-            Place::Taken => return Err(RelayDrop::Fragment),
-            Place::None => return Err(self.give_up(index, RelayDrop::Fragment, counters)),
+        let at = match self.packets[index].position_of(fragment)? {
+            Position::At(at) => at,
+            Position::Duplicate => return Err(RelayDrop::Fragment),
+            Position::Conflict => return Err(self.give_up(index, RelayDrop::Fragment, counters)),
         };
         self.make_room(index, counters)?;
         self.held += 1;
         let packet = &mut self.packets[index];
-        packet.insert(place, fragment, slice);
+        packet.insert(at, fragment, slice);
         if packet.total != Some(packet.bytes) {
             return Ok(());
         }
@@ -153,7 +153,7 @@ impl Reassembly {
         self.give_up(index, reason, counters);
     }
 
-    /// Forgets packets that did not become whole in time.
+    /// Drops packets that were not complete in time.
     pub fn expire(&mut self, now: Now, counters: &FlowCounters) {
         for index in 0..self.packets.len() {
             let packet = &self.packets[index];
@@ -168,13 +168,13 @@ impl Reassembly {
         (0..self.packets.len()).for_each(|index| self.forget(index, counters));
     }
 
-    /// The place of a packet, which begins if there is none.
+    /// The entry of a packet, which begins if there is none.
     fn packet_of(&mut self, id: PacketId, now: Now, counters: &FlowCounters) -> usize {
         let same = |packet: &Packet| packet.age != FREE && packet.id == id;
         if let Some(index) = self.packets.iter().position(same) {
             return index;
         }
-        // A free place is older than any packet.
+        // A free entry is older than any packet.
         let index = self.oldest(|_, _| true).unwrap_or(0);
         self.forget(index, counters);
         self.age += 1;
@@ -184,12 +184,12 @@ impl Reassembly {
     }
 
     fn oldest(&self, eligible: impl Fn(usize, &Packet) -> bool) -> Option<usize> {
-        let places = self.packets.iter().enumerate();
-        let eligible = places.filter(|(index, packet)| eligible(*index, packet));
+        let entries = self.packets.iter().enumerate();
+        let eligible = entries.filter(|(index, packet)| eligible(*index, packet));
         eligible.min_by_key(|(_, packet)| packet.age).map(|(index, _)| index)
     }
 
-    /// Sees to it that one more fragment of a packet may be held.
+    /// Makes room for one more fragment of a packet.
     fn make_room(&mut self, index: usize, counters: &FlowCounters) -> Result<(), RelayDrop> {
         if self.packets[index].pieces.len() >= FRAGMENTS_MAX {
             return Err(self.give_up(index, RelayDrop::Fragment, counters));
@@ -204,7 +204,7 @@ impl Reassembly {
         Ok(())
     }
 
-    /// Lets go of a packet's fragments and remembers not to take more.
+    /// Drops a packet's fragments and remembers not to take more.
     fn give_up(&mut self, index: usize, reason: RelayDrop, counters: &FlowCounters) -> RelayDrop {
         let packet = &mut self.packets[index];
         counters.dropped(reason, packet.pieces.len() as u64);
@@ -221,13 +221,13 @@ impl Reassembly {
 }
 
 /// Where a fragment belongs among those of its packet.
-enum Place {
+enum Position {
     /// Before the piece of this index.
     At(usize),
     /// Nowhere: it is there already.
-    Taken,
+    Duplicate,
     /// Nowhere: it and another cannot both be right.
-    None,
+    Conflict,
 }
 
 impl Packet {
@@ -253,20 +253,20 @@ impl Packet {
 
     /// One that overlaps another discards the packet (RFC 5722), one that repeats another exactly
     /// need not (RFC 8200, 4.5).
-    fn place_of(&self, fragment: &Fragment) -> Result<Place, RelayDrop> {
+    fn position_of(&self, fragment: &Fragment) -> Result<Position, RelayDrop> {
         if let Some(reason) = self.refused {
             return Err(reason);
         }
         let (offset, end) = (fragment.offset, fragment.offset + fragment.bytes.len());
-        let place = self.pieces.partition_point(|piece| piece.offset < offset);
-        if let Some(there) = self.pieces.get(place)
+        let at = self.pieces.partition_point(|piece| piece.offset < offset);
+        if let Some(there) = self.pieces.get(at)
             && there.range() == (offset, end)
             && fragment.more == (self.total != Some(end))
         {
-            return Ok(Place::Taken);
+            return Ok(Position::Duplicate);
         }
-        let before = place.checked_sub(1).and_then(|place| self.pieces.get(place));
-        let after = self.pieces.get(place);
+        let before = at.checked_sub(1).and_then(|before| self.pieces.get(before));
+        let after = self.pieces.get(at);
         let overlaps = before.is_some_and(|piece| piece.range().1 > offset)
             || after.is_some_and(|piece| piece.offset < end);
         // Nothing comes behind the last, and nothing that others follow ends where it does.
@@ -275,10 +275,10 @@ impl Packet {
             (true, None) => false,
             (false, total) => total.is_some() || after.is_some(),
         };
-        Ok(if overlaps || contradicts { Place::None } else { Place::At(place) })
+        Ok(if overlaps || contradicts { Position::Conflict } else { Position::At(at) })
     }
 
-    fn insert(&mut self, place: usize, fragment: &Fragment, slice: BufferSlice) {
+    fn insert(&mut self, at: usize, fragment: &Fragment, slice: BufferSlice) {
         let &Fragment { offset, next_header, ttl, tos, .. } = fragment;
         self.bytes += slice.range.len();
         if offset == 0 {
@@ -287,7 +287,7 @@ impl Packet {
         if !fragment.more {
             self.total = Some(offset + slice.range.len());
         }
-        self.pieces.insert(place, Piece { offset, slice });
+        self.pieces.insert(at, Piece { offset, slice });
     }
 
     /// Checks the datagram that all pieces make, and puts its payload into `slices`.

@@ -66,13 +66,13 @@ impl io::Dispatch for Services {
     }
 
     #[inline]
-    fn awaits_departure(&self) -> bool {
-        self.relay.as_ref().is_some_and(FrameService::awaits_departure)
+    fn awaits_submission(&self) -> bool {
+        self.relay.as_ref().is_some_and(FrameService::awaits_submission)
     }
 
-    fn on_departed(&mut self, wall_ns: u64) {
+    fn on_submitted(&mut self, wall_ns: u64) {
         if let Some(relay) = &mut self.relay {
-            relay.on_departed(wall_ns);
+            relay.on_submitted(wall_ns);
         }
     }
 

@@ -350,11 +350,11 @@ impl EventLoop for RingLoop<'_> {
         if !self.stopping {
             self.rearm()?;
         }
-        if services.awaits_departure() {
+        if services.awaits_submission() {
             // Sends are carried out while they are submitted; the wait must not count. What the
             // kernel does not take just now is left to it.
             self.queues.submit()?;
-            services.on_departed(wall_ns());
+            services.on_submitted(wall_ns());
         }
         let wait = deadline.since_epoch().saturating_sub(self.clock.now().since_epoch());
         // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for what is wanted

@@ -17,14 +17,14 @@ struct Sent {
     slices: usize,
     segment_bytes: Option<u16>,
     datagrams: usize,
-    marks: (Option<u8>, Option<u8>),
+    ttl_tos: (Option<u8>, Option<u8>),
 }
 
 fn record(slices: &[BufferSlice], options: SendOptions) -> Sent {
     let SendOptions { segment_bytes, ttl, tos } = options;
     let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.bytes().to_vec()).collect();
     let datagrams = count_datagrams(bytes.len(), segment_bytes);
-    Sent { bytes, slices: slices.len(), segment_bytes, datagrams, marks: (ttl, tos) }
+    Sent { bytes, slices: slices.len(), segment_bytes, datagrams, ttl_tos: (ttl, tos) }
 }
 
 /// A datagram, or a super-packet.
@@ -137,7 +137,7 @@ fn super_packets_beyond_the_limits_are_cut_at_a_segment() {
 }
 
 #[test]
-fn other_marks_start_anew() {
+fn another_ttl_or_type_of_service_starts_a_new_batch() {
     let buffer = buffer();
     let mut batch = Batch::new(1472);
     let mut sent = Vec::new();
@@ -150,9 +150,9 @@ fn other_marks_start_anew() {
         );
     }
     batch.close(|slices, options| sent.push(record(slices, options)));
-    let marks: Vec<_> = sent.iter().map(|sent| (sent.datagrams, sent.marks)).collect();
+    let headers: Vec<_> = sent.iter().map(|sent| (sent.datagrams, sent.ttl_tos)).collect();
     let expected = [(2, (Some(7), Some(0))), (1, (Some(8), Some(0))), (2, (Some(8), Some(4)))];
-    assert_eq!(marks, expected);
+    assert_eq!(headers, expected);
 }
 
 #[test]
@@ -225,8 +225,8 @@ fn pushes() -> impl Strategy<Value = Vec<Push>> {
             (bytes.min(65_507), Some(size))
         });
     let data = prop_oneof![3 => (size, segments), 1 => super_packet];
-    let marks = prop_oneof![9 => Just(0_u8), 1 => Just(1)];
-    let push = (data, marks).prop_map(|((bytes, segment), marks)| (bytes, segment, marks));
+    let ttl = prop_oneof![9 => Just(0_u8), 1 => Just(1)];
+    let push = (data, ttl).prop_map(|((bytes, segment), ttl)| (bytes, segment, ttl));
     let again = prop_oneof![3 => Just(1_usize), 1 => 1_usize..80];
     prop::collection::vec((push, again), 1..30).prop_map(|pushes| {
         pushes.into_iter().flat_map(|(push, again)| std::iter::repeat_n(push, again)).collect()
@@ -238,12 +238,12 @@ fn segment_maxima() -> impl Strategy<Value = u16> {
 }
 
 /// The datagrams of a stretch of bytes, and their marks.
-fn datagrams(bytes: &[u8], segment: Option<u16>, marks: u8) -> Vec<(Vec<u8>, u8)> {
+fn datagrams(bytes: &[u8], segment: Option<u16>, ttl: u8) -> Vec<(Vec<u8>, u8)> {
     match segment {
         Some(size) if size > 0 && !bytes.is_empty() => {
-            bytes.chunks(usize::from(size)).map(|datagram| (datagram.to_vec(), marks)).collect()
+            bytes.chunks(usize::from(size)).map(|datagram| (datagram.to_vec(), ttl)).collect()
         }
-        _ => vec![(bytes.to_vec(), marks)],
+        _ => vec![(bytes.to_vec(), ttl)],
     }
 }
 
@@ -252,12 +252,12 @@ fn datagrams(bytes: &[u8], segment: Option<u16>, marks: u8) -> Vec<(Vec<u8>, u8)
 fn run(segment_max: u16, pushes: &[Push], flush: usize, buffer: &Buffer) -> Vec<Sent> {
     let mut batch = Batch::new(segment_max);
     let mut sent = Vec::new();
-    for (turn, (bytes, segment, marks)) in pushes.iter().enumerate() {
+    for (turn, (bytes, segment, ttl)) in pushes.iter().enumerate() {
         let start = turn % 29;
         let end = (start + bytes).min(buffer.bytes().len());
         let slice = BufferSlice { buffer: buffer.clone(), range: start..end };
         let note = |slices: &[_], options| sent.push(checked(segment_max, slices, options));
-        let (ttl, tos) = (Some(*marks), Some(marks * 4));
+        let (ttl, tos) = (Some(*ttl), Some(ttl * 4));
         batch.gather(slice, SendOptions { segment_bytes: *segment, ttl, tos }, note);
         if turn % flush == flush - 1 {
             batch.close(|slices, options| sent.push(checked(segment_max, slices, options)));
@@ -299,15 +299,15 @@ proptest! {
     ) {
         let buffer = buffer();
         let sent = run(segment_max, &pushes, flush, &buffer);
-        let came: Vec<_> = pushes.iter().enumerate().flat_map(|(turn, (bytes, segment, marks))| {
+        let came: Vec<_> = pushes.iter().enumerate().flat_map(|(turn, (bytes, segment, ttl))| {
             let start = turn % 29;
             let end = (start + bytes).min(buffer.bytes().len());
-            datagrams(&buffer.bytes()[start..end], *segment, *marks)
+            datagrams(&buffer.bytes()[start..end], *segment, *ttl)
         }).collect();
         let left: Vec<_> = sent.iter().flat_map(|sent| {
-            let marks = sent.marks.0.unwrap();
-            assert_eq!(sent.marks.1, Some(marks * 4));
-            datagrams(&sent.bytes, sent.segment_bytes, marks)
+            let ttl = sent.ttl_tos.0.unwrap();
+            assert_eq!(sent.ttl_tos.1, Some(ttl * 4));
+            datagrams(&sent.bytes, sent.segment_bytes, ttl)
         }).collect();
         prop_assert!(came == left, "datagrams were lost, changed or reordered");
     }

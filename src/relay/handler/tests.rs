@@ -163,9 +163,9 @@ fn a_send_is_timed_from_the_oldest_frame_in_it() {
     }
     assert_eq!(bench.tx.forwarded.len(), 1, "a full batch went, and one frame waits");
     assert_eq!(bench.flush().len(), 2);
-    assert!(bench.relay.awaits_departure());
-    bench.relay.on_departed((frames + 1) * 1000);
-    assert!(!bench.relay.awaits_departure());
+    assert!(bench.relay.awaits_submission());
+    bench.relay.on_submitted((frames + 1) * 1000);
+    assert!(!bench.relay.awaits_submission());
     let timed = bench.relay.table.rules[0].outputs[0].state.latency_us.snapshot();
     let mut expected = SizesSnapshot::<LATENCY_BUCKETS>::default();
     expected.add(frames);
@@ -174,11 +174,11 @@ fn a_send_is_timed_from_the_oldest_frame_in_it() {
 }
 
 #[test]
-fn nothing_awaits_its_departure_unless_sends_are_timed() {
+fn nothing_awaits_submission_unless_sends_are_timed() {
     let mut bench = Bench::new(vec![rule(vec![output(7, 1)])]);
     bench.arrive_at(&ipv4(), 1000);
     assert_eq!(bench.flush().len(), 1);
-    assert!(!bench.relay.awaits_departure());
+    assert!(!bench.relay.awaits_submission());
 }
 
 #[test]
@@ -480,12 +480,12 @@ fn forwards_of_an_output_that_left_are_counted_there() {
     bench.shared.publish(table(vec![rule(vec![output])], Offload::Auto, 2));
     bench.relay.on_tick(Bench::now(), &mut bench.tx);
     for (sends, result) in sends.iter().zip([Ok(8), Err(libc::ENOBUFS)]) {
-        assert_eq!(bench.relay.flights.leaving(), 1);
+        assert_eq!(bench.relay.in_flight.leaving(), 1);
         sends.iter().for_each(|sent| bench.ended(sent, result));
     }
     for figures in [stays.counters.snapshot(), left.counters.snapshot()] {
         let lost = figures.dropped(RelayDrop::SocketFull);
         assert_eq!((figures.packets, figures.bytes, lost), (1, 8, 1));
     }
-    assert_eq!(bench.relay.flights.leaving(), 0);
+    assert_eq!(bench.relay.in_flight.leaving(), 0);
 }
