@@ -67,7 +67,7 @@ impl BufferRing {
         &self.pool
     }
 
-    /// Lends more buffers, as [`ReceivePool::widen`] says. The ring has an entry for each that the
+    /// Provides more buffers, as [`ReceivePool::widen`] says. The ring has an entry for each that the
     /// pool can have.
     pub(super) fn widen(&mut self, count: usize) {
         self.pool.widen(count);
