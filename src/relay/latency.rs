@@ -1,12 +1,12 @@
 //! How long datagrams take from their arrival at the interface to the end of their send.
 //!
 //! The kernel stamps a frame when it comes in, before any queue (`SO_TIMESTAMPNS`). When the sends
-//! of an iteration have been handed to the kernel, which carries them out or refuses them there and then,
-//! the loop reads the wall clock once. The difference counts once for each send, however many
+//! of an iteration have been submitted to the kernel, which carries them out or refuses them at
+//! once, the loop reads the wall clock. The difference counts once for each send, however many
 //! datagrams it carries: it is that of the one that waited longest. So it covers the wait in the
-//! socket's receive buffer, the iteration of the loop and all its sends, and nothing of what
-//! comes before or after this host's network stack. Datagrams put together from IPv6 fragments and
-//! sends that are made for the second time are left out.
+//! socket's receive buffer, the iteration of the loop and all its sends, and nothing of what comes
+//! before or after this host's network stack. Datagrams put together from IPv6 fragments and sends
+//! that are made for the second time are left out.
 
 use super::table::RelayTable;
 
