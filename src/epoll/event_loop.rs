@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::receive::RecvBatch;
 use super::sockets::{Ready, Sockets};
@@ -205,10 +206,8 @@ impl EventLoop for EpollLoop {
     fn iterate(&mut self, services: &mut impl Dispatch, deadline: Now) -> io::Result<Now> {
         self.catch_up()?;
         let wait = deadline.since_epoch().saturating_sub(self.now().since_epoch());
-        let ready = match self.send_path.queue.is_idle() {
-            true => self.sockets.wait(wait)?,
-            false => self.sockets.wait(std::time::Duration::ZERO)?,
-        };
+        let idle = self.send_path.queue.is_idle() && !services.has_messages();
+        let ready = self.sockets.wait(if idle { wait } else { Duration::ZERO })?;
         let now = self.now();
         self.plan.counters.count(Counter::Iterations);
         for index in 0..ready {
@@ -217,6 +216,7 @@ impl EventLoop for EpollLoop {
                 Ready::Socket(id) => self.receive(id, services, now)?,
             }
         }
+        services.deliver_messages(now, &mut self.send_path.transmit(&self.sockets));
         self.flush(services, now);
         Ok(now)
     }

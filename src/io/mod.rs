@@ -11,6 +11,7 @@ pub(crate) mod fault_injection;
 mod features;
 mod frame;
 mod loop_sockets;
+pub mod mailbox;
 mod receive;
 mod send;
 pub(crate) mod send_slots;

@@ -176,6 +176,16 @@ pub trait FrameService {
     }
 }
 
+/// Takes messages that other threads send to its worker, through the worker's
+/// [`Mailbox`](super::mailbox::Mailbox). All calls come from the one thread of the worker.
+pub trait MessageService {
+    /// What it can be sent.
+    type Message: Send;
+
+    /// Handles one message, between two batches of packets.
+    fn on_message<T: Transmit>(&mut self, now: Now, message: Self::Message, tx: &mut T);
+}
+
 /// When a service needs the next iteration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wakeup {
@@ -243,6 +253,18 @@ pub trait Dispatch {
     /// See [`FrameService::on_submitted`].
     fn on_submitted(&mut self, wall_ns: u64) {
         let _ = wall_ns;
+    }
+
+    /// Whether messages wait for [`Self::deliver_messages`]: the loop does not sleep then.
+    fn has_messages(&self) -> bool {
+        false
+    }
+
+    /// Called in every iteration, when its packets were handled: hands what waits in the worker's
+    /// mailbox, as far as the mailbox's bound allows, to the services that it is for; see
+    /// [`MessageService`].
+    fn deliver_messages<T: Transmit>(&mut self, now: Now, tx: &mut T) {
+        let _ = (now, tx);
     }
 
     /// Called at most once per tick interval, for every service.

@@ -356,7 +356,11 @@ impl EventLoop for RingLoop<'_> {
             self.queues.submit()?;
             services.on_submitted(wall_ns());
         }
-        let wait = deadline.since_epoch().saturating_sub(self.clock.now().since_epoch());
+        let wait = match services.has_messages() {
+            // A wait all the same, however short: without one nothing that arrived is delivered.
+            true => Duration::ZERO,
+            false => deadline.since_epoch().saturating_sub(self.clock.now().since_epoch()),
+        };
         // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for what is wanted
         // beside those spares a turn that would reap nothing but them.
         // Frames that wait already wait for nothing else.
@@ -372,6 +376,7 @@ impl EventLoop for RingLoop<'_> {
         self.reap(services, now);
         self.handle_frames(services, now);
         let pools = &mut *self.pools;
+        services.deliver_messages(now, transmit!(self.queues, pools, &self.plan.counters));
         services.on_flush(now, transmit!(self.queues, pools, &self.plan.counters));
         pools.groups.recycle();
         Ok(now)
