@@ -16,6 +16,6 @@ pub mod stats;
 pub mod table;
 pub mod validate;
 
-pub use coalesce::{Batch, GsoBatch, Pushed, Split};
+pub use coalesce::{Batch, Pushed, Split};
 pub use datagram::{Datagram, count_datagrams};
 pub use rule::{Dscp, Input, Offload, Output, RULES_MAX, RelaySettings, Rule, Ttl};

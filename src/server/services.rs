@@ -66,20 +66,27 @@ impl io::Dispatch for Services {
     }
 
     #[inline]
-    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
-        if let Some(relay) = &mut self.relay {
-            relay.on_forwarded(now, forwarded, tx);
+    fn on_forwarded<T: Transmit>(
+        &mut self,
+        service: ServiceId,
+        now: Now,
+        forwarded: &SendCompletion<'_>,
+        tx: &mut T,
+    ) {
+        match (service, &mut self.relay) {
+            (ServiceId::Relay, Some(relay)) => relay.on_forwarded(now, forwarded, tx),
+            _ => debug_assert!(false, "{service:?} forwards nothing here"),
         }
     }
 
     #[inline]
-    fn awaits_departure(&self) -> bool {
-        self.relay.as_ref().is_some_and(FrameService::awaits_departure)
+    fn awaits_submission(&self) -> bool {
+        self.relay.as_ref().is_some_and(FrameService::awaits_submission)
     }
 
-    fn on_departed(&mut self, wall_ns: u64) {
+    fn on_submitted(&mut self, wall_ns: u64) {
         if let Some(relay) = &mut self.relay {
-            relay.on_departed(wall_ns);
+            relay.on_submitted(wall_ns);
         }
     }
 

@@ -10,7 +10,7 @@ use fastrand::Rng;
 use ringtide::io::mailbox::acknowledgement;
 use ringtide::io::{
     DatagramService, Forward, MessageService, Now, Packet, PacketInfo, ReceivePool,
-    RecordedTransmit, ReplyPath, Sent, SocketId, Transmit, TransmitFull,
+    RecordedTransmit, ReplyPath, Sent, SocketId, Transmit, TransmitError,
 };
 use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
 use ringtide::tracker::core::TrackerMessage;
@@ -250,10 +250,10 @@ impl Transmit for Slots<'_> {
         &mut self,
         path: ReplyPath,
         write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
+    ) -> Result<(), TransmitError> {
         if let Some(counters) = self.refused {
             counters.dropped(DropReason::SendSlotsFull);
-            return Err(TransmitFull);
+            return Err(TransmitError::Full);
         }
         self.recorded.reply(path, write)
     }
@@ -263,11 +263,11 @@ impl Transmit for Slots<'_> {
         _: ReplyPath,
         _: u16,
         _: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
+    ) -> Result<(), TransmitError> {
         panic!("a tracker sends no segments");
     }
 
-    fn forward(&mut self, _: Forward<'_>) -> Result<(), TransmitFull> {
+    fn forward(&mut self, _: Forward<'_>) -> Result<(), TransmitError> {
         panic!("a tracker forwards nothing");
     }
 }
