@@ -112,7 +112,7 @@ fn a_message_from_another_thread_wakes_an_idle_loop() {
 }
 
 #[test]
-fn a_flood_of_messages_leaves_datagrams_their_turn() {
+fn a_flood_of_messages_leaves_datagrams_their_share() {
     for engine in Engine::ALL {
         let running = start(engine);
         let stop = Arc::new(AtomicBool::new(false));

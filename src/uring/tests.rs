@@ -295,7 +295,7 @@ fn a_loop_ends_although_it_can_cancel_one_receive_at_a_time_only() {
 }
 
 #[test]
-fn a_receive_without_room_has_its_turn_when_another_ends() {
+fn a_receive_without_room_starts_when_another_ends() {
     let sizes = LoopSizes { receive_buffers: 2, operations: 1, ..LoopSizes::TRACKER };
     let (plan, addresses) = two(SocketKind::Datagrams, sizes);
     let _flood = Numbers::send(20, addresses[0]);
