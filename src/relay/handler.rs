@@ -13,7 +13,7 @@ use super::rule::Offload;
 use super::stats::RelayDrop;
 use super::table::{InputKey, RelayTable, SharedTable, TableOutput, TableRule};
 use crate::io::{BufferSlice, Forward, Frame, FrameService, Now};
-use crate::io::{SendCompletion, SendOptions, Transmit, TransmitError};
+use crate::io::{SendCompletion, SendOptions, Transmit, TransmitError, is_socket_full};
 
 /// One worker's relay.
 pub struct Relay {
@@ -356,7 +356,7 @@ fn accepts(rule: &TableRule, source: IpAddr) -> bool {
 
 fn reason_for(error: i32) -> RelayDrop {
     match error {
-        libc::EAGAIN | libc::ENOBUFS => RelayDrop::SocketFull,
+        _ if is_socket_full(error) => RelayDrop::SocketFull,
         libc::EMSGSIZE => RelayDrop::Oversized,
         libc::ENETDOWN | libc::ENETUNREACH | libc::ENODEV | libc::ENXIO => RelayDrop::OutputDown,
         _ => RelayDrop::SendError,
