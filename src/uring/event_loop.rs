@@ -246,10 +246,10 @@ impl<'r> RingLoop<'r> {
         }
     }
 
-    /// Handles frames, of one socket after the other, up to the bound of an iteration and as long as
-    /// what each may send finds free slots; the rest waits for another iteration. One is always
-    /// handled when nothing is in flight, so that a rule with more outputs than there are slots goes
-    /// on too.
+    /// Handles frames, of one socket after the other, up to the bound of an iteration and as long
+    /// as what each may send finds free slots; the rest waits for another iteration. One is always
+    /// handled when nothing is in flight, so that a rule with more outputs than there are slots
+    /// makes progress too.
     fn handle_frames(&mut self, services: &mut impl Dispatch, now: Now) {
         let pools = &mut *self.pools;
         for _ in 0..FRAMES_PER_ITERATION_MAX {
@@ -345,8 +345,8 @@ impl EventLoop for RingLoop<'_> {
         self.clock.now()
     }
 
-    /// One iteration: start what ended, submit, wait for a completion or `deadline`, reap and handle
-    /// all there is, flush, recycle.
+    /// One iteration: start what ended, submit, wait for a completion or `deadline`, reap and
+    /// handle all there is, flush, recycle.
     fn iterate(&mut self, services: &mut impl Dispatch, deadline: Now) -> io::Result<Now> {
         if !self.stopping {
             self.rearm()?;
