@@ -23,22 +23,22 @@ use crate::io::socket_table::{SocketKind, SocketTable};
 use crate::io::transmit::{end_forward, end_reply};
 use crate::io::{Dispatch, Now, ReceivePool, ServiceId};
 use crate::io::{
-    Engine, EventLoop, FRAME_BYTES_MAX, Failures, LoopSizes, RingFeatures, WorkerControl,
-    WorkerPlan, run,
+    EventLoop, FRAME_BYTES_MAX, Failures, LoopSizes, RingFeatures, WorkerControl, WorkerPlan, run,
 };
 use crate::sys::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::telemetry::{Counter, LoopGauges};
 
 impl LoopSizes {
-    /// The most completions that can wait at the same time: one per receive buffer, one per send,
-    /// and for each socket the end of its receive and the cancellation of it, the same for the
-    /// wake-up, and the cancellation of everything.
+    /// The most completions that can wait at the same time: one for each receive buffer, and the
+    /// last one of each operation in flight, which are as many sends as there are slots, as many
+    /// receives and cancellations as are allowed, the wake-up read, and the cancellation of
+    /// everything.
     pub(super) fn completions_max(&self) -> u32 {
-        let controls = 2 * u32::from(self.sockets) + 2 + 1;
         u32::from(self.receive_buffers)
             + u32::from(self.frame_buffers)
             + u32::from(self.send_slots)
-            + controls
+            + self.operations
+            + 2
     }
 }
 
@@ -46,12 +46,16 @@ impl LoopSizes {
 pub struct Ring {
     ring: IoUring,
     features: RingFeatures,
+    /// See [`LoopSizes::operations`].
+    operations_max: u32,
 }
 
 impl Ring {
     /// Opens a ring for `plan`, with a completion queue that never overflows.
     pub fn open(plan: &WorkerPlan) -> Result<Self, RingError> {
         let completions_max = plan.sizes.completions_max();
+        let (sockets, operations) = (u32::from(plan.sizes.sockets), plan.sizes.operations);
+        assert!(operations > sockets, "a receive of each socket, and a cancellation");
         let ring = Self::open_with(plan, completions_max.next_power_of_two())?;
         assert!(ring.ring.params().cq_entries() >= completions_max, "the sum of all that can wait");
         Ok(ring)
@@ -61,7 +65,7 @@ impl Ring {
     pub(super) fn open_with(plan: &WorkerPlan, completion_entries: u32) -> Result<Self, RingError> {
         let entries = plan.sizes.submission_entries;
         let (ring, features) = open(entries, completion_entries, plan.features)?;
-        Ok(Self { ring, features })
+        Ok(Self { ring, features, operations_max: plan.sizes.operations })
     }
 }
 
@@ -76,7 +80,6 @@ pub fn probe(sizes: LoopSizes, features: RingFeatures) -> Result<(), RingError> 
         table: Arc::new(SocketTable::new(ServiceId::Tracker, [])),
         counters: Arc::default(),
         control: Arc::new(WorkerControl::new(Duration::ZERO).map_err(RingError::explain)?),
-        engine: Engine::IoUring,
         features,
         sizes,
     };
@@ -136,7 +139,7 @@ macro_rules! transmit {
 impl<'r> RingLoop<'r> {
     /// Registers the table of sockets and the receive buffers with the ring.
     pub fn new(ring: &'r mut Ring, plan: WorkerPlan, clock: Clock) -> Result<Self, RingError> {
-        let queues = Queues::of(&mut ring.ring, ring.features);
+        let queues = Queues::of(&mut ring.ring, ring.features, ring.operations_max);
         let wake_file = u32::from(plan.sizes.sockets);
         queues.submitter.register_files_sparse(wake_file + 1).map_err(RingError::explain)?;
         queues
@@ -192,6 +195,8 @@ impl<'r> RingLoop<'r> {
             let (user_data, result) = completion_result(&completion);
             match Token::decode(user_data) {
                 Some(Token::Receive { socket, generation }) => {
+                    // Noted before the handler runs, as below.
+                    self.queues.receives_pending -= u32::from(!cqueue::more(completion.flags()));
                     if !self.pools.sockets.is_current(socket, generation) {
                         // A socket's index is free once its last receive has ended.
                         debug_assert!(false, "a receive outlived its socket");
@@ -316,10 +321,10 @@ impl<'r> RingLoop<'r> {
 
     /// Operations whose last completion has not been reaped.
     pub(super) fn outstanding(&self) -> usize {
-        self.pools.sockets.armed()
+        self.queues.receives_pending as usize
+            + self.queues.cancels_pending as usize
             + self.pools.slots.in_flight()
             + usize::from(self.wake_armed)
-            + self.queues.cancels_pending as usize
     }
 
     /// Asks the kernel to end the receives and the wake-up read.
@@ -332,7 +337,7 @@ impl<'r> RingLoop<'r> {
 
     /// Asks the kernel to end everything.
     pub(super) fn cancel_all(&mut self) {
-        self.queues.cancel(opcode::AsyncCancel2::new(types::CancelBuilder::any()).build());
+        self.queues.cancel_all(opcode::AsyncCancel2::new(types::CancelBuilder::any()).build());
     }
 }
 
