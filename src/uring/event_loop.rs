@@ -251,9 +251,10 @@ impl<'r> RingLoop<'r> {
         }
     }
 
-    /// Handles frames, of one socket after the other, up to the bound of a turn and as long as what
-    /// each may send finds free slots; the rest waits for another turn. One is always handled when
-    /// nothing is in flight, so that a rule with more outputs than there are slots goes on too.
+    /// Handles frames, of one socket after the other, up to the bound of an iteration and as long
+    /// as what each may send finds free slots; the rest waits for another iteration. One is always
+    /// handled when nothing is in flight, so that a rule with more outputs than there are slots
+    /// makes progress too.
     fn handle_frames(&mut self, services: &mut impl Dispatch, now: Now) {
         let pools = &mut *self.pools;
         for _ in 0..FRAMES_PER_ITERATION_MAX {
@@ -349,8 +350,8 @@ impl EventLoop for RingLoop<'_> {
         self.clock.now()
     }
 
-    /// One turn: start what ended, submit, wait for a completion or `deadline`, reap and handle
-    /// all there is, flush, recycle.
+    /// One iteration: start what ended, submit, wait for a completion or `deadline`, reap and
+    /// handle all there is, flush, recycle.
     fn iterate(&mut self, services: &mut impl Dispatch, deadline: Now) -> io::Result<Now> {
         if !self.stopping {
             self.rearm()?;
@@ -367,7 +368,7 @@ impl EventLoop for RingLoop<'_> {
             false => deadline.since_epoch().saturating_sub(self.clock.now().since_epoch()),
         };
         // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for what is wanted
-        // beside those spares a turn that would reap nothing but them.
+        // beside those spares an iteration that would reap nothing but them.
         // Frames that wait already wait for nothing else.
         let more = if self.pools.waiting.is_empty() { services.wakeup().packets } else { 0 };
         let want = self.pools.slots.in_flight() + more;
