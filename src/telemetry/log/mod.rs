@@ -1,6 +1,7 @@
 //! What is logged and how: filters, formats, and the set-up of `tracing`.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::filter::LevelFilter;
@@ -50,6 +51,12 @@ impl LogFilter {
     /// The text it was read from.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl fmt::Display for LogFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
