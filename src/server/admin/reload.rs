@@ -1,8 +1,8 @@
 //! What can change while running is read again and put in force, on SIGHUP or when asked.
 //!
-//! That is the tracker's limits and intervals, the access list, the relay's rules, the report
-//! interval and the log's level. Everything else is made once, at the start; where the file asks
-//! for a change of it, the log and the answer say so.
+//! That is every key whose entry in the table of keys says so, the access list and the relay's
+//! rules. Everything else is made once, at the start; where the file asks for a change of it, the
+//! log and the answer say so.
 
 use tracing::{error, info, warn};
 

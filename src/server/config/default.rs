@@ -85,12 +85,13 @@ fn wrapped(text: &str, first: &str, others: &str) -> String {
 
 const WIDTH: usize = 98;
 
-const HEAD: &str = "ringtide's configuration: every key with its default.\n\nDurations and sizes \
-                    carry their unit: \"30s\", \"2m\", \"1h30m\"; \"64KiB\", \"4MiB\". Relative paths \
-                    start at this file's directory. An unknown key or a value out of its range is \
-                    refused with its line. `ringtide config check FILE` says whether a file is \
-                    valid and what it will run. SIGHUP or `ringtide ctl config reload` reads the \
-                    file again: each key says whether that applies a change or a restart does.";
+const HEAD: &str = "ringtide's configuration: every key with its default.\n\n\
+                    Durations and sizes carry their unit: \"30s\", \"2m\", \"1h30m\"; \"64KiB\", \
+                    \"4MiB\". Relative paths start at this file's directory. An unknown key or a \
+                    value out of its range is refused with its line. `ringtide config check FILE` \
+                    says whether a file is valid and what it will run. SIGHUP or `ringtide ctl \
+                    config reload` reads the file again; each key says whether that applies a \
+                    change.";
 
 #[cfg(test)]
 mod tests {

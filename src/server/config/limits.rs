@@ -15,8 +15,11 @@ pub(crate) const WORKERS: Limit<usize> = Limit {
 pub(crate) const CORE: Limit<usize> =
     Limit { min: 0, max: CORES_MAX - 1, because: "the kernel's CPU masks hold 1024 cores" };
 
-pub(crate) const REPORT_INTERVAL: Limit<Seconds> =
-    Limit { min: Seconds(0), max: Seconds(86_400), because: "0s is off and a day is rare enough" };
+pub(crate) const REPORT_INTERVAL: Limit<Seconds> = Limit {
+    min: Seconds(0),
+    max: Seconds(86_400),
+    because: "0s is never, and a line a day is rare enough",
+};
 
 pub(crate) const ANNOUNCE_INTERVAL: Limit<Seconds> = Limit {
     min: Seconds(10),

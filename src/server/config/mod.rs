@@ -10,6 +10,8 @@ mod file;
 mod keys;
 mod kinds;
 pub(crate) mod limits;
+#[cfg(test)]
+mod page;
 mod problem;
 mod reader;
 mod reload;

@@ -104,8 +104,9 @@ pub struct ExportConfig {
 pub struct TrackerConfig {
     /// What the protocol code runs by.
     pub settings: TrackerSettings,
-    /// The addresses every worker listens on: 1 to [`LISTEN_MAX`](crate::values::listen::LISTEN_MAX), all different. Port 0 lets
-    /// the kernel choose one, which all workers then share.
+    /// The addresses every worker listens on: 1 to
+    /// [`LISTEN_MAX`](crate::values::listen::LISTEN_MAX), all different. Port 0 lets the kernel
+    /// choose one, which all workers then share.
     pub listen: Vec<SocketAddr>,
     /// The file that holds the key for connection IDs; `None` draws a random one at start.
     pub connection_key_file: Option<PathBuf>,

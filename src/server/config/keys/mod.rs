@@ -206,3 +206,84 @@ fn described<S: Default>(section: &Section<S>, by_default: bool) -> Description 
 fn unchecked<S>(_: &mut Reader<'_>, _: &mut S) -> Vec<String> {
     Vec::new()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::server::config::table::Key;
+
+    #[test]
+    fn every_entry_is_complete() {
+        let mut names = std::collections::HashSet::new();
+        for section in descriptions() {
+            assert!(!section.doc.is_empty() && !section.title.is_empty(), "{}", section.name);
+            for (first, _) in section.notes {
+                assert!(section.entries.iter().any(|entry| entry.name == *first), "{first}");
+            }
+            for entry in section.entries {
+                let name = entry.name;
+                let (home, _) = name.rsplit_once('.').unwrap_or(("", name));
+                assert_eq!(home, section.name, "{name} is in another section than its name says");
+                assert!(names.insert(name), "{name} is there twice");
+                assert!(entry.doc.ends_with('.') && !entry.unit.is_empty(), "{name}");
+                let is_explained = entry.default.is_some() != !entry.absent.is_empty();
+                assert!(is_explained, "{name} has a default, or says what its absence means");
+                assert_ne!(entry.default.as_deref(), Some(entry.example), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_as_it_was() {
+        let mut sections = 0;
+        check(&process::PROCESS, &mut sections);
+        check(&process::LOG, &mut sections);
+        check(&tracker::TRACKER, &mut sections);
+        check(&relay::RELAY, &mut sections);
+        check(&relay::RULE, &mut sections);
+        check(&relay::OUTPUT, &mut sections);
+        check(&control::CONTROL, &mut sections);
+        check(&control::HTTP, &mut sections);
+        check(&state::STATE, &mut sections);
+        check(&state::EXPORT, &mut sections);
+        check(&privileges::PRIVILEGES, &mut sections);
+        assert_eq!(sections, descriptions().len());
+    }
+
+    /// Checks every kind of value of a section, with its default and with its example.
+    fn check<S: Default>(section: &Section<S>, sections: &mut usize) {
+        *sections += 1;
+        for key in section.keys {
+            if let Some(default) = written(key, &S::default()) {
+                assert_eq!(written(key, &read(key, &default)), Some(default), "{}", key.name);
+            }
+            let example = read(key, key.example);
+            let text = written(key, &example);
+            // A relative path is written as an absolute one, which stays.
+            let again = read(key, text.as_deref().unwrap());
+            assert_eq!(written(key, &again), text, "{}", key.name);
+            assert_ne!(text, written(key, &S::default()), "{}: nothing was read", key.name);
+            let mut copy = S::default();
+            key.value.copy(&example, &mut copy);
+            assert_eq!(written(key, &copy), text, "{}: it is not copied", key.name);
+        }
+    }
+
+    fn read<S: Default>(key: &Key<S>, value: &str) -> S {
+        let text = format!("{} = {value}", key.name);
+        let mut file = Reader::new(&text, Path::new("/etc/r.toml")).unwrap_or_else(|problems| {
+            panic!("{text}: {problems:?}");
+        });
+        let mut values = S::default();
+        key.value.read(key.name, &mut file, &mut values);
+        let problems = file.finish(known());
+        assert!(problems.is_empty(), "{problems:?}");
+        values
+    }
+
+    fn written<S>(key: &Key<S>, values: &S) -> Option<String> {
+        key.value.write(values).map(|value| value.to_string())
+    }
+}

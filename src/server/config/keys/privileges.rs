@@ -11,9 +11,8 @@ pub(crate) static PRIVILEGES: Section<PrivilegeSettings> = Section {
     name: "privileges",
     title: "[privileges]",
     doc: "What is given up once everything is open, so that an intruder gains little. The log says \
-          at the start what is active. A reload reads files as the user below, so let that user \
-          read them, and keep them in a directory of their own: other directories are out of \
-          reach.",
+          at the start what is active. A reload reads files as `user`, so let that user read them, \
+          and keep them in a directory of their own: other directories are out of reach.",
     notes: &[],
     keys: &[
         Key {
@@ -28,8 +27,9 @@ pub(crate) static PRIVILEGES: Section<PrivilegeSettings> = Section {
         },
         Key {
             name: "privileges.user",
-            doc: "That user. It gets its own primary group and no other. If a user is named here \
-                  and the system does not let the process become it, ringtide does not start.",
+            doc: "The user that the process becomes, with the user's own group and no other. If a \
+                  user is named here and the system does not let the process become it, ringtide \
+                  does not start.",
             example: "\"ringtide\"",
             reload: Restart,
             value: &OptionalText::<PrivilegeSettings, _> {
@@ -84,7 +84,7 @@ pub(crate) static PRIVILEGES: Section<PrivilegeSettings> = Section {
         Key {
             name: "privileges.no_new_privileges",
             doc: "Whether no program that this process might run can have more privileges than it \
-                  has. The next two keys need it.",
+                  has. `seccomp` and `landlock` need it.",
             example: "false",
             reload: Restart,
             value: &Boolean::<PrivilegeSettings> {

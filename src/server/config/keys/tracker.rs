@@ -61,15 +61,17 @@ pub(crate) static TRACKER: Section<TrackerKeys> = Section {
     notes: &[
         (
             "tracker.torrents_max",
-            "Caps besides the memory limit, for the whole process, and for IPv4 and IPv6 each. A \
-             peer over a cap is answered as usual, but neither stored nor shown to others, and \
-             counted; nothing makes room. Leave `torrents_max` and `peers_max` unset unless you \
-             want just that.",
+            "`torrents_max`, `peers_max` and `peers_per_torrent_max` are caps besides the memory \
+             limit, for IPv4 and IPv6 each; the first two are for the whole process and divided \
+             among its workers. A peer over a cap is answered as usual, but neither stored nor \
+             shown to others, and counted; nothing makes room. Leave `torrents_max` and \
+             `peers_max` unset unless you want just that.",
         ),
         (
             "tracker.announces_per_source",
-            "Limits for each source: an IPv4 address, or the /64 of an IPv6 address. What is over \
-             one is dropped and counted. They hold for the whole process, whichever workers a \
+            "`announces_per_source` and `connects_per_source`, each with its burst, are limits \
+             for each source: an IPv4 address, or the /64 of an IPv6 address. What is over one is \
+             dropped and counted. They hold for the whole process, whichever workers a \
              source's requests go to. A change gives everybody the whole burst again. Many clients \
              can be behind one address: 50 a second with bursts of 5000 let it announce 90,000 \
              torrents every half hour, room for several hundred homes behind a carrier's NAT.",
@@ -146,7 +148,8 @@ pub(crate) static TRACKER: Section<TrackerKeys> = Section {
                 limit: &Limit {
                     min: Seconds(1),
                     max: Seconds(3600),
-                    because: "a connection ID that lives longer protects little against forged sources",
+                    because: "a connection ID that lives longer protects little against forged \
+                              sources",
                 },
                 get: |tracker| Seconds(tracker.policy().connection_lifetime_s),
                 set: |tracker, Seconds(seconds)| {
@@ -161,8 +164,8 @@ pub(crate) static TRACKER: Section<TrackerKeys> = Section {
             example: "\"connection.key\"",
             reload: Restart,
             value: &File::<TrackerKeys> {
-                absent: "none; then the key is that of the state directory, or else a random one at every \
-                         start, so that clients must connect again after a restart",
+                absent: "none; the key is that of the state directory, or without one a random key \
+                         at every start, so that clients must connect again after a restart",
                 get: |tracker| tracker.config.connection_key_file.clone(),
                 set: |tracker, file| tracker.config.connection_key_file = file,
             },
@@ -244,7 +247,8 @@ pub(crate) static TRACKER: Section<TrackerKeys> = Section {
                 limit: &Limit {
                     min: 1,
                     max: 1_000_000_000,
-                    because: "a cap beyond that protects nothing: their info hashes alone take 20 GB",
+                    because: "a cap beyond that protects nothing: their info hashes alone take \
+                              20 GB",
                 },
                 word: AUTO,
                 absent: "",
@@ -312,9 +316,9 @@ pub(crate) static TRACKER: Section<TrackerKeys> = Section {
         },
         Key {
             name: "tracker.torrent_sizes_interval",
-            doc: "How often torrents are counted by how many peers they have, for the same. All of \
-                  them are visited in small steps; announces are answered meanwhile. \"0s\" is \
-                  never.",
+            doc: "How often torrents are counted by how many peers they have, for metrics, \
+                  the dashboard and `ringtide ctl stats`. All of them are visited in small steps; \
+                  announces are answered meanwhile. \"0s\" is never.",
             example: "\"5m\"",
             reload: Restart,
             value: &Number::<TrackerKeys, _> {
@@ -332,8 +336,9 @@ pub(crate) static TRACKER: Section<TrackerKeys> = Section {
         },
         Key {
             name: "tracker.announces_per_source",
-            doc: "Announces and scrapes together, of sources that have proved their address. A \
-                  scrape counts once, however many hashes it asks for. 0 is no limit.",
+            doc: "How many announces and scrapes, together, a source may send that has proved \
+                  its address. A scrape counts once, however many hashes it asks for. 0 is no \
+                  limit.",
             example: "50",
             reload: Live,
             value: &Number::<TrackerKeys, _> {
@@ -345,7 +350,8 @@ pub(crate) static TRACKER: Section<TrackerKeys> = Section {
         },
         Key {
             name: "tracker.announces_per_source_burst",
-            doc: "How many of them may come at once, as when a client with many torrents starts.",
+            doc: "How many announces and scrapes of a source may come at once, as when a \
+                  client with many torrents starts.",
             example: "2000",
             reload: Live,
             value: &Number::<TrackerKeys, _> {
@@ -357,11 +363,11 @@ pub(crate) static TRACKER: Section<TrackerKeys> = Section {
         },
         Key {
             name: "tracker.connects_per_source",
-            doc: "Connects. They can come from forged sources: whoever sends this many in the name \
-                  of another address uses up all that it may send, and it cannot connect until \
-                  that ends. The limit bounds how often that address is answered in turn, so it is \
-                  for trackers that are used to flood others; the limit on announces needs no such \
-                  caution. 0 is no limit.",
+            doc: "How many connects a source may send. They can be forged: whoever sends this \
+                  many in the name of another address uses up all that it may send, and it cannot \
+                  connect until that ends. The limit bounds how often that address is answered, \
+                  so it is for trackers that are used to flood others; the limit on announces \
+                  needs no such caution. 0 is no limit.",
             example: "20",
             reload: Live,
             value: &Number::<TrackerKeys, _> {
@@ -373,7 +379,7 @@ pub(crate) static TRACKER: Section<TrackerKeys> = Section {
         },
         Key {
             name: "tracker.connects_per_source_burst",
-            doc: "How many of them may come at once.",
+            doc: "How many connects of a source may come at once.",
             example: "200",
             reload: Live,
             value: &Number::<TrackerKeys, _> {
