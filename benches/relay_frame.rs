@@ -8,7 +8,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use ringtide::io::{BufferSlice, FrameMeta, ReceivePool};
+use ringtide::io::{BufferSlice, FrameMeta, ReceivePool, SendOptions};
 use ringtide::relay::stats::RelayDrop;
 use ringtide::relay::{Batch, Datagram, Pushed, Split};
 use ringtide::wire::checksum::Checksum;
@@ -80,35 +80,38 @@ fn parse(received: &[u8]) -> Result<Datagram, RelayDrop> {
 
 fn batches(cases: &mut Vec<Case>) {
     let pool = ReceivePool::new(64, 2048);
-    let parts: Vec<BufferSlice> = (0..64)
+    let slices: Vec<BufferSlice> = (0..64)
         .map(|_| BufferSlice { buffer: pool.fill(&[0xa5; 1000]).unwrap(), range: 0..1000 })
         .collect();
-    let (gathered, single, cut) = (parts.clone(), parts.clone(), parts);
+    let (gathered, single, cut) = (slices.clone(), slices.clone(), slices);
     let mut batch = Batch::new(1472);
     let gather = move || {
         for _ in 0..TURNS / 64 {
-            for part in &gathered {
-                let pushed = batch.push(part.clone(), None, None, None);
+            for slice in &gathered {
+                let pushed = batch.push(slice.clone(), SendOptions::default());
                 assert!(!matches!(pushed, Pushed::Refused(_)));
             }
-            assert_eq!(batch.close(|bundle| black_box(bundle).datagrams), Some(64));
+            assert_eq!(
+                batch.close(|slices, options| black_box((slices, options)).0.len()),
+                Some(64)
+            );
         }
         TURNS / 64 * 64
     };
     cases.push(("push, and close at 64, per datagram".into(), Box::new(gather)));
     let mut batch = Batch::new(0);
     let alone = move || {
-        for part in single.iter().cycle().take(TURNS) {
-            let pushed = batch.push(part.clone(), None, None, None);
+        for slice in single.iter().cycle().take(TURNS) {
+            let pushed = batch.push(slice.clone(), SendOptions::default());
             assert!(matches!(pushed, Pushed::Full));
-            batch.close(|bundle| black_box(bundle).datagrams);
+            batch.close(|slices, options| black_box((slices, options)).0.len());
         }
         TURNS
     };
     cases.push(("push and close, per single datagram".into(), Box::new(alone)));
     let split = move || {
         for _ in 0..TURNS / 64 {
-            Split::new(black_box(&cut), Some(1000)).for_each(|part| drop(black_box(part)));
+            Split::new(black_box(&cut), Some(1000)).for_each(|slice| drop(black_box(slice)));
         }
         TURNS / 64 * 64
     };

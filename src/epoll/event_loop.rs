@@ -2,13 +2,15 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::receive::RecvBatch;
 use super::sockets::{Ready, Sockets};
 use super::transmit::{QueueTransmit, SendQueue};
 use crate::io::clock::{Clock, wall_ns};
 use crate::io::socket_table::SocketKind;
-use crate::io::{Discard, EventLoop, FRAME_BYTES_MAX, Failures, WorkerPlan, ended, run};
+use crate::io::transmit::end_forward;
+use crate::io::{Discard, EventLoop, FRAME_BYTES_MAX, Failures, WorkerPlan, run};
 use crate::io::{Dispatch, Now, ServiceId, SocketId};
 use crate::sys::address::CONTROL_BYTES;
 use crate::sys::errno;
@@ -51,11 +53,8 @@ impl SendPath {
             self.queue.send_all(sockets, &self.counters);
             let ended_count = self.queue.ended();
             for _ in 0..ended_count {
-                let Some(send) = self.queue.take_ended() else { break };
-                let forwarded = ended(&send.forwarding, send.result);
-                services.on_forwarded(now, &forwarded, &mut self.transmit(sockets));
-                // Only now: what the handler forwarded again has a slot of its own.
-                self.queue.slots.release_forward(send.slot, send.forwarding.parts);
+                let Some((slot, result)) = self.queue.take_ended() else { break };
+                end_forward(&mut self.transmit(sockets), slot, result, services, now);
             }
             if ended_count > 0 {
                 services.on_flush(now, &mut self.transmit(sockets));
@@ -156,8 +155,8 @@ impl EpollLoop {
         let Self { sockets, send_path, .. } = self;
         services.on_flush(now, &mut send_path.transmit(sockets));
         send_path.send(sockets, services, now);
-        if services.awaits_departure() {
-            services.on_departed(wall_ns());
+        if services.awaits_submission() {
+            services.on_submitted(wall_ns());
         }
     }
 
@@ -207,10 +206,8 @@ impl EventLoop for EpollLoop {
     fn iterate(&mut self, services: &mut impl Dispatch, deadline: Now) -> io::Result<Now> {
         self.catch_up()?;
         let wait = deadline.since_epoch().saturating_sub(self.now().since_epoch());
-        let ready = match self.send_path.queue.is_idle() {
-            true => self.sockets.wait(wait)?,
-            false => self.sockets.wait(std::time::Duration::ZERO)?,
-        };
+        let idle = self.send_path.queue.is_idle() && !services.has_messages();
+        let ready = self.sockets.wait(if idle { wait } else { Duration::ZERO })?;
         let now = self.now();
         self.plan.counters.count(Counter::Iterations);
         for index in 0..ready {
@@ -219,6 +216,7 @@ impl EventLoop for EpollLoop {
                 Ready::Socket(id) => self.receive(id, services, now)?,
             }
         }
+        services.deliver_messages(now, &mut self.send_path.transmit(&self.sockets));
         self.flush(services, now);
         Ok(now)
     }

@@ -29,7 +29,7 @@ pub(super) struct RecvBatch {
     headers: Box<[libc::mmsghdr]>,
     vectors: Box<[libc::iovec]>,
     ancillary: Box<[Ancillary]>,
-    /// What the last batch brought and nobody took yet, with its place in the arrays above.
+    /// What the last batch brought and nobody took yet, with its index in the arrays above.
     arrived: VecDeque<(usize, Buffer)>,
     /// The socket that it came from.
     socket: SocketId,
@@ -66,7 +66,7 @@ impl RecvBatch {
         !self.empty.is_empty() || self.pool.free() > 0
     }
 
-    /// Buffers that nobody holds on to.
+    /// Buffers that nobody holds.
     pub(super) fn free(&self) -> usize {
         self.empty.len() + self.pool.free()
     }
@@ -117,8 +117,8 @@ impl RecvBatch {
     /// Points the first `count` headers to empty buffers, the last of the list first.
     fn prepare(&mut self, count: usize, control_bytes: usize) {
         let empty = self.empty.iter().rev();
-        let places = self.headers.iter_mut().zip(&mut self.vectors).zip(&mut self.ancillary);
-        for (((header, vector), ancillary), (_, start)) in places.zip(empty).take(count) {
+        let messages = self.headers.iter_mut().zip(&mut self.vectors).zip(&mut self.ancillary);
+        for (((header, vector), ancillary), (_, start)) in messages.zip(empty).take(count) {
             *vector = libc::iovec { iov_base: start.cast(), iov_len: self.message_bytes };
             let header = &mut header.msg_hdr;
             header.msg_name = ancillary.name.as_mut_ptr().cast();
@@ -135,7 +135,7 @@ impl RecvBatch {
     pub(super) fn take(&mut self) -> Option<(Arrival<'_>, Buffer)> {
         let (index, buffer) = self.arrived.pop_front()?;
         let (header, ancillary) = (&self.headers[index].msg_hdr, &self.ancillary[index]);
-        // The kernel tells the whole length of a name that did not fit.
+        // The kernel reports the whole length of a name that did not fit.
         let name_bytes = ADDRESS_BYTES.min(header.msg_namelen as usize);
         let arrival = Arrival {
             socket: self.socket,
@@ -159,5 +159,5 @@ pub(super) fn no_message() -> libc::mmsghdr {
     unsafe { std::mem::zeroed() }
 }
 
-/// Messages taken from one socket before the others have their turn.
+/// Messages taken from one socket before others are served.
 const RECEIVE_BATCH_MAX: usize = 128;

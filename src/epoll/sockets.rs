@@ -16,7 +16,7 @@ use crate::io::{ServiceId, SocketId};
 /// What became ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ready {
-    /// A socket has something to receive, or an error to tell.
+    /// A socket has something to receive, or an error to report.
     Socket(SocketId),
     /// Another thread woke the worker.
     Wake,
@@ -36,7 +36,7 @@ pub(super) struct Sockets {
     table: Arc<SocketTable>,
     epoll: Epoll,
     slots: Vec<Slot>,
-    /// Room for every socket and the wake-up, so that each gets its turn.
+    /// Room for every socket and the wake-up, so that each is served.
     events: Box<[EpollEvent]>,
     /// The version of the table that was applied last.
     seen: u64,
@@ -66,12 +66,12 @@ impl Sockets {
     pub(super) fn catch_up(&mut self) -> io::Result<()> {
         let table = Arc::clone(&self.table);
         let version = table.with_wanted(|wanted, version| {
-            // Let go first: a socket may have moved to another ID.
+            // Release first: a socket may have moved to another ID.
             for id in 0..self.slots.len() {
-                self.let_go(id, wanted.get(id).and_then(Option::as_ref))?;
+                self.release(id, wanted.get(id).and_then(Option::as_ref))?;
             }
             for (id, wanted) in wanted.iter().enumerate() {
-                self.take_up(id, wanted.as_ref())?;
+                self.watch(id, wanted.as_ref())?;
             }
             Ok::<_, io::Error>(version)
         })?;
@@ -81,7 +81,7 @@ impl Sockets {
     }
 
     /// Empties a slot unless it has what is wanted.
-    fn let_go(&mut self, id: usize, wanted: Option<&Registered>) -> io::Result<()> {
+    fn release(&mut self, id: usize, wanted: Option<&Registered>) -> io::Result<()> {
         let slot = &mut self.slots[id];
         let Some(present) = &slot.registered else { return Ok(()) };
         if wanted.is_some_and(|wanted| present.is_same(wanted)) {
@@ -95,7 +95,7 @@ impl Sockets {
     }
 
     /// Fills a slot that is empty.
-    fn take_up(&mut self, id: usize, wanted: Option<&Registered>) -> io::Result<()> {
+    fn watch(&mut self, id: usize, wanted: Option<&Registered>) -> io::Result<()> {
         if id == self.slots.len() {
             self.slots.push(Slot::default());
         }
@@ -162,7 +162,7 @@ impl Sockets {
         }
     }
 
-    /// What is ready in this place, below the count that the last wait returned.
+    /// The ready event with this index, below the count that the last wait returned.
     pub(super) fn ready(&self, index: usize) -> Ready {
         match self.events[index].data() {
             WAKE => Ready::Wake,

@@ -88,7 +88,7 @@ fn a_panic_costs_no_slot_and_the_rest_of_the_batch_is_counted() {
 }
 
 #[test]
-fn a_lone_request_takes_one_turn() {
+fn a_lone_request_takes_one_iteration() {
     let (plan, address) = plan(Engine::Epoll, LoopSizes::TRACKER);
     let counters = Arc::clone(&plan.counters);
     let worker = std::thread::spawn(move || {
@@ -97,8 +97,8 @@ fn a_lone_request_takes_one_turn() {
     });
     ask_in_turn(1000, address);
     worker.join().unwrap();
-    let turns = counters.snapshot().get(Counter::Iterations);
-    assert!(turns < 1500, "{turns} turns for 1000 requests");
+    let iterations = counters.snapshot().get(Counter::Iterations);
+    assert!(iterations < 1500, "{iterations} iterations for 1000 requests");
 }
 
 /// Two sockets on loopback, under the IDs 0 and 1.
@@ -144,8 +144,8 @@ fn a_handler_that_keeps_all_buffers_does_not_make_the_loop_spin() {
     event_loop.run(&mut Hoard { kept: Vec::new(), left: 6, control }).unwrap();
     let total = counters.snapshot();
     assert_eq!(total.get(Counter::PacketsReceived), 6);
-    let turns = total.get(Counter::Iterations);
-    assert!(turns < 50, "{turns} turns for six datagrams");
+    let iterations = total.get(Counter::Iterations);
+    assert!(iterations < 50, "{iterations} iterations for six datagrams");
 }
 
 /// Notes which socket each datagram came in on.
@@ -161,7 +161,7 @@ impl DatagramService for Order {
 }
 
 #[test]
-fn a_flooded_socket_leaves_the_others_their_turn() {
+fn a_flooded_socket_leaves_the_others_their_share() {
     let (table, addresses) = two_sockets();
     let (mut plan, _) = plan(Engine::Epoll, LoopSizes::TRACKER);
     plan.table = table;

@@ -1,4 +1,4 @@
-//! The way out: messages wait in line at their socket, and each line leaves by `sendmmsg`.
+//! Sending: messages wait in a queue for each socket, and each queue is sent by `sendmmsg`.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,39 +7,32 @@ use std::os::fd::RawFd;
 use super::receive::no_message;
 use super::sockets::Sockets;
 use crate::io::fault_injection::sends_until_refusal;
-use crate::io::send_slots::{InFlightForward, SendSlots};
-use crate::io::{Failures, LoopSizes, count_sent, message_of};
-use crate::io::{Forward, ReplyPath, SocketId, Transmit, TransmitFull};
+use crate::io::send_slots::SendSlots;
+use crate::io::transmit::{Message, SlotSender, end_reply};
+use crate::io::{Failures, LoopSizes, ServiceId, SocketId, TransmitError};
 use crate::sys::errno;
 use crate::sys::memory::MapError;
-use crate::telemetry::{Counters, DropReason};
+use crate::telemetry::Counters;
 
 /// The slots that wait at one socket, oldest first: a list through [`SendQueue::next`].
 #[derive(Clone, Copy)]
-struct Line {
+struct Fifo {
     first: u16,
     last: u16,
-}
-
-/// A forward that was sent, or was not.
-pub(super) struct Ended {
-    pub(super) slot: u16,
-    pub(super) forwarding: InFlightForward,
-    /// Bytes, or an error number below zero.
-    pub(super) result: i32,
 }
 
 /// Send slots, and the order in which they leave.
 pub(super) struct SendQueue {
     pub(super) slots: SendSlots,
-    /// Per slot: the one behind it in its line.
+    /// Per slot: the one behind it in its queue.
     next: Box<[u16]>,
     /// Per socket.
-    lines: Box<[Line]>,
-    /// Sockets that have a line, in the order in which it began. Each stands here once.
+    fifos: Box<[Fifo]>,
+    /// Sockets with messages in their queue, in the order of the first one. Each is here once.
     waiting: Vec<SocketId>,
-    /// Forwards whose end the handler has yet to hear of. Each keeps its slot until then.
-    ended: VecDeque<Ended>,
+    /// Slots of forwards that have ended, and how: the bytes sent, or an error number below zero.
+    /// Each stays taken until its service is told.
+    ended: VecDeque<(u16, i32)>,
     headers: Box<[libc::mmsghdr]>,
     pub(super) failures: Failures,
 }
@@ -52,11 +45,11 @@ impl SendQueue {
     pub(super) fn new(sizes: &LoopSizes) -> Result<Self, MapError> {
         let LoopSizes { send_slots: count, forwards, segments, .. } = *sizes;
         let sockets = usize::from(sizes.sockets);
-        assert!(count < NOBODY, "a slot's number is never the end of a line");
+        assert!(count < NONE, "a slot's index never ends a queue");
         Ok(Self {
             slots: SendSlots::new(count, forwards, segments)?,
-            next: vec![NOBODY; usize::from(count)].into_boxed_slice(),
-            lines: vec![Line { first: NOBODY, last: NOBODY }; sockets].into_boxed_slice(),
+            next: vec![NONE; usize::from(count)].into_boxed_slice(),
+            fifos: vec![Fifo { first: NONE, last: NONE }; sockets].into_boxed_slice(),
             waiting: Vec::with_capacity(sockets),
             ended: VecDeque::with_capacity(if forwards { usize::from(count) } else { 0 }),
             headers: vec![no_message(); SEND_BATCH_MAX].into_boxed_slice(),
@@ -64,45 +57,45 @@ impl SendQueue {
         })
     }
 
-    /// Whether nothing waits to be sent, and nobody waits to hear of it.
+    /// Whether nothing waits to be sent or to be reported.
     pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.ended.is_empty()
     }
 
-    /// Puts a filled slot at the end of its socket's line.
+    /// Puts a filled slot at the end of its socket's queue.
     fn enqueue(&mut self, socket: SocketId, slot: u16, counters: &Counters) {
-        self.next[usize::from(slot)] = NOBODY;
-        let Some(line) = self.lines.get_mut(usize::from(socket.0)) else {
+        self.next[usize::from(slot)] = NONE;
+        let Some(fifo) = self.fifos.get_mut(usize::from(socket.0)) else {
             return self.finish(slot, -libc::EBADF, counters);
         };
-        if line.first == NOBODY {
-            line.first = slot;
+        if fifo.first == NONE {
+            fifo.first = slot;
             self.waiting.push(socket);
         } else {
-            self.next[usize::from(line.last)] = slot;
+            self.next[usize::from(fifo.last)] = slot;
         }
-        line.last = slot;
+        fifo.last = slot;
     }
 
     /// Sends all that waits: for each socket in order.
     pub(super) fn send_all(&mut self, sockets: &Sockets, counters: &Counters) {
         for index in 0..self.waiting.len() {
             let socket = self.waiting[index];
-            let line = &mut self.lines[usize::from(socket.0)];
-            let first = std::mem::replace(&mut line.first, NOBODY);
+            let fifo = &mut self.fifos[usize::from(socket.0)];
+            let first = std::mem::replace(&mut fifo.first, NONE);
             let descriptor = sockets.get(socket).map(|(_, _, descriptor)| descriptor);
-            self.send_line(first, descriptor, counters);
+            self.send_fifo(first, descriptor, counters);
         }
         self.waiting.clear();
     }
 
-    fn send_line(&mut self, first: u16, descriptor: Option<RawFd>, counters: &Counters) {
+    fn send_fifo(&mut self, first: u16, descriptor: Option<RawFd>, counters: &Counters) {
         let mut slot = first;
-        while slot != NOBODY {
+        while slot != NONE {
             let batch = slot;
             let mut count = 0;
-            while slot != NOBODY && count < self.headers.len() {
-                // SAFETY: the slot was filled and is not released before its line is sent.
+            while slot != NONE && count < self.headers.len() {
+                // SAFETY: the slot was filled and is not released before its queue is sent.
                 self.headers[count].msg_hdr = unsafe { *self.slots.message(slot) };
                 slot = self.next[usize::from(slot)];
                 count += 1;
@@ -125,7 +118,7 @@ impl SendQueue {
                 Some(descriptor) => send(descriptor, &mut self.headers[done..count]),
                 None => Err(libc::EBADF),
             };
-            // The kernel stops at the first message that fails and tells why only when that is
+            // The kernel stops at the first message that fails and reports why only when that is
             // the first of a call: it is the first of the next one.
             let ended = *sent.as_ref().unwrap_or(&1);
             for header in done..done + ended {
@@ -142,15 +135,12 @@ impl SendQueue {
     }
 
     /// Takes note of how a send ended: replies are counted and their slots free, forwards wait
-    /// for the handler.
+    /// for their service.
     fn finish(&mut self, slot: u16, result: i32, counters: &Counters) {
-        match self.slots.take_forward(slot) {
-            Some(forwarding) => self.ended.push_back(Ended { slot, forwarding, result }),
-            None => {
-                self.failures.note(result);
-                self.slots.release(slot);
-                count_sent(counters, result);
-            }
+        if self.slots.is_forward(slot) {
+            self.ended.push_back((slot, result));
+        } else {
+            end_reply(&mut self.slots, slot, result, &mut self.failures, counters);
         }
     }
 
@@ -159,8 +149,8 @@ impl SendQueue {
         self.ended.len()
     }
 
-    /// The oldest forward that has ended. The caller releases its slot.
-    pub(super) fn take_ended(&mut self) -> Option<Ended> {
+    /// The oldest forward that has ended: its slot, and how. The caller tells its service.
+    pub(super) fn take_ended(&mut self) -> Option<(u16, i32)> {
         self.ended.pop_front()
     }
 }
@@ -185,59 +175,46 @@ fn send(descriptor: RawFd, headers: &mut [libc::mmsghdr]) -> Result<usize, i32> 
     }
 }
 
-/// The epoll side of [`Transmit`].
+/// The epoll side of [`Transmit`](crate::io::Transmit).
 pub(super) struct QueueTransmit<'a> {
     pub(super) queue: &'a mut SendQueue,
     pub(super) sockets: &'a Sockets,
     pub(super) counters: &'a Counters,
 }
 
-impl QueueTransmit<'_> {
-    /// Sends early when the last slot is taken. Forwards keep theirs until the handler is told.
+impl SlotSender for QueueTransmit<'_> {
+    #[inline]
+    fn slots(&mut self) -> &mut SendSlots {
+        &mut self.queue.slots
+    }
+
+    #[inline]
+    fn counters(&self) -> &Counters {
+        self.counters
+    }
+
+    #[inline]
+    fn service_of(&self, socket: SocketId) -> Option<ServiceId> {
+        self.sockets.get(socket).map(|(_, service, _)| service)
+    }
+
+    /// Sends early when the last slot is taken. Forwards keep theirs until their service is told.
+    #[inline]
     fn make_room(&mut self) {
         if self.queue.slots.free() == 0 {
             self.queue.send_all(self.sockets, self.counters);
         }
     }
-}
 
-impl Transmit for QueueTransmit<'_> {
-    fn reply(
-        &mut self,
-        path: ReplyPath,
-        write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
-        self.make_room();
-        let Some(slot) = self.queue.slots.fill_reply(path.client(), path.local(), write) else {
-            self.counters.dropped(DropReason::SendSlotsFull);
-            return Err(TransmitFull);
-        };
-        self.queue.enqueue(path.socket(), slot, self.counters);
-        Ok(())
-    }
-
-    fn send_segments(
-        &mut self,
-        path: ReplyPath,
-        segment_bytes: u16,
-        write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
-        self.make_room();
-        let slot = self.queue.slots.fill_segments(path.client(), segment_bytes, write);
-        self.queue.enqueue(path.socket(), slot.ok_or(TransmitFull)?, self.counters);
-        Ok(())
-    }
-
-    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {
-        self.make_room();
-        let slot = self.queue.slots.fill_forward(&message_of(&forward)).ok_or(TransmitFull)?;
-        self.queue.enqueue(forward.socket, slot, self.counters);
+    #[inline]
+    fn send(&mut self, socket: SocketId, slot: u16, _: Message) -> Result<(), TransmitError> {
+        self.queue.enqueue(socket, slot, self.counters);
         Ok(())
     }
 }
 
-/// The end of a line; no slot has this number.
-const NOBODY: u16 = u16::MAX;
+/// The end of a queue; no slot has this index.
+const NONE: u16 = u16::MAX;
 
 /// Messages in one call: the most that the kernel takes.
 const SEND_BATCH_MAX: usize = libc::UIO_MAXIOV as usize;

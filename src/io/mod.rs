@@ -11,13 +11,15 @@ pub(crate) mod fault_injection;
 mod features;
 mod frame;
 mod loop_sockets;
+pub mod mailbox;
 mod receive;
-mod send_result;
+mod send;
 pub(crate) mod send_slots;
 mod service;
 pub mod socket_table;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod transmit;
 mod worker_control;
 mod worker_plan;
 
@@ -29,7 +31,6 @@ pub(crate) use event_loop::{EventLoop, run};
 pub(crate) use failures::Failures;
 pub use features::{RingFeature, RingFeatures};
 pub(crate) use receive::{Arrival, Discard};
-pub(crate) use send_result::{count_sent, ended, message_of};
 pub use service::*;
 pub use worker_control::WorkerControl;
 pub use worker_plan::{LoopSizes, WorkerPlan};

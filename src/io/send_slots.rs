@@ -3,23 +3,13 @@
 use std::net::SocketAddr;
 use std::ptr::NonNull;
 
-use super::buffers::BufferSlice;
+use super::send::{FORWARD_SLICES_MAX, Forward, InFlightSend, REPLY_BYTES_MAX, SEGMENTS_BYTES_MAX};
+use super::socket_table::ServiceId;
 use crate::sys::address::{
     ADDRESS_BYTES, CONTROL_BYTES, PacketInfo, SendOptions, write_address, write_local,
     write_send_options,
 };
 use crate::sys::memory::{MapError, Region};
-
-/// The largest datagram that a slot holds: the UDP payload of an unfragmented IPv4 datagram on
-/// Ethernet (1,500 bytes less 20 of IP and 8 of UDP header).
-pub const REPLY_BYTES_MAX: usize = 1472;
-
-/// The most parts that one send takes: the kernel's limit on UDP segments in a send.
-pub const FORWARD_SLICES_MAX: usize = 64;
-
-/// The most bytes that one slot holds for several datagrams in one send: 64 announces (BEP 15)
-/// and their like.
-pub const SEGMENTS_BYTES_MAX: usize = 64 * 98;
 
 /// Everything that the kernel reads while a send is in flight. Never moves.
 #[repr(C, align(64))]
@@ -31,26 +21,19 @@ struct Slot {
     bytes: [u8; REPLY_BYTES_MAX],
 }
 
-/// What a slot holds beside its memory while a forward is in flight.
-struct InFlightSend {
-    /// Stretches of the receive buffers that the kernel reads from.
-    parts: Vec<BufferSlice>,
+/// What a slot has for forwards, beside the memory of every slot.
+struct ForwardSlot {
+    send: InFlightSend,
     vectors: Box<[libc::iovec]>,
-    /// Whether the slot's send is a forward.
-    forwarding: bool,
-    tag: u32,
-    options: SendOptions,
 }
 
-impl InFlightSend {
-    fn with_room_for(parts: usize) -> Self {
+impl ForwardSlot {
+    fn new() -> Self {
         let none = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        let slices = Vec::with_capacity(FORWARD_SLICES_MAX);
         Self {
-            parts: Vec::with_capacity(parts),
-            vectors: vec![none; parts].into_boxed_slice(),
-            forwarding: false,
-            tag: 0,
-            options: SendOptions::default(),
+            send: InFlightSend { slices, ..InFlightSend::default() },
+            vectors: vec![none; FORWARD_SLICES_MAX].into_boxed_slice(),
         }
     }
 }
@@ -58,36 +41,14 @@ impl InFlightSend {
 #[repr(C, align(8))]
 struct Control([u8; CONTROL_BYTES]);
 
-/// A send straight from receive buffers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ForwardMessage<'a> {
-    /// Where to, for a socket that is not connected.
-    pub(crate) to: Option<SocketAddr>,
-    /// Whether it is an IPv6 socket.
-    pub(crate) ipv6: bool,
-    /// What to send, in order.
-    pub(crate) parts: &'a [BufferSlice],
-    pub(crate) options: SendOptions,
-    /// Comes back with [`SendSlots::take_forward`].
-    pub(crate) tag: u32,
-}
-
-/// Where a reply and its destination lie in a slot.
-pub(crate) struct DatagramInSlot {
-    pub(crate) bytes: *const u8,
-    pub(crate) length: u32,
-    pub(crate) address: *const libc::sockaddr,
-    pub(crate) address_bytes: libc::socklen_t,
-}
-
 /// The slots of one worker. From its filling to its release a slot may be the kernel's.
 pub(crate) struct SendSlots {
     region: Region,
     free: Vec<u16>,
     /// Per slot, room for several datagrams at once; `None` when the handler sends no segments.
     areas: Option<Region>,
-    /// Per slot, for forwards; empty when the handler forwards nothing.
-    held: Vec<InFlightSend>,
+    /// Per slot; empty when the handler forwards nothing.
+    forwards: Vec<ForwardSlot>,
     count: usize,
 }
 
@@ -98,12 +59,12 @@ impl SendSlots {
         assert!(count > 0, "a worker that cannot send has no use");
         let region = Region::map(usize::from(count) * size_of::<Slot>())?;
         let areas = || Region::map(usize::from(count) * SEGMENTS_BYTES_MAX);
-        let held = if forwards { count } else { 0 };
+        let forward_slots = if forwards { count } else { 0 };
         Ok(Self {
             region,
             free: (0..count).rev().collect(),
             areas: segments.then(areas).transpose()?,
-            held: (0..held).map(|_| InFlightSend::with_room_for(FORWARD_SLICES_MAX)).collect(),
+            forwards: (0..forward_slots).map(|_| ForwardSlot::new()).collect(),
             count: usize::from(count),
         })
     }
@@ -118,9 +79,9 @@ impl SendSlots {
 
     /// Takes a slot back after its send, and lets go of the buffers it read from.
     pub(crate) fn release(&mut self, slot: u16) {
-        if let Some(held) = self.held.get_mut(usize::from(slot)) {
-            held.parts.clear();
-            held.forwarding = false;
+        if let Some(forward) = self.forwards.get_mut(usize::from(slot)) {
+            forward.send.slices.clear();
+            forward.send.service = None;
         }
         assert!(self.free.len() < self.count, "a slot was completed twice");
         self.free.push(slot);
@@ -136,18 +97,6 @@ impl SendSlots {
     pub(crate) fn message(&self, slot: u16) -> *const libc::msghdr {
         // SAFETY: the pointer is inside the region; no reference is made.
         unsafe { &raw const (*self.slot(slot).as_ptr()).message }
-    }
-
-    /// The reply in a slot that was filled with one, as `send` wants it. Valid as the message is.
-    pub(crate) fn datagram(&self, slot: u16) -> DatagramInSlot {
-        // SAFETY: a filled slot is written by nobody, the kernel included, until its release.
-        let slot = unsafe { self.slot(slot).as_ref() };
-        DatagramInSlot {
-            bytes: slot.reply_vector.iov_base.cast_const().cast(),
-            length: slot.reply_vector.iov_len as u32,
-            address: slot.message.msg_name.cast_const().cast(),
-            address_bytes: slot.message.msg_namelen,
-        }
     }
 
     /// Whether sends of up to `count` messages fit, or as many as ever will.
@@ -215,57 +164,59 @@ impl SendSlots {
         Some(index)
     }
 
-    /// Fills a free slot with references to receive buffers; `None` without one, or when the
-    /// slots were not made for that.
-    pub(crate) fn fill_forward(&mut self, forward: &ForwardMessage<'_>) -> Option<u16> {
-        let count = forward.parts.len();
-        assert!(count <= FORWARD_SLICES_MAX, "more parts than the kernel takes segments");
-        if self.held.is_empty() {
+    /// Fills a free slot with references to receive buffers, for `service`; `None` without one, or
+    /// when the slots were not made for that.
+    pub(crate) fn fill_forward(
+        &mut self,
+        forward: &Forward<'_>,
+        service: ServiceId,
+    ) -> Option<u16> {
+        let &Forward { to, ipv6, slices, options, tag, .. } = forward;
+        assert!(slices.len() <= FORWARD_SLICES_MAX, "more slices than the kernel takes segments");
+        if self.forwards.is_empty() {
             return None;
         }
         let index = *self.free.last()?;
-        let held = &mut self.held[usize::from(index)];
-        held.parts.clear();
-        for (vector, part) in held.vectors.iter_mut().zip(forward.parts) {
-            let bytes = part.bytes();
-            // The clone in `held` keeps these bytes unwritten until the release.
+        let ForwardSlot { send, vectors } = &mut self.forwards[usize::from(index)];
+        send.slices.clear();
+        for (vector, slice) in vectors.iter_mut().zip(slices) {
+            let bytes = slice.bytes();
+            // The clone in `send` keeps these bytes unwritten until the release.
             vector.iov_base = bytes.as_ptr().cast_mut().cast();
             vector.iov_len = bytes.len();
-            held.parts.push(part.clone());
+            send.slices.push(slice.clone());
         }
-        (held.options, held.tag, held.forwarding) = (forward.options, forward.tag, true);
+        (send.options, send.tag, send.service) = (options, tag, Some(service));
         self.free.pop();
-        let vectors = held.vectors.as_mut_ptr();
+        let vectors = vectors.as_mut_ptr();
         // SAFETY: as in `fill_reply`: a free slot is ours alone.
         let slot = unsafe { self.slot(index).as_mut() };
-        let control_bytes = write_send_options(forward.options, forward.ipv6, &mut slot.control.0);
-        slot.complete(forward.to, (vectors, count), control_bytes);
+        let control_bytes = write_send_options(options, ipv6, &mut slot.control.0);
+        slot.complete(to, (vectors, slices.len()), control_bytes);
         Some(index)
     }
 
-    /// What the completed send in `slot` was, if it was a forward. The slot stays taken until
-    /// [`Self::release_forward`].
-    pub(crate) fn take_forward(&mut self, slot: u16) -> Option<InFlightForward> {
-        let held = self.held.get_mut(usize::from(slot)).filter(|held| held.forwarding)?;
-        let parts = std::mem::take(&mut held.parts);
-        Some(InFlightForward { parts, tag: held.tag, options: held.options })
+    /// Whether the send in a slot that was filled is a forward.
+    pub(crate) fn is_forward(&self, slot: u16) -> bool {
+        let forward = self.forwards.get(usize::from(slot));
+        forward.is_some_and(|forward| forward.send.service.is_some())
     }
 
-    /// Takes a slot back after [`Self::take_forward`], and the list of parts with it, so that its
-    /// memory is used again.
-    pub(crate) fn release_forward(&mut self, slot: u16, parts: Vec<BufferSlice>) {
-        if let Some(held) = self.held.get_mut(usize::from(slot)) {
-            held.parts = parts;
+    /// The forward in `slot`, which has ended. The slot stays taken until
+    /// [`Self::release_forward`].
+    pub(crate) fn take_forward(&mut self, slot: u16) -> Option<InFlightSend> {
+        let forward = self.forwards.get_mut(usize::from(slot))?;
+        Some(std::mem::take(&mut forward.send))
+    }
+
+    /// Takes a slot back after [`Self::take_forward`], and its list of slices, so that the memory
+    /// of that is used again.
+    pub(crate) fn release_forward(&mut self, slot: u16, send: InFlightSend) {
+        if let Some(forward) = self.forwards.get_mut(usize::from(slot)) {
+            forward.send = send;
         }
         self.release(slot);
     }
-}
-
-/// A forward that the kernel is done with.
-pub(crate) struct InFlightForward {
-    pub(crate) parts: Vec<BufferSlice>,
-    pub(crate) tag: u32,
-    pub(crate) options: SendOptions,
 }
 
 impl Slot {

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 pub use super::buffers::{Buffer, BufferSlice, ReceivePool};
 pub use super::frame::{Frame, FrameMeta, Segmentation};
-pub use super::send_slots::{FORWARD_SLICES_MAX, REPLY_BYTES_MAX, SEGMENTS_BYTES_MAX};
+pub use super::send::{FORWARD_SLICES_MAX, REPLY_BYTES_MAX, SEGMENTS_BYTES_MAX};
+pub use super::send::{Forward, SendCompletion, SendOptions, TransmitError};
 pub use super::socket_table::{ServiceId, SocketId};
 pub use crate::sys::address::{PacketAuxData, PacketInfo};
 
@@ -87,54 +88,10 @@ pub struct Packet<'a> {
     pub buffer: &'a Buffer,
 }
 
-/// A send straight from receive buffers.
-#[derive(Clone, Debug)]
-pub struct Forward<'a> {
-    /// The socket to send on.
-    pub socket: SocketId,
-    /// Where to, for a socket that is not connected.
-    pub to: Option<SocketAddr>,
-    /// Whether it is an IPv6 socket.
-    pub ipv6: bool,
-    /// What to send, in order; at most [`FORWARD_SLICES_MAX`] parts.
-    pub parts: &'a [BufferSlice],
-    /// With a size, the kernel cuts the parts together into datagrams of that size
-    /// (`UDP_SEGMENT`), the last one possibly shorter. Without, they are one datagram.
-    pub segment_bytes: Option<u16>,
-    /// The TTL or hop limit, where it is not the socket's own.
-    pub ttl: Option<u8>,
-    /// The type of service or traffic class, where it is not the socket's own.
-    pub tos: Option<u8>,
-    /// Comes back with [`FrameService::on_forwarded`].
-    pub tag: u32,
-}
-
-/// How a [`Forward`] ended.
-#[derive(Clone, Debug)]
-pub struct SendCompletion<'a> {
-    /// From the forward.
-    pub tag: u32,
-    /// The bytes sent, or the error number.
-    pub result: Result<usize, i32>,
-    /// From the forward; they return to their pool afterwards unless cloned.
-    pub parts: &'a [BufferSlice],
-    /// From the forward.
-    pub segment_bytes: Option<u16>,
-    /// From the forward.
-    pub ttl: Option<u8>,
-    /// From the forward.
-    pub tos: Option<u8>,
-}
-
-/// The transmit side had no free slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no free transmit slot")]
-pub struct TransmitFull;
-
 /// What a handler sends through.
 ///
-/// Nothing blocks and nothing allocates. Without a free slot nothing is sent: a reply is then
-/// counted as dropped by the implementation, a forward by the handler, which knows its output.
+/// Nothing blocks and nothing allocates. After an error nothing is sent: a reply was then counted
+/// as dropped by the implementation; a forward is counted by its service, which knows its output.
 pub trait Transmit {
     /// Queues one datagram that `write` puts in place.
     ///
@@ -144,7 +101,7 @@ pub trait Transmit {
         &mut self,
         path: ReplyPath,
         write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull>;
+    ) -> Result<(), TransmitError>;
 
     /// Queues datagrams of `segment_bytes` each, the last possibly shorter, to one address in one
     /// trip (`UDP_SEGMENT`).
@@ -158,10 +115,10 @@ pub trait Transmit {
         path: ReplyPath,
         segment_bytes: u16,
         write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull>;
+    ) -> Result<(), TransmitError>;
 
     /// Queues one datagram, or several equal ones in one trip, straight from receive buffers.
-    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull>;
+    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitError>;
 }
 
 /// Answers datagrams. All calls come from the one thread of the worker that owns it.
@@ -196,7 +153,7 @@ pub trait FrameService {
     /// loop holds frames back while fewer slots are free.
     fn sends_per_frame_max(&self) -> usize;
 
-    /// Reports how a forward ended. The service may forward its parts again.
+    /// Reports how a forward ended. The service may forward its slices again.
     fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T);
 
     /// Called at most once per tick interval for bounded housekeeping.
@@ -206,17 +163,27 @@ pub trait FrameService {
     /// are open.
     fn on_flush<T: Transmit>(&mut self, now: Now, tx: &mut T);
 
-    /// Whether [`Self::on_departed`] is to be called in this iteration.
-    fn awaits_departure(&self) -> bool {
+    /// Whether [`Self::on_submitted`] is to be called in this iteration.
+    fn awaits_submission(&self) -> bool {
         false
     }
 
-    /// Everything sent so far has been handed to the kernel, which carries sends out at once or
+    /// Everything sent so far has been submitted to the kernel, which carries sends out at once or
     /// refuses them. `wall_ns` is the wall clock then, in nanoseconds since the Unix epoch: the
     /// clock by which the kernel stamps frames.
-    fn on_departed(&mut self, wall_ns: u64) {
+    fn on_submitted(&mut self, wall_ns: u64) {
         let _ = wall_ns;
     }
+}
+
+/// Takes messages that other threads send to its worker, through the worker's
+/// [`Mailbox`](super::mailbox::Mailbox). All calls come from the one thread of the worker.
+pub trait MessageService {
+    /// What it can be sent.
+    type Message: Send;
+
+    /// Handles one message, between two batches of packets.
+    fn on_message<T: Transmit>(&mut self, now: Now, message: Self::Message, tx: &mut T);
 }
 
 /// When a service needs the next iteration.
@@ -267,19 +234,37 @@ pub trait Dispatch {
         0
     }
 
-    /// A forward ended. Only one service of a loop forwards; see [`FrameService::on_forwarded`].
-    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
-        let _ = (now, forwarded, tx);
+    /// A forward on a socket of `service` ended; see [`FrameService::on_forwarded`].
+    fn on_forwarded<T: Transmit>(
+        &mut self,
+        service: ServiceId,
+        now: Now,
+        forwarded: &SendCompletion<'_>,
+        tx: &mut T,
+    ) {
+        let _ = (service, now, forwarded, tx);
     }
 
-    /// See [`FrameService::awaits_departure`].
-    fn awaits_departure(&self) -> bool {
+    /// See [`FrameService::awaits_submission`].
+    fn awaits_submission(&self) -> bool {
         false
     }
 
-    /// See [`FrameService::on_departed`].
-    fn on_departed(&mut self, wall_ns: u64) {
+    /// See [`FrameService::on_submitted`].
+    fn on_submitted(&mut self, wall_ns: u64) {
         let _ = wall_ns;
+    }
+
+    /// Whether messages wait for [`Self::deliver_messages`]: the loop does not sleep then.
+    fn has_messages(&self) -> bool {
+        false
+    }
+
+    /// Called in every iteration, when its packets were handled: hands what waits in the worker's
+    /// mailbox, as far as the mailbox's bound allows, to the services that it is for; see
+    /// [`MessageService`].
+    fn deliver_messages<T: Transmit>(&mut self, now: Now, tx: &mut T) {
+        let _ = (now, tx);
     }
 
     /// Called at most once per tick interval, for every service.
@@ -336,20 +321,16 @@ pub struct Sent {
 
 /// One forward recorded by [`RecordedTransmit`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SentOn {
+pub struct SentForward {
     /// The socket it would have left by.
     pub socket: SocketId,
-    /// The bytes of its parts, put together.
+    /// The bytes of its slices, put together.
     pub bytes: Vec<u8>,
-    /// How many parts there were.
-    pub parts: usize,
-    /// The segment size, if any.
-    pub segment_bytes: Option<u16>,
-    /// The TTL or hop limit, if any.
-    pub ttl: Option<u8>,
-    /// The type of service or traffic class, if any.
-    pub tos: Option<u8>,
-    /// The handler's tag.
+    /// How many slices there were.
+    pub slices: usize,
+    /// Segment size, TTL and type of service.
+    pub options: SendOptions,
+    /// The service's tag.
     pub tag: u32,
 }
 
@@ -359,7 +340,7 @@ pub struct RecordedTransmit {
     /// Every reply and every segment so far, oldest first.
     pub sent: Vec<Sent>,
     /// Every forward so far, oldest first.
-    pub forwarded: Vec<SentOn>,
+    pub forwarded: Vec<SentForward>,
 }
 
 impl Transmit for RecordedTransmit {
@@ -367,7 +348,7 @@ impl Transmit for RecordedTransmit {
         &mut self,
         path: ReplyPath,
         write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
+    ) -> Result<(), TransmitError> {
         let mut bytes = vec![0; REPLY_BYTES_MAX];
         let length = write(&mut bytes);
         bytes.truncate(length);
@@ -380,7 +361,7 @@ impl Transmit for RecordedTransmit {
         path: ReplyPath,
         segment_bytes: u16,
         write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
+    ) -> Result<(), TransmitError> {
         let mut bytes = vec![0; SEGMENTS_BYTES_MAX];
         let length = write(&mut bytes);
         let segments = bytes[..length].chunks(usize::from(segment_bytes));
@@ -388,11 +369,11 @@ impl Transmit for RecordedTransmit {
         Ok(())
     }
 
-    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {
-        let Forward { socket, parts, segment_bytes, ttl, tos, tag, .. } = forward;
-        let bytes = parts.iter().flat_map(|part| part.bytes().iter().copied()).collect();
-        let parts = parts.len();
-        self.forwarded.push(SentOn { socket, bytes, parts, segment_bytes, ttl, tos, tag });
+    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitError> {
+        let Forward { socket, slices, options, tag, .. } = forward;
+        let bytes = slices.iter().flat_map(|slice| slice.bytes().iter().copied()).collect();
+        let slices = slices.len();
+        self.forwarded.push(SentForward { socket, bytes, slices, options, tag });
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::socket_table::{LoopSocket, SocketTable};
 use super::{
     BufferSlice, DatagramService, Dispatch, Forward, Now, Packet, ReplyPath, SendCompletion,
-    ServiceId, SocketId, Transmit,
+    SendOptions, ServiceId, SocketId, Transmit,
 };
 use super::{Engine, LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
 use crate::sys::socket::{SocketOptions, bind_group};
@@ -128,15 +128,13 @@ pub(crate) struct ForwardTwice {
 }
 
 impl ForwardTwice {
-    fn forward(path: ReplyPath, parts: &[BufferSlice], tag: u32, tx: &mut impl Transmit) {
+    fn forward(path: ReplyPath, slices: &[BufferSlice], tag: u32, tx: &mut impl Transmit) {
         let forward = Forward {
             socket: path.socket(),
             to: Some(path.client()),
             ipv6: false,
-            parts,
-            segment_bytes: None,
-            ttl: None,
-            tos: None,
+            slices,
+            options: SendOptions::default(),
             tag,
         };
         tx.forward(forward).unwrap();
@@ -147,11 +145,17 @@ impl Dispatch for ForwardTwice {
     fn on_datagram<T: Transmit>(&mut self, _: ServiceId, _: Now, packet: &Packet<'_>, tx: &mut T) {
         let start = packet.payload.as_ptr() as usize - packet.buffer.bytes().as_ptr() as usize;
         let range = start..start + packet.payload.len();
-        let part = BufferSlice { buffer: packet.buffer.clone(), range };
-        Self::forward(packet.path, &[part], u32::from(packet.path.client().port()), tx);
+        let slice = BufferSlice { buffer: packet.buffer.clone(), range };
+        Self::forward(packet.path, &[slice], u32::from(packet.path.client().port()), tx);
     }
 
-    fn on_forwarded<T: Transmit>(&mut self, _: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
+    fn on_forwarded<T: Transmit>(
+        &mut self,
+        _: ServiceId,
+        _: Now,
+        forwarded: &SendCompletion<'_>,
+        tx: &mut T,
+    ) {
         assert_eq!(forwarded.result, Ok(4));
         self.left -= 1;
         if self.left == 0 {
@@ -159,7 +163,7 @@ impl Dispatch for ForwardTwice {
         } else if forwarded.tag != 0 {
             let to = SocketAddr::from(([127, 0, 0, 1], forwarded.tag as u16));
             let path = ReplyPath::new(SocketId(0), to, None);
-            Self::forward(path, forwarded.parts, 0, tx);
+            Self::forward(path, forwarded.slices, 0, tx);
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::io::{BufferSlice, FORWARD_SLICES_MAX};
+use crate::io::{BufferSlice, FORWARD_SLICES_MAX, SendOptions};
 
 /// The most datagrams in one send: as many as every kernel with `UDP_SEGMENT` takes.
 pub const BATCH_DATAGRAMS_MAX: usize = FORWARD_SLICES_MAX;
@@ -26,7 +26,7 @@ pub const BATCH_BYTES_MAX: usize = 65_000;
 #[derive(Debug)]
 pub struct Batch {
     /// Never more than [`BATCH_DATAGRAMS_MAX`]: the capacity it starts with.
-    parts: Vec<BufferSlice>,
+    slices: Vec<BufferSlice>,
     segment_max: usize,
     /// The size of the first datagram, and of all but the last.
     segment: usize,
@@ -38,34 +38,17 @@ pub struct Batch {
     full: bool,
 }
 
-/// What became of a part.
-#[must_use = "a refused part is lost unless it is pushed again"]
+/// What became of a slice.
+#[must_use = "a refused slice is lost unless it is pushed again"]
 #[derive(Debug)]
 pub enum Pushed {
     /// It is in the batch, and more may join.
     Open,
     /// It is in the batch, and nothing more can join: the batch may as well be closed.
     Full,
-    /// This is not in the batch: all of the part, or of a super-packet what is left of it. Close
+    /// This is not in the batch: all of the slice, or of a super-packet what is left of it. Close
     /// the batch and push it again: an empty batch takes at least one datagram of anything.
     Refused(BufferSlice),
-}
-
-/// A closed batch: one send.
-#[derive(Clone, Copy, Debug)]
-pub struct GsoBatch<'a> {
-    /// The bytes, in order. No datagram lies across two parts.
-    pub parts: &'a [BufferSlice],
-    /// The size to cut the bytes at; `None` when they are one datagram.
-    pub segment_bytes: Option<u16>,
-    /// How many datagrams it holds: at least 1, at most [`BATCH_DATAGRAMS_MAX`].
-    pub datagrams: usize,
-    /// Their payload together.
-    pub bytes: usize,
-    /// The TTL or hop limit to send with, as pushed.
-    pub ttl: Option<u8>,
-    /// The type of service or traffic class to send with, as pushed.
-    pub tos: Option<u8>,
 }
 
 impl Batch {
@@ -73,7 +56,7 @@ impl Batch {
     /// the IP and UDP headers. With 0 every datagram goes singly, those of super-packets too.
     pub fn new(segment_max: u16) -> Self {
         Self {
-            parts: Vec::with_capacity(BATCH_DATAGRAMS_MAX),
+            slices: Vec::with_capacity(BATCH_DATAGRAMS_MAX),
             segment_max: usize::from(segment_max),
             segment: 0,
             datagrams: 0,
@@ -87,7 +70,7 @@ impl Batch {
     /// Whether there is nothing to close.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.parts.is_empty()
+        self.slices.is_empty()
     }
 
     /// Whether datagrams of this size are gathered.
@@ -102,50 +85,44 @@ impl Batch {
         self.full = true;
     }
 
-    /// Adds a datagram, or the datagrams of a super-packet when there is a `segment` size.
+    /// Adds a datagram, or the datagrams of a super-packet when `options` have a segment size.
     ///
-    /// `ttl` and `tos` are those to send with, where an output keeps them; datagrams that differ
-    /// in them do not share a batch.
+    /// TTL and type of service are those to send with, where an output keeps them; datagrams that
+    /// differ in them do not share a batch.
     #[inline]
-    pub fn push(
-        &mut self,
-        part: BufferSlice,
-        segment: Option<u16>,
-        ttl: Option<u8>,
-        tos: Option<u8>,
-    ) -> Pushed {
-        let bytes = part.range.len();
-        let (segment, datagrams) = match segment.map(usize::from) {
+    pub fn push(&mut self, slice: BufferSlice, options: SendOptions) -> Pushed {
+        let SendOptions { segment_bytes, ttl, tos } = options;
+        let bytes = slice.range.len();
+        let (segment, datagrams) = match segment_bytes.map(usize::from) {
             Some(size) if size > 0 && size < bytes => (size, bytes.div_ceil(size)),
             _ => (bytes, 1),
         };
-        if self.parts.is_empty() {
+        if self.slices.is_empty() {
             (self.ttl, self.tos) = (ttl, tos);
-            return self.begin(part, segment, datagrams);
+            return self.begin(slice, segment, datagrams);
         }
         let fits = self.datagrams + datagrams <= BATCH_DATAGRAMS_MAX
             && self.bytes + bytes <= BATCH_BYTES_MAX;
         let alike = segment == self.segment || (datagrams == 1 && bytes < self.segment);
-        let same_marks = self.ttl == ttl && self.tos == tos;
-        if self.full || bytes == 0 || !(fits && alike && same_marks) {
-            return Pushed::Refused(part);
+        let same_header = self.ttl == ttl && self.tos == tos;
+        if self.full || bytes == 0 || !(fits && alike && same_header) {
+            return Pushed::Refused(slice);
         }
-        self.take(part, datagrams)
+        self.take(slice, datagrams)
     }
 
-    /// Pushes a part, closing the batch as often as that takes. `send` gets what is closed.
+    /// Pushes a slice, closing the batch as often as that takes. `send` gets what is closed, as
+    /// from [`Self::close`].
     #[inline]
     pub fn gather(
         &mut self,
-        part: BufferSlice,
-        segment: Option<u16>,
-        ttl: Option<u8>,
-        tos: Option<u8>,
-        mut send: impl FnMut(GsoBatch<'_>),
+        slice: BufferSlice,
+        options: SendOptions,
+        mut send: impl FnMut(&[BufferSlice], SendOptions),
     ) {
-        let mut part = part;
+        let mut slice = slice;
         loop {
-            match self.push(part, segment, ttl, tos) {
+            match self.push(slice, options) {
                 Pushed::Open => return,
                 Pushed::Full => {
                     self.close(&mut send);
@@ -153,54 +130,51 @@ impl Batch {
                 }
                 Pushed::Refused(rest) => {
                     self.close(&mut send);
-                    part = rest;
+                    slice = rest;
                 }
             }
         }
     }
 
-    /// Hands what was gathered to `send` and empties the batch; `None` when it is empty.
+    /// Hands what was gathered to `send`, as one send, and empties the batch; `None` when it is
+    /// empty. No datagram lies across two slices; there is a segment size when there are two
+    /// datagrams or more.
     #[inline]
-    pub fn close<R>(&mut self, send: impl FnOnce(GsoBatch<'_>) -> R) -> Option<R> {
-        if self.parts.is_empty() {
+    pub fn close<R>(&mut self, send: impl FnOnce(&[BufferSlice], SendOptions) -> R) -> Option<R> {
+        if self.slices.is_empty() {
             return None;
         }
         // Only a datagram that goes alone can be too large for 16 bits.
         let segment = u16::try_from(self.segment).ok();
-        let sent = send(GsoBatch {
-            parts: &self.parts,
-            segment_bytes: segment.filter(|_| self.datagrams > 1),
-            datagrams: self.datagrams,
-            bytes: self.bytes,
-            ttl: self.ttl,
-            tos: self.tos,
-        });
-        self.parts.clear();
+        let segment_bytes = segment.filter(|_| self.datagrams > 1);
+        let options = SendOptions { segment_bytes, ttl: self.ttl, tos: self.tos };
+        let sent = send(&self.slices, options);
+        self.slices.clear();
         Some(sent)
     }
 
-    /// Takes as much of a part into an empty batch as one send may carry.
+    /// Takes as much of a slice into an empty batch as one send may carry.
     #[inline]
-    fn begin(&mut self, part: BufferSlice, segment: usize, datagrams: usize) -> Pushed {
+    fn begin(&mut self, slice: BufferSlice, segment: usize, datagrams: usize) -> Pushed {
         (self.segment, self.datagrams, self.bytes) = (segment, 0, 0);
         self.full = segment == 0 || segment > self.segment_max;
         let datagrams_max =
             if self.full { 1 } else { (BATCH_BYTES_MAX / segment).clamp(1, BATCH_DATAGRAMS_MAX) };
         if datagrams <= datagrams_max {
-            return self.take(part, datagrams);
+            return self.take(slice, datagrams);
         }
-        let Range { start, end } = part.range;
+        let Range { start, end } = slice.range;
         let cut = start + datagrams_max * segment;
         let _ = self
-            .take(BufferSlice { buffer: part.buffer.clone(), range: start..cut }, datagrams_max);
-        Pushed::Refused(BufferSlice { buffer: part.buffer, range: cut..end })
+            .take(BufferSlice { buffer: slice.buffer.clone(), range: start..cut }, datagrams_max);
+        Pushed::Refused(BufferSlice { buffer: slice.buffer, range: cut..end })
     }
 
-    /// Adds a part that fits.
+    /// Adds a slice that fits.
     #[inline]
-    fn take(&mut self, part: BufferSlice, datagrams: usize) -> Pushed {
-        let bytes = part.range.len();
-        self.parts.push(part);
+    fn take(&mut self, slice: BufferSlice, datagrams: usize) -> Pushed {
+        let bytes = slice.range.len();
+        self.slices.push(slice);
         self.datagrams += datagrams;
         self.bytes += bytes;
         self.full |= bytes < datagrams * self.segment
@@ -210,42 +184,42 @@ impl Batch {
     }
 }
 
-/// Cuts a closed batch, a super-packet or the parts of a send that came back into single
+/// Cuts a closed batch, a super-packet or the slices of a send that came back into single
 /// datagrams: where the kernel refuses `UDP_SEGMENT`, or offload is off.
 ///
-/// `parts` must be as a [`GsoBatch`] has them: no datagram lies across two parts.
+/// `slices` must be as [`Batch::close`] gives them: no datagram lies across two slices.
 #[derive(Clone, Debug)]
 pub struct Split<'a> {
-    parts: &'a [BufferSlice],
-    /// Bytes of the first part that are through.
+    slices: &'a [BufferSlice],
+    /// Bytes of the first slice that are through.
     taken: usize,
     segment: usize,
 }
 
 impl<'a> Split<'a> {
-    /// The datagrams of `parts`; without a size each part is one.
+    /// The datagrams of `slices`; without a size each slice is one.
     #[inline]
-    pub fn new(parts: &'a [BufferSlice], segment_bytes: Option<u16>) -> Self {
+    pub fn new(slices: &'a [BufferSlice], segment_bytes: Option<u16>) -> Self {
         let segment = segment_bytes.filter(|size| *size > 0).map_or(usize::MAX, usize::from);
-        Self { parts, taken: 0, segment }
+        Self { slices, taken: 0, segment }
     }
 }
 
 impl Iterator for Split<'_> {
     type Item = BufferSlice;
 
-    /// The next datagram, which is one part.
+    /// The next datagram, which is one slice.
     #[inline]
     fn next(&mut self) -> Option<BufferSlice> {
-        let (part, rest) = self.parts.split_first()?;
-        let start = part.range.start + self.taken;
-        let end = part.range.end.min(start.saturating_add(self.segment));
-        if end == part.range.end {
-            (self.parts, self.taken) = (rest, 0);
+        let (slice, rest) = self.slices.split_first()?;
+        let start = slice.range.start + self.taken;
+        let end = slice.range.end.min(start.saturating_add(self.segment));
+        if end == slice.range.end {
+            (self.slices, self.taken) = (rest, 0);
         } else {
             self.taken += self.segment;
         }
-        Some(BufferSlice { buffer: part.buffer.clone(), range: start..end })
+        Some(BufferSlice { buffer: slice.buffer.clone(), range: start..end })
     }
 }
 

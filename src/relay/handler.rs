@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::coalesce::{BATCH_DATAGRAMS_MAX, Batch, GsoBatch, Split};
+use super::coalesce::{BATCH_DATAGRAMS_MAX, Batch, Split};
 use super::datagram::{Datagram, count_datagrams};
 use super::in_flight::{InFlight, Owner};
 use super::latency::LatencySamples;
@@ -12,37 +12,38 @@ use super::reassembly::Reassembly;
 use super::rule::Offload;
 use super::stats::RelayDrop;
 use super::table::{InputKey, RelayTable, SharedTable, TableOutput, TableRule};
-use crate::io::{BufferSlice, Forward, Frame, FrameService, Now, SendCompletion, Transmit};
+use crate::io::{BufferSlice, Forward, Frame, FrameService, Now};
+use crate::io::{SendCompletion, SendOptions, Transmit, TransmitError};
 
 /// One worker's relay.
 pub struct Relay {
     shared: Arc<SharedTable>,
     table: Arc<RelayTable>,
-    /// The open batch of each rule, by its place in the table.
+    /// The open batch of each rule, by its index in the table.
     batches: Vec<Batch>,
     /// Rules with a datagram since the last flush, in the order of their first, each once: their
     /// batches may be open.
     open: Vec<usize>,
-    /// Whether a rule stands in `open`, by its place in the table.
+    /// Whether a rule is in `open`, by its index in the table.
     is_open: Vec<bool>,
     /// Whether super-packets reach a rule whose datagrams are longer than any of its outputs takes
-    /// with others, by its place in the table.
+    /// with others, by its index in the table.
     is_cut: Vec<bool>,
     /// The most sends that closing all open batches takes.
     open_sends: usize,
     /// The most sends that one frame can lead to, besides those.
     frame_sends_max: usize,
-    flights: InFlight,
+    in_flight: InFlight,
     /// The input that the last frame matched: frames of a flow come together.
     last: Option<(InputKey, usize)>,
-    /// What is to be timed when it has left.
-    departures: LatencySamples,
-    /// IPv6 datagrams in pieces; `None` where no rule takes any.
+    /// Sends that are timed when they were submitted.
+    latency: LatencySamples,
+    /// IPv6 datagrams in fragments; `None` where no rule takes any.
     fragments: Option<Box<Reassembly>>,
 }
 
 impl Relay {
-    /// A relay that goes by what `shared` publishes.
+    /// A relay that uses the tables that `shared` publishes.
     pub fn new(shared: Arc<SharedTable>) -> Self {
         let mut relay = Self {
             shared,
@@ -53,17 +54,17 @@ impl Relay {
             is_cut: Vec::new(),
             open_sends: 0,
             frame_sends_max: 0,
-            flights: InFlight::default(),
+            in_flight: InFlight::default(),
             last: None,
-            departures: LatencySamples::default(),
+            latency: LatencySamples::default(),
             fragments: None,
         };
         relay.apply_table();
         relay
     }
 
-    /// Goes by the published table from now on. No batch may be open. This allocates: tables
-    /// change when rules or interfaces do, not with packets.
+    /// Uses the published table from now on. No batch may be open. This allocates: tables change
+    /// when rules or interfaces do, not with packets.
     fn apply_table(&mut self) {
         assert!(self.open.is_empty(), "a table changes between iterations");
         let earlier = std::mem::replace(&mut self.table, self.shared.current());
@@ -78,10 +79,10 @@ impl Relay {
         self.is_open = vec![false; table.rules.len()];
         self.is_cut = vec![false; table.rules.len()];
         self.frame_sends_max = sends_of_frame(table, &self.is_cut);
-        self.flights.apply_table(&earlier, table);
-        self.departures.apply_table(table);
+        self.in_flight.apply_table(&earlier, table);
+        self.latency.apply_table(table);
         self.last = None;
-        self.take_up_fragments();
+        self.resize_reassembly();
         self.shared.set_seen(self.table.generation);
     }
 
@@ -101,10 +102,13 @@ impl Relay {
             return Ok(());
         }
         let range = frame.start + parsed.payload.start..frame.start + parsed.payload.end;
-        let part = BufferSlice { buffer: frame.buffer.clone(), range };
+        let slice = BufferSlice { buffer: frame.buffer.clone(), range };
         // What no output keeps must not keep datagrams apart.
-        let ttl = rule.keeps_ttl.then_some(parsed.ttl);
-        let tos = rule.keeps_dscp.then_some(parsed.tos & DSCP_BITS);
+        let options = SendOptions {
+            segment_bytes: parsed.segment_bytes,
+            ttl: rule.keeps_ttl.then_some(parsed.ttl),
+            tos: rule.keeps_dscp.then_some(parsed.tos & DSCP_BITS),
+        };
         let batch = &mut self.batches[index];
         if parsed.segment_bytes.is_some_and(|size| !batch.gathers(size)) && !self.is_cut[index] {
             // From now on frames wait until there is room for all that they are cut into.
@@ -113,19 +117,19 @@ impl Relay {
         }
         let received_ns = frame.meta.received_ns;
         if batch.is_empty() {
-            self.departures.oldest_ns[index] = received_ns;
+            self.latency.oldest_ns[index] = received_ns;
         }
-        // A batch that was closed because it was full is empty, and its rule still stands there.
+        // A batch that was closed because it was full is empty, and its rule is still listed.
         if !std::mem::replace(&mut self.is_open[index], true) {
             self.open.push(index);
             self.open_sends += sends_of_batch(self.table.offload, rule, self.is_cut[index]);
         }
-        let (departures, table) = (&mut self.departures, &*self.table);
-        let mut sender = Sender { table, flights: &mut self.flights, departures, tx };
-        batch.gather(part, parsed.segment_bytes, ttl, tos, |bundle| {
-            sender.send(index, bundle);
+        let (latency, table) = (&mut self.latency, &*self.table);
+        let mut sender = Sender { table, in_flight: &mut self.in_flight, latency, tx };
+        batch.gather(slice, options, |slices, options| {
+            sender.send(index, slices, options);
             // What is gathered next begins with this frame.
-            sender.departures.oldest_ns[index] = received_ns;
+            sender.latency.oldest_ns[index] = received_ns;
         });
         Ok(())
     }
@@ -160,7 +164,7 @@ impl FrameService for Relay {
     }
 
     fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
-        let Some(owner) = self.flights.end(forwarded.tag & !RETRY, forwarded.parts.len()) else {
+        let Some(owner) = self.in_flight.end(forwarded.tag & !RETRY, forwarded.slices.len()) else {
             return;
         };
         let (output, state) = match &owner {
@@ -170,8 +174,9 @@ impl FrameService for Relay {
             }
             Owner::Left(state) => (None, state),
         };
-        let bytes = forwarded.parts.iter().map(|part| part.range.len()).sum::<usize>();
-        let datagrams = count_datagrams(bytes, forwarded.segment_bytes) as u64;
+        let SendCompletion { slices, options, .. } = *forwarded;
+        let bytes = slices.iter().map(|slice| slice.range.len()).sum::<usize>();
+        let datagrams = count_datagrams(bytes, options.segment_bytes) as u64;
         let counters = &state.counters;
         let error = match forwarded.result {
             Ok(_) => {
@@ -181,34 +186,30 @@ impl FrameService for Relay {
             }
             Err(error) => error,
         };
-        // One that is in the table no more has no socket to try again by.
+        // One that is no longer in the table has no socket to try again by.
         let Some(output) = output else {
             return counters.dropped(reason_for(error), datagrams);
         };
         let again = match error {
             // The device or its MTU does not allow it: from now on datagrams go singly here.
-            libc::EINVAL | libc::EIO | libc::EMSGSIZE if forwarded.segment_bytes.is_some() => {
+            libc::EINVAL | libc::EIO | libc::EMSGSIZE if options.segment_bytes.is_some() => {
                 output.state.refuses_segments.store(true, Ordering::Relaxed);
                 self.frame_sends_max = sends_of_frame(&self.table, &self.is_cut);
                 true
             }
-            // News of an earlier datagram, told instead of sending this one.
+            // The error of an earlier datagram, reported instead of sending this one.
             libc::ECONNREFUSED => forwarded.tag & RETRY == 0,
             _ => false,
         };
         if !again {
             return counters.dropped(reason_for(error), datagrams);
         }
-        let (table, flights) = (&self.table, &mut self.flights);
-        let marks = Marks { ttl: forwarded.ttl, tos: forwarded.tos };
-        let mut sender = Sender { table, flights, departures: &mut self.departures, tx };
-        match forwarded.segment_bytes {
-            Some(_) => {
-                let segment_bytes = forwarded.segment_bytes;
-                sender.send_singly(output, forwarded.parts, segment_bytes, marks, RETRY);
-            }
-            // One datagram, though it may lie in several parts.
-            None => sender.send_whole(output, forwarded.parts, None, marks, RETRY),
+        let (table, in_flight) = (&self.table, &mut self.in_flight);
+        let mut sender = Sender { table, in_flight, latency: &mut self.latency, tx };
+        match options.segment_bytes {
+            Some(_) => sender.send_singly(output, slices, options, RETRY),
+            // One datagram, though it may lie in several slices.
+            None => sender.send_whole(output, slices, options, RETRY),
         }
     }
 
@@ -220,11 +221,11 @@ impl FrameService for Relay {
     }
 
     fn on_flush<T: Transmit>(&mut self, _: Now, tx: &mut T) {
-        let (table, departures) = (&*self.table, &mut self.departures);
-        let mut sender = Sender { table, flights: &mut self.flights, departures, tx };
+        let (table, latency) = (&*self.table, &mut self.latency);
+        let mut sender = Sender { table, in_flight: &mut self.in_flight, latency, tx };
         for index in self.open.drain(..) {
             self.is_open[index] = false;
-            self.batches[index].close(|bundle| sender.send(index, bundle));
+            self.batches[index].close(|slices, options| sender.send(index, slices, options));
         }
         self.open_sends = 0;
     }
@@ -233,39 +234,34 @@ impl FrameService for Relay {
         self.open_sends + self.frame_sends_max
     }
 
-    fn awaits_departure(&self) -> bool {
-        self.departures.are_awaited()
+    fn awaits_submission(&self) -> bool {
+        self.latency.are_pending()
     }
 
-    fn on_departed(&mut self, wall_ns: u64) {
-        self.departures.end(&self.table, wall_ns);
+    fn on_submitted(&mut self, wall_ns: u64) {
+        self.latency.end(&self.table, wall_ns);
     }
-}
-
-/// The TTL and type of service to send with, where they are not the socket's own.
-#[derive(Clone, Copy)]
-struct Marks {
-    ttl: Option<u8>,
-    tos: Option<u8>,
 }
 
 /// Sends closed batches by the outputs of their rule.
 struct Sender<'a, T> {
     table: &'a RelayTable,
-    flights: &'a mut InFlight,
-    departures: &'a mut LatencySamples,
+    in_flight: &'a mut InFlight,
+    latency: &'a mut LatencySamples,
     tx: &'a mut T,
 }
 
 impl<T: Transmit> Sender<'_, T> {
-    fn send(&mut self, rule: usize, bundle: GsoBatch<'_>) {
+    /// Sends a closed batch by all outputs of its rule.
+    fn send(&mut self, rule: usize, slices: &[BufferSlice], options: SendOptions) {
         let table = self.table;
         for output in &table.rules[rule].outputs {
-            let marks = Marks {
-                ttl: bundle.ttl.filter(|_| output.keep_ttl),
-                tos: bundle.tos.filter(|_| output.keep_dscp),
+            let options = SendOptions {
+                segment_bytes: options.segment_bytes,
+                ttl: options.ttl.filter(|_| output.keep_ttl),
+                tos: options.tos.filter(|_| output.keep_dscp),
             };
-            let whole = match bundle.segment_bytes {
+            let whole = match options.segment_bytes {
                 None => true,
                 Some(size) => {
                     usize::from(size) <= output.segment_max
@@ -273,9 +269,9 @@ impl<T: Transmit> Sender<'_, T> {
                 }
             };
             if whole {
-                self.send_whole(output, bundle.parts, bundle.segment_bytes, marks, 0);
+                self.send_whole(output, slices, options, 0);
             } else {
-                self.send_singly(output, bundle.parts, bundle.segment_bytes, marks, 0);
+                self.send_singly(output, slices, options, 0);
             }
         }
     }
@@ -284,13 +280,13 @@ impl<T: Transmit> Sender<'_, T> {
     fn send_singly(
         &mut self,
         output: &TableOutput,
-        parts: &[BufferSlice],
-        segment_bytes: Option<u16>,
-        marks: Marks,
+        slices: &[BufferSlice],
+        options: SendOptions,
         flag: u32,
     ) {
-        for part in Split::new(parts, segment_bytes) {
-            self.send_whole(output, &[part], None, marks, flag);
+        let single = SendOptions { segment_bytes: None, ..options };
+        for slice in Split::new(slices, options.segment_bytes) {
+            self.send_whole(output, &[slice], single, flag);
         }
     }
 
@@ -298,42 +294,34 @@ impl<T: Transmit> Sender<'_, T> {
     fn send_whole(
         &mut self,
         output: &TableOutput,
-        parts: &[BufferSlice],
-        segment_bytes: Option<u16>,
-        marks: Marks,
+        slices: &[BufferSlice],
+        options: SendOptions,
         flag: u32,
     ) {
         let state = &output.state;
-        let bytes = parts.iter().map(|part| part.range.len()).sum::<usize>();
+        let bytes = slices.iter().map(|slice| slice.range.len()).sum::<usize>();
         let dropped = |reason| {
-            state.counters.dropped(reason, count_datagrams(bytes, segment_bytes) as u64);
+            state.counters.dropped(reason, count_datagrams(bytes, options.segment_bytes) as u64);
         };
         let Some(socket) = output.socket else { return dropped(RelayDrop::OutputDown) };
-        if segment_bytes.is_none() && bytes > output.payload_max {
+        if options.segment_bytes.is_none() && bytes > output.payload_max {
             return dropped(RelayDrop::Oversized);
         }
-        let (rule, index) = match self.flights.room(state.tag, parts.len()) {
-            Ok(place) => place,
+        let (rule, index) = match self.in_flight.room(state.tag, slices.len()) {
+            Ok(position) => position,
             Err(reason) => return dropped(reason),
         };
-        let forward = Forward {
-            socket,
-            to: output.to,
-            ipv6: output.ipv6,
-            parts,
-            segment_bytes,
-            ttl: marks.ttl,
-            tos: marks.tos,
-            tag: state.tag | flag,
-        };
+        let &TableOutput { to, ipv6, .. } = output;
+        let forward = Forward { socket, to, ipv6, slices, options, tag: state.tag | flag };
         match self.tx.forward(forward) {
             Ok(()) => {
-                self.flights.begin(state.tag, parts.len());
+                self.in_flight.begin(state.tag, slices.len());
                 if flag == 0 {
-                    self.departures.begin(rule, index);
+                    self.latency.begin(rule, index);
                 }
             }
-            Err(_) => dropped(RelayDrop::NoBuffer),
+            Err(TransmitError::Full) => dropped(RelayDrop::NoBuffer),
+            Err(TransmitError::NoSocket) => dropped(RelayDrop::SendError),
         }
     }
 }

@@ -6,67 +6,66 @@ use std::sync::Arc;
 use super::stats::RelayDrop;
 use super::table::{OutputState, RelayTable};
 
-/// Outputs are known by tag, which stays when the table changes under forwards that are on their
-/// way.
+/// Outputs are known by tag, which stays when the table changes while forwards are in flight.
 #[derive(Default)]
 pub(super) struct InFlight {
-    /// Receive buffers that each output holds, by its place in `places`.
+    /// Receive buffers that each output holds, by its index in `outputs`.
     held: Vec<usize>,
-    /// Where a tag stands in the table: rule, output, and place in `held`.
-    places: HashMap<u32, (usize, usize, usize)>,
-    /// Outputs that left the table with forwards on their way, and what these hold. Each goes with
-    /// its last one, so there are never more than forwards.
+    /// What a tag stands for in the table: rule, output, and index in `held`.
+    outputs: HashMap<u32, (usize, usize, usize)>,
+    /// Outputs that left the table with forwards in flight, and what these hold. Each goes with its
+    /// last one, so there are never more than forwards.
     leaving: HashMap<u32, (Arc<OutputState>, usize)>,
 }
 
-/// To whom a forward belongs that has ended.
+/// The output of a forward that has ended.
 pub(super) enum Owner {
-    /// To an output of the table: rule and output.
+    /// One of the table: rule and output.
     Stays(usize, usize),
-    /// To one that is in the table no more.
+    /// One that is no longer in the table.
     Left(Arc<OutputState>),
 }
 
 impl InFlight {
-    /// Goes by `table` from now on, and no more by `earlier`.
+    /// Replaces `earlier` by `table`.
     pub(super) fn apply_table(&mut self, earlier: &RelayTable, table: &RelayTable) {
-        let Self { held: held_before, places: mut places_before, leaving } = std::mem::take(self);
+        let Self { held: held_before, outputs: mut outputs_before, leaving } = std::mem::take(self);
         self.leaving = leaving;
         for (rule, outputs) in table.rules.iter().map(|rule| &rule.outputs).enumerate() {
             for (output, state) in outputs.iter().map(|output| &output.state).enumerate() {
-                let before = places_before.remove(&state.tag);
-                self.places.insert(state.tag, (rule, output, self.held.len()));
-                self.held.push(before.map_or(0, |(_, _, place)| held_before[place]));
+                let before = outputs_before.remove(&state.tag);
+                self.outputs.insert(state.tag, (rule, output, self.held.len()));
+                self.held.push(before.map_or(0, |(_, _, index)| held_before[index]));
             }
         }
-        for (tag, (rule, output, place)) in places_before {
-            if held_before[place] > 0 {
+        for (tag, (rule, output, index)) in outputs_before {
+            if held_before[index] > 0 {
                 let state = Arc::clone(&earlier.rules[rule].outputs[output].state);
-                self.leaving.insert(tag, (state, held_before[place]));
+                self.leaving.insert(tag, (state, held_before[index]));
             }
         }
     }
 
-    /// Where an output stands in the table, when it may hold so many receive buffers more.
+    /// Rule and output of a tag, if the output may hold this many receive buffers more.
     pub(super) fn room(&self, tag: u32, buffers: usize) -> Result<(usize, usize), RelayDrop> {
-        let (rule, output, place) = *self.places.get(&tag).ok_or(RelayDrop::OutputDown)?;
-        match self.held[place] + buffers <= HELD_MAX {
+        let (rule, output, index) = *self.outputs.get(&tag).ok_or(RelayDrop::OutputDown)?;
+        match self.held[index] + buffers <= HELD_MAX {
             true => Ok((rule, output)),
             false => Err(RelayDrop::NoBuffer),
         }
     }
 
-    /// An output holds so many receive buffers more.
+    /// An output holds this many receive buffers more.
     pub(super) fn begin(&mut self, tag: u32, buffers: usize) {
-        if let Some((_, _, place)) = self.places.get(&tag) {
-            self.held[*place] += buffers;
+        if let Some((_, _, index)) = self.outputs.get(&tag) {
+            self.held[*index] += buffers;
         }
     }
 
-    /// A forward has ended, and its receive buffers are given back.
+    /// A forward has ended, and its receive buffers are free again.
     pub(super) fn end(&mut self, tag: u32, buffers: usize) -> Option<Owner> {
-        if let Some((rule, output, place)) = self.places.get(&tag).copied() {
-            self.held[place] = self.held[place].saturating_sub(buffers);
+        if let Some((rule, output, index)) = self.outputs.get(&tag).copied() {
+            self.held[index] = self.held[index].saturating_sub(buffers);
             return Some(Owner::Stays(rule, output));
         }
         let (state, held) = self.leaving.get_mut(&tag)?;
@@ -78,7 +77,7 @@ impl InFlight {
         Some(owner)
     }
 
-    /// How many outputs left the table and have forwards on their way.
+    /// How many outputs left the table and have forwards in flight.
     #[cfg(test)]
     pub(super) fn leaving(&self) -> usize {
         self.leaving.len()

@@ -16,7 +16,7 @@ pub mod stats;
 pub mod table;
 pub mod validate;
 
-pub use coalesce::{Batch, GsoBatch, Pushed, Split};
+pub use coalesce::{Batch, Pushed, Split};
 pub use datagram::{Datagram, count_datagrams};
 pub use rule::{
     Dscp, Input, OUTPUTS_MAX, Offload, Output, RULES_MAX, RelaySettings, Rule, SOURCES_MAX, Ttl,

@@ -1,7 +1,7 @@
 //! Putting IPv6 datagrams together from their fragments (RFC 8200, 4.5; RFC 5722).
 //!
 //! Nothing is copied: fragments stay in the receive buffers they came in, and a whole datagram is
-//! a list of parts. What that can take from the pool of receive buffers has a bound, so that
+//! a list of slices. What that can take from the pool of receive buffers has a bound, so that
 //! fragments whose others never come cannot drain it: the oldest go first.
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -34,8 +34,8 @@ pub struct Whole<'a> {
     pub ttl: u8,
     /// Traffic class of the first fragment.
     pub tos: u8,
-    /// The payload, in order: at least one part, at most [`FRAGMENTS_MAX`].
-    pub parts: &'a [BufferSlice],
+    /// The payload, in order: at least one slice, at most [`FRAGMENTS_MAX`].
+    pub slices: &'a [BufferSlice],
     /// The payload's length.
     pub bytes: usize,
 }
@@ -49,7 +49,7 @@ pub struct Reassembly {
     held_max: usize,
     /// Counts up with each packet that begins.
     age: u64,
-    /// The parts of a whole datagram while it is handed over.
+    /// The slices of a whole datagram while it is handed over.
     whole: Vec<BufferSlice>,
 }
 
@@ -57,7 +57,7 @@ pub struct Reassembly {
 #[derive(Debug)]
 struct Packet {
     id: PacketId,
-    /// The smallest is the oldest; [`FREE`] marks a place without a packet.
+    /// The smallest is the oldest; [`FREE`] marks an entry without a packet.
     age: u64,
     began: Now,
     /// By offset, without overlap; at most [`FRAGMENTS_MAX`].
@@ -82,7 +82,7 @@ struct Head {
 #[derive(Debug)]
 struct Piece {
     offset: usize,
-    part: BufferSlice,
+    slice: BufferSlice,
 }
 
 const FREE: u64 = 0;
@@ -105,7 +105,7 @@ impl Reassembly {
         self.held
     }
 
-    /// Takes a fragment, whose bytes are `part`. With the last that was missing, the datagram goes
+    /// Takes a fragment, whose bytes are `slice`. With the last that was missing, the datagram goes
     /// to `take`. Fragments of packets that are given up are counted in `counters`, and so are
     /// those that came before the last of a datagram that is dropped.
     ///
@@ -119,20 +119,20 @@ impl Reassembly {
         &mut self,
         now: Now,
         fragment: &Fragment,
-        part: BufferSlice,
+        slice: BufferSlice,
         counters: &FlowCounters,
         take: impl FnOnce(Whole<'_>) -> Result<(), RelayDrop>,
     ) -> Result<(), RelayDrop> {
         let index = self.packet_of(fragment.id, now, counters);
-        let place = match self.packets[index].place_of(fragment)? {
-            Place::At(place) => place,
-            Place::Taken => return Err(RelayDrop::Fragment),
-            Place::None => return Err(self.give_up(index, RelayDrop::Fragment, counters)),
+        let at = match self.packets[index].position_of(fragment)? {
+            Position::At(at) => at,
+            Position::Duplicate => return Err(RelayDrop::Fragment),
+            Position::Conflict => return Err(self.give_up(index, RelayDrop::Fragment, counters)),
         };
         self.make_room(index, counters)?;
         self.held += 1;
         let packet = &mut self.packets[index];
-        packet.insert(place, fragment, part);
+        packet.insert(at, fragment, slice);
         if packet.total != Some(packet.bytes) {
             return Ok(());
         }
@@ -153,7 +153,7 @@ impl Reassembly {
         self.give_up(index, reason, counters);
     }
 
-    /// Forgets packets that did not become whole in time.
+    /// Drops packets that were not complete in time.
     pub fn expire(&mut self, now: Now, counters: &FlowCounters) {
         for index in 0..self.packets.len() {
             let packet = &self.packets[index];
@@ -168,13 +168,13 @@ impl Reassembly {
         (0..self.packets.len()).for_each(|index| self.forget(index, counters));
     }
 
-    /// The place of a packet, which begins if there is none.
+    /// The entry of a packet, which begins if there is none.
     fn packet_of(&mut self, id: PacketId, now: Now, counters: &FlowCounters) -> usize {
         let same = |packet: &Packet| packet.age != FREE && packet.id == id;
         if let Some(index) = self.packets.iter().position(same) {
             return index;
         }
-        // A free place is older than any packet.
+        // A free entry is older than any packet.
         let index = self.oldest(|_, _| true).unwrap_or(0);
         self.forget(index, counters);
         self.age += 1;
@@ -184,12 +184,12 @@ impl Reassembly {
     }
 
     fn oldest(&self, eligible: impl Fn(usize, &Packet) -> bool) -> Option<usize> {
-        let places = self.packets.iter().enumerate();
-        let eligible = places.filter(|(index, packet)| eligible(*index, packet));
+        let entries = self.packets.iter().enumerate();
+        let eligible = entries.filter(|(index, packet)| eligible(*index, packet));
         eligible.min_by_key(|(_, packet)| packet.age).map(|(index, _)| index)
     }
 
-    /// Sees to it that one more fragment of a packet may be held.
+    /// Makes room for one more fragment of a packet.
     fn make_room(&mut self, index: usize, counters: &FlowCounters) -> Result<(), RelayDrop> {
         if self.packets[index].pieces.len() >= FRAGMENTS_MAX {
             return Err(self.give_up(index, RelayDrop::Fragment, counters));
@@ -204,7 +204,7 @@ impl Reassembly {
         Ok(())
     }
 
-    /// Lets go of a packet's fragments and remembers not to take more.
+    /// Drops a packet's fragments and remembers not to take more.
     fn give_up(&mut self, index: usize, reason: RelayDrop, counters: &FlowCounters) -> RelayDrop {
         let packet = &mut self.packets[index];
         counters.dropped(reason, packet.pieces.len() as u64);
@@ -221,13 +221,13 @@ impl Reassembly {
 }
 
 /// Where a fragment belongs among those of its packet.
-enum Place {
+enum Position {
     /// Before the piece of this index.
     At(usize),
     /// Nowhere: it is there already.
-    Taken,
+    Duplicate,
     /// Nowhere: it and another cannot both be right.
-    None,
+    Conflict,
 }
 
 impl Packet {
@@ -253,20 +253,20 @@ impl Packet {
 
     /// One that overlaps another discards the packet (RFC 5722), one that repeats another exactly
     /// need not (RFC 8200, 4.5).
-    fn place_of(&self, fragment: &Fragment) -> Result<Place, RelayDrop> {
+    fn position_of(&self, fragment: &Fragment) -> Result<Position, RelayDrop> {
         if let Some(reason) = self.refused {
             return Err(reason);
         }
         let (offset, end) = (fragment.offset, fragment.offset + fragment.bytes.len());
-        let place = self.pieces.partition_point(|piece| piece.offset < offset);
-        if let Some(there) = self.pieces.get(place)
+        let at = self.pieces.partition_point(|piece| piece.offset < offset);
+        if let Some(there) = self.pieces.get(at)
             && there.range() == (offset, end)
             && fragment.more == (self.total != Some(end))
         {
-            return Ok(Place::Taken);
+            return Ok(Position::Duplicate);
         }
-        let before = place.checked_sub(1).and_then(|place| self.pieces.get(place));
-        let after = self.pieces.get(place);
+        let before = at.checked_sub(1).and_then(|before| self.pieces.get(before));
+        let after = self.pieces.get(at);
         let overlaps = before.is_some_and(|piece| piece.range().1 > offset)
             || after.is_some_and(|piece| piece.offset < end);
         // Nothing comes behind the last, and nothing that others follow ends where it does.
@@ -275,59 +275,59 @@ impl Packet {
             (true, None) => false,
             (false, total) => total.is_some() || after.is_some(),
         };
-        Ok(if overlaps || contradicts { Place::None } else { Place::At(place) })
+        Ok(if overlaps || contradicts { Position::Conflict } else { Position::At(at) })
     }
 
-    fn insert(&mut self, place: usize, fragment: &Fragment, part: BufferSlice) {
+    fn insert(&mut self, at: usize, fragment: &Fragment, slice: BufferSlice) {
         let &Fragment { offset, next_header, ttl, tos, .. } = fragment;
-        self.bytes += part.range.len();
+        self.bytes += slice.range.len();
         if offset == 0 {
             self.head = Head { next_header, ttl, tos };
         }
         if !fragment.more {
-            self.total = Some(offset + part.range.len());
+            self.total = Some(offset + slice.range.len());
         }
-        self.pieces.insert(place, Piece { offset, part });
+        self.pieces.insert(at, Piece { offset, slice });
     }
 
-    /// Checks the datagram that all pieces make, and puts its payload into `parts`.
-    fn open<'a>(&mut self, parts: &'a mut Vec<BufferSlice>) -> Result<Whole<'a>, RelayDrop> {
+    /// Checks the datagram that all pieces make, and puts its payload into `slices`.
+    fn open<'a>(&mut self, slices: &'a mut Vec<BufferSlice>) -> Result<Whole<'a>, RelayDrop> {
         let first = self.pieces.first().ok_or(RelayDrop::Malformed)?;
-        let (header, before) = udp_in(self.head.next_header, first.part.bytes())?;
+        let (header, before) = udp_in(self.head.next_header, first.slice.bytes())?;
         let udp_bytes = usize::from(header.length);
         if !(udp::HEADER_BYTES..=self.bytes - before).contains(&udp_bytes) {
             return Err(RelayDrop::Malformed);
         }
-        self.cut(parts, before, udp_bytes);
+        self.cut(slices, before, udp_bytes);
         let sum = udp::pseudo_header(&self.id.addresses, udp_bytes);
-        let sum = parts.iter().fold(sum, |sum, part| sum.append(part.bytes()));
+        let sum = slices.iter().fold(sum, |sum, slice| sum.append(slice.bytes()));
         if header.checksum == 0 || !sum.holds() {
             return Err(RelayDrop::Corrupt);
         }
-        // The header is in the first fragment, and so in the first part.
-        parts[0].range.start += udp::HEADER_BYTES;
+        // The header is in the first fragment, and so in the first slice.
+        slices[0].range.start += udp::HEADER_BYTES;
         let (source, destination) = self.id.ends();
         Ok(Whole {
             source: SocketAddr::new(source.into(), header.source_port),
             destination: SocketAddr::new(destination.into(), header.destination_port),
             ttl: self.head.ttl,
             tos: self.head.tos,
-            parts,
+            slices,
             bytes: udp_bytes - udp::HEADER_BYTES,
         })
     }
 
-    /// Moves `length` bytes from `start` on into `parts`.
-    fn cut(&mut self, parts: &mut Vec<BufferSlice>, start: usize, length: usize) {
+    /// Moves `length` bytes from `start` on into `slices`.
+    fn cut(&mut self, slices: &mut Vec<BufferSlice>, start: usize, length: usize) {
         let mut left = length;
-        for (index, Piece { mut part, .. }) in self.pieces.drain(..).enumerate() {
+        for (index, Piece { mut slice, .. }) in self.pieces.drain(..).enumerate() {
             if index == 0 {
-                part.range.start += start;
+                slice.range.start += start;
             }
-            part.range.end = part.range.end.min(part.range.start + left);
-            left -= part.range.len();
-            if !part.range.is_empty() {
-                parts.push(part);
+            slice.range.end = slice.range.end.min(slice.range.start + left);
+            left -= slice.range.len();
+            if !slice.range.is_empty() {
+                slices.push(slice);
             }
         }
     }
@@ -336,7 +336,7 @@ impl Packet {
 impl Piece {
     /// Where it starts and ends in the packet.
     fn range(&self) -> (usize, usize) {
-        (self.offset, self.offset + self.part.range.len())
+        (self.offset, self.offset + self.slice.range.len())
     }
 }
 

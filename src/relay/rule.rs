@@ -145,7 +145,7 @@ pub struct RelaySettings {
     /// them from the largest fan-out.
     pub frame_buffers: Option<u16>,
     /// Whether the time from a frame's arrival to the end of its sends is measured. Off by
-    /// default: a time stamp for each frame, and a system call more for each turn.
+    /// default: a time stamp for each frame, and a system call more for each iteration.
     pub latency: bool,
 }
 

@@ -11,7 +11,7 @@ use crate::io::{AppliedVersion, SocketId};
 use crate::sync::{ArcSwap, AtomicBool};
 use crate::telemetry::Sizes;
 
-/// Everything one worker's relay goes by.
+/// Everything that one worker's relay uses.
 #[derive(Debug, Default)]
 pub struct RelayTable {
     /// Counts up with each table that is published.
@@ -90,7 +90,7 @@ pub struct OutputState {
     /// What the worker sent.
     pub counters: FlowCounters,
     /// How long what was sent took, in microseconds, where that is measured: see
-    /// [`Relay::on_departed`](crate::relay::handler::Relay).
+    /// [`Relay::on_submitted`](crate::relay::handler::Relay).
     pub latency_us: Sizes<LATENCY_BUCKETS>,
     /// Set when the kernel refused `UDP_SEGMENT` here: from then on datagrams go singly.
     pub refuses_segments: AtomicBool,
@@ -99,7 +99,7 @@ pub struct OutputState {
 /// Up to 2^20 microseconds, which is about a second, and whatever is more.
 pub const LATENCY_BUCKETS: usize = 22;
 
-/// The table in force on one worker.
+/// The current table of one worker.
 #[derive(Debug, Default)]
 pub struct SharedTable {
     table: ArcSwap<RelayTable>,
@@ -109,7 +109,7 @@ pub struct SharedTable {
 }
 
 impl SharedTable {
-    /// Puts a table in force; the worker takes it up within a tick.
+    /// Publishes a table; the worker uses it within a tick.
     pub fn publish(&self, table: RelayTable) {
         self.table.store(Arc::new(table));
     }

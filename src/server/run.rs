@@ -102,13 +102,13 @@ pub fn run(settings: Settings, log: LogControl) -> Result<(), RunError> {
     let mut manager = ServiceManager::ready();
     let mut admin = Administrator::new(settings, serving, log);
     let end = loop {
-        wait_for_end(&mut admin, &mut signals, &commands, &mut manager)?;
-        if !admin.serving.is_asked_to_hand_over() {
-            break AfterHandOver::Serving(admin.serving);
-        }
-        match admin.serving.hand_over() {
-            AfterHandOver::Serving(serving) => admin.serving = serving,
-            ended => break ended,
+        match wait_for_end(&mut admin, &mut signals, &commands, &mut manager)? {
+            End::Stop => break AfterHandOver::Serving(admin.serving),
+            // A stop that comes meanwhile is still pending when the next wait begins.
+            End::HandOver => match admin.serving.hand_over() {
+                AfterHandOver::Serving(serving) => admin.serving = serving,
+                ended => break ended,
+            },
         }
     };
     ServiceManager::stopping();
@@ -160,6 +160,27 @@ fn log_totals(ended: &Ended, elapsed: Duration) {
     Report::of(view, elapsed).log_totals();
 }
 
+/// Why this process is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It was asked to stop.
+    Stop,
+    /// Another process asked to take over; if it goes away, this one serves on.
+    HandOver,
+}
+
+impl End {
+    /// A stop overrides: it ends the process even if the other one has gone. If that is still
+    /// there, it gets the sockets all the same.
+    fn of(asked_to_stop: bool, asked_to_hand_over: bool) -> Option<Self> {
+        match (asked_to_stop, asked_to_hand_over) {
+            (true, _) => Some(Self::Stop),
+            (false, true) => Some(Self::HandOver),
+            (false, false) => None,
+        }
+    }
+}
+
 /// Reports, reloads, follows interfaces and carries out commands until it is time to stop or to
 /// hand over.
 fn wait_for_end(
@@ -167,7 +188,7 @@ fn wait_for_end(
     signals: &mut Signals,
     commands: &CommandQueue,
     manager: &mut ServiceManager,
-) -> Result<(), RunError> {
+) -> Result<End, RunError> {
     let mut reporter = Reporter::default();
     let mut retries = Retries::default();
     loop {
@@ -181,7 +202,7 @@ fn wait_for_end(
         others.extend(admin.serving.offer());
         let event = signals.wait(wait, &others).map_err(RunError::Signals)?;
         let followed = match event {
-            Event::Stop => return Ok(()),
+            Event::Stop => return Ok(End::Stop),
             Event::Reload => {
                 let _until_reloaded = ServiceManager::reloading();
                 // What is wrong has been logged.
@@ -198,8 +219,8 @@ fn wait_for_end(
         };
         retries.follow(admin.serving.relay_mut(), followed);
         let is_over = admin.stops_in().is_some_and(|wait| wait.is_zero());
-        if is_over || admin.serving.is_asked_to_hand_over() {
-            return Ok(());
+        if let Some(end) = End::of(is_over, admin.serving.is_asked_to_hand_over()) {
+            return Ok(end);
         }
         if let Some(how) = admin.serving.relay_mut().and_then(RelayControl::broker_ended) {
             error!(
@@ -286,3 +307,16 @@ const PANICS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often the relay tries again what could not be opened.
 const RELAY_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_overrides_a_hand_over() {
+        assert_eq!(End::of(true, true), Some(End::Stop));
+        assert_eq!(End::of(true, false), Some(End::Stop));
+        assert_eq!(End::of(false, true), Some(End::HandOver));
+        assert_eq!(End::of(false, false), None);
+    }
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::config::Settings;
 use super::confine::Confined;
@@ -15,14 +15,16 @@ use super::persist::StateDirectory;
 use super::persist::persister::Persister;
 use super::persist::takeover::Offer;
 use super::sandbox::FutureUser;
-use super::services::Services;
+use super::services::{Services, WorkerMessage};
 use super::state::offer;
 use super::view::View;
 use crate::io::clock::Clock;
+use crate::io::mailbox::{Mailbox, MailboxSender, acknowledgement};
 use crate::io::{EngineChoice, RingFeature, RingFeatures, WorkerPlan};
 use crate::relay::control::RelayControl;
 use crate::relay::handler::Relay;
 use crate::relay::table::SharedTable;
+use crate::tracker::core::TrackerMessage;
 use crate::tracker::core::access_list::{AccessList, AccessListError};
 use crate::tracker::core::policy::{InForce, Policy};
 use crate::tracker::udp::handler::{Tracker, TrackerParts};
@@ -44,6 +46,8 @@ pub(super) struct Process {
     /// Saves and exports what the tracker holds, if there is one.
     pub(super) persister: Option<Persister>,
     pub(super) start_workers: StartWorkers,
+    /// Into each worker.
+    pub(super) mailboxes: Vec<MailboxSender<WorkerMessage>>,
     /// Locked until everything is saved.
     pub(super) _state: Option<StateDirectory>,
 }
@@ -70,7 +74,13 @@ impl Confined {
         };
         let tracker_view = tracker.as_ref().map(OpenTracker::view);
         let persist = tracker.as_ref().map(|tracker| tracker.persist.clone());
-        let start_workers = worker_starter(settings.engine, plans, clock, tracker, tables);
+        let mailbox = |plan: &WorkerPlan| {
+            let (mailbox, sender) = Mailbox::new(MESSAGES_MAX, Arc::clone(&plan.control));
+            (Arc::new(mailbox), sender)
+        };
+        let (receiving, mailboxes) = plans.iter().map(mailbox).unzip();
+        let start_workers =
+            worker_starter(settings.engine, plans, clock, tracker, tables, receiving);
         let workers = start_workers()?;
         log_missing_features(&workers, settings.io_uring_without);
         let view = View {
@@ -91,7 +101,7 @@ impl Confined {
         let shards = view.tracker.as_ref().map(|tracker| Arc::clone(&tracker.shards));
         let persister = persist.zip(shards).map(start_persister).transpose()?;
         let view = Arc::new(view);
-        let process = Process { view, relay, persister, start_workers, _state: state };
+        let process = Process { view, relay, persister, start_workers, mailboxes, _state: state };
         Ok(Serving { workers, offer, process })
     }
 }
@@ -148,10 +158,16 @@ impl Serving {
     pub fn replace_policy(&self, policy: Policy) {
         let Some(tracker) = &self.process.view.tracker else { return };
         let earlier = tracker.policy.replace(policy);
-        let deadline = Instant::now() + POLICY_WAIT;
-        while Arc::strong_count(&earlier) > 1 && Instant::now() < deadline {
-            std::thread::sleep(POLICY_WAIT_STEP);
+        let (acknowledgement, acknowledged) = acknowledgement();
+        for (worker, mailbox) in self.process.mailboxes.iter().enumerate() {
+            let replaced = TrackerMessage::PolicyReplaced(acknowledgement.clone());
+            if let Err(error) = mailbox.try_send(WorkerMessage::Tracker(replaced)) {
+                warn!(worker, "{error}; the change takes effect with its next tick");
+            }
         }
+        drop(acknowledgement);
+        acknowledged.wait(POLICY_WAIT);
+        drop(earlier);
     }
 }
 
@@ -162,6 +178,7 @@ fn worker_starter(
     clock: Clock,
     tracker: Option<OpenTracker>,
     tables: Vec<Arc<SharedTable>>,
+    mailboxes: Vec<Arc<Mailbox<WorkerMessage>>>,
 ) -> StartWorkers {
     let counters: Vec<_> = plans.iter().map(|plan| Arc::clone(&plan.counters)).collect();
     let make_services = move |worker: usize| Services {
@@ -175,6 +192,7 @@ fn worker_starter(
             })
         }),
         relay: tables.get(worker).map(|table| Relay::new(Arc::clone(table))),
+        mailbox: Arc::clone(&mailboxes[worker]),
     };
     let make_services = Arc::new(make_services);
     Box::new(move || {
@@ -202,6 +220,9 @@ fn log_missing_features(workers: &Workers, switched_off: RingFeatures) {
     }
 }
 
-/// Workers look at the policy at every tick, ten times a second.
+/// A worker that runs acknowledges within an iteration; one that rests before a restart takes up
+/// to a second.
 const POLICY_WAIT: Duration = Duration::from_secs(1);
-const POLICY_WAIT_STEP: Duration = Duration::from_millis(10);
+
+/// The most messages that wait in a worker's mailbox.
+const MESSAGES_MAX: usize = 256;

@@ -1,10 +1,14 @@
 //! All that one worker serves: routes what its loop receives to the service it is for.
 
+use std::sync::Arc;
+
+use crate::io::mailbox::Mailbox;
 use crate::io::{
-    self, DatagramService, Frame, FrameService, Now, Packet, SendCompletion, ServiceId, Transmit,
-    Wakeup,
+    self, DatagramService, Frame, FrameService, MessageService, Now, Packet, SendCompletion,
+    ServiceId, Transmit, Wakeup,
 };
 use crate::relay::handler::Relay;
+use crate::tracker::core::TrackerMessage;
 use crate::tracker::udp::handler::Tracker;
 
 /// The services of one worker; `None` for one that is not configured, which has no sockets.
@@ -13,6 +17,16 @@ pub struct Services {
     pub tracker: Option<Tracker>,
     /// Forwards frames.
     pub relay: Option<Relay>,
+    /// Where other threads send messages for either. It outlives the services, which are made again
+    /// when the worker's loop is.
+    pub mailbox: Arc<Mailbox<WorkerMessage>>,
+}
+
+/// A message to one worker, by the service that it is for.
+#[derive(Debug)]
+pub enum WorkerMessage {
+    /// For the tracker.
+    Tracker(TrackerMessage),
 }
 
 impl io::Dispatch for Services {
@@ -52,21 +66,44 @@ impl io::Dispatch for Services {
     }
 
     #[inline]
-    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
-        if let Some(relay) = &mut self.relay {
-            relay.on_forwarded(now, forwarded, tx);
+    fn on_forwarded<T: Transmit>(
+        &mut self,
+        service: ServiceId,
+        now: Now,
+        forwarded: &SendCompletion<'_>,
+        tx: &mut T,
+    ) {
+        match (service, &mut self.relay) {
+            (ServiceId::Relay, Some(relay)) => relay.on_forwarded(now, forwarded, tx),
+            _ => debug_assert!(false, "{service:?} forwards nothing here"),
         }
     }
 
     #[inline]
-    fn awaits_departure(&self) -> bool {
-        self.relay.as_ref().is_some_and(FrameService::awaits_departure)
+    fn awaits_submission(&self) -> bool {
+        self.relay.as_ref().is_some_and(FrameService::awaits_submission)
     }
 
-    fn on_departed(&mut self, wall_ns: u64) {
+    fn on_submitted(&mut self, wall_ns: u64) {
         if let Some(relay) = &mut self.relay {
-            relay.on_departed(wall_ns);
+            relay.on_submitted(wall_ns);
         }
+    }
+
+    #[inline]
+    fn has_messages(&self) -> bool {
+        self.mailbox.has_messages()
+    }
+
+    #[inline]
+    fn deliver_messages<T: Transmit>(&mut self, now: Now, tx: &mut T) {
+        let Self { tracker, mailbox, .. } = self;
+        mailbox.deliver(|message| match (message, &mut *tracker) {
+            (WorkerMessage::Tracker(message), Some(tracker)) => {
+                tracker.on_message(now, message, tx);
+            }
+            (message, _) => debug_assert!(false, "nothing here takes {message:?}"),
+        });
     }
 
     fn on_tick<T: Transmit>(&mut self, now: Now, tx: &mut T) {

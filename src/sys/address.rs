@@ -182,14 +182,17 @@ pub fn write_local(local: PacketInfo, out: &mut [u8; CONTROL_BYTES]) -> usize {
     length.next_multiple_of(CMSG_ALIGN)
 }
 
-/// What a forward asks the kernel beside its bytes.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a send asks the kernel beside its bytes and its address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SendOptions {
-    /// Cut the send into datagrams of this size (udp(7), `UDP_SEGMENT`).
+    /// Cut the bytes into datagrams of this size, the last one possibly shorter (udp(7),
+    /// `UDP_SEGMENT`). Without, they are one datagram.
     pub segment_bytes: Option<u16>,
-    /// The TTL (ip(7), `IP_TTL`) or hop limit (ipv6(7), `IPV6_HOPLIMIT`).
+    /// The TTL (ip(7), `IP_TTL`) or hop limit (ipv6(7), `IPV6_HOPLIMIT`), where it is not the
+    /// socket's own.
     pub ttl: Option<u8>,
-    /// The type of service (`IP_TOS`) or traffic class (`IPV6_TCLASS`).
+    /// The type of service (`IP_TOS`) or traffic class (`IPV6_TCLASS`), where it is not the
+    /// socket's own.
     pub tos: Option<u8>,
 }
 

@@ -4,3 +4,5 @@
 mod fault_injection;
 #[cfg(ringtide_loom)]
 pub(crate) mod interleavings;
+#[cfg(not(ringtide_loom))]
+mod mailbox;

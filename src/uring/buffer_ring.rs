@@ -67,8 +67,8 @@ impl BufferRing {
         &self.pool
     }
 
-    /// Lends more buffers, as [`ReceivePool::widen`] says. The ring has an entry for each that the
-    /// pool can have.
+    /// Provides more buffers, as [`ReceivePool::widen`] says. The ring has an entry for each that
+    /// the pool can have.
     pub(super) fn widen(&mut self, count: usize) {
         self.pool.widen(count);
         self.recycle();

@@ -20,10 +20,11 @@ use super::transmit::RingTransmit;
 use crate::io::clock::{Clock, wall_ns};
 use crate::io::send_slots::SendSlots;
 use crate::io::socket_table::{SocketKind, SocketTable};
+use crate::io::transmit::{end_forward, end_reply};
 use crate::io::{Dispatch, Now, ReceivePool, ServiceId};
 use crate::io::{
     Engine, EventLoop, FRAME_BYTES_MAX, Failures, LoopSizes, RingFeatures, WorkerControl,
-    WorkerPlan, count_sent, ended, run,
+    WorkerPlan, run,
 };
 use crate::sys::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::telemetry::{Counter, LoopGauges};
@@ -120,13 +121,14 @@ pub(super) struct Pools {
 /// Gives the services the loop's transmit side. A macro, so that the borrow checker sees that
 /// only these fields are taken.
 macro_rules! transmit {
-    ($queues:expr, $slots:expr, $counters:expr) => {
+    ($queues:expr, $pools:expr, $counters:expr) => {
         &mut RingTransmit {
-            slots: &mut $slots,
+            slots: &mut $pools.slots,
+            sockets: &$pools.sockets,
             submissions: &mut $queues.submissions,
             submitter: &$queues.submitter,
             features: $queues.features,
-            counters: &$counters,
+            counters: $counters,
         }
     };
 }
@@ -236,7 +238,7 @@ impl<'r> RingLoop<'r> {
                 self.handling = true;
                 let header = pools.sockets.header();
                 if let Some(packet) = unwrap_datagram(socket, header, &buffer, counters) {
-                    let transmit = transmit!(self.queues, pools.slots, counters);
+                    let transmit = transmit!(self.queues, pools, counters);
                     services.on_datagram(service, now, &packet, transmit);
                 }
                 self.handling = false;
@@ -257,24 +259,22 @@ impl<'r> RingLoop<'r> {
             let Some((_, service)) = pools.sockets.get(socket) else { continue };
             let header = pools.sockets.header();
             let Some(frame) = unwrap_frame(socket, header, &buffer) else { continue };
-            let transmit = transmit!(self.queues, pools.slots, self.plan.counters);
+            let transmit = transmit!(self.queues, pools, &self.plan.counters);
             self.handling_frame = true;
             services.on_frame(service, now, &frame, transmit);
             self.handling_frame = false;
         }
     }
 
-    /// Takes a slot back, and tells the handler when it held a forward.
+    /// Takes a slot back; when it held a forward, its service is told.
     fn sent(&mut self, slot: u16, result: i32, services: &mut impl Dispatch, now: Now) {
-        let Some(forward) = self.pools.slots.take_forward(slot) else {
-            self.send_failures.note(result);
-            self.pools.slots.release(slot);
-            return count_sent(&self.plan.counters, result);
-        };
-        let transmit = transmit!(self.queues, self.pools.slots, self.plan.counters);
-        services.on_forwarded(now, &ended(&forward, result), transmit);
-        // Only now: what the handler forwarded again has a slot of its own.
-        self.pools.slots.release_forward(slot, forward.parts);
+        let (pools, counters) = (&mut *self.pools, &*self.plan.counters);
+        if pools.slots.is_forward(slot) {
+            let transmit = transmit!(self.queues, pools, counters);
+            end_forward(transmit, slot, result, services, now);
+        } else {
+            end_reply(&mut pools.slots, slot, result, &mut self.send_failures, counters);
+        }
     }
 
     /// Brings sockets up to date and starts what is not with the kernel.
@@ -350,13 +350,17 @@ impl EventLoop for RingLoop<'_> {
         if !self.stopping {
             self.rearm()?;
         }
-        if services.awaits_departure() {
+        if services.awaits_submission() {
             // Sends are carried out while they are submitted; the wait must not count. What the
             // kernel does not take just now is left to it.
             self.queues.submit()?;
-            services.on_departed(wall_ns());
+            services.on_submitted(wall_ns());
         }
-        let wait = deadline.since_epoch().saturating_sub(self.clock.now().since_epoch());
+        let wait = match services.has_messages() {
+            // A wait all the same, however short: without one nothing that arrived is delivered.
+            true => Duration::ZERO,
+            false => deadline.since_epoch().saturating_sub(self.clock.now().since_epoch()),
+        };
         // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for what is wanted
         // beside those spares a turn that would reap nothing but them.
         // Frames that wait already wait for nothing else.
@@ -371,8 +375,10 @@ impl EventLoop for RingLoop<'_> {
         }
         self.reap(services, now);
         self.handle_frames(services, now);
-        services.on_flush(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
-        self.pools.groups.recycle();
+        let pools = &mut *self.pools;
+        services.deliver_messages(now, transmit!(self.queues, pools, &self.plan.counters));
+        services.on_flush(now, transmit!(self.queues, pools, &self.plan.counters));
+        pools.groups.recycle();
         Ok(now)
     }
 
@@ -392,8 +398,9 @@ impl EventLoop for RingLoop<'_> {
         self.wake_rests = false;
         self.receive_failures.tell(self.plan.index, now);
         self.send_failures.tell(self.plan.index, now);
-        services.on_tick(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
-        services.on_flush(now, transmit!(self.queues, self.pools.slots, self.plan.counters));
+        let pools = &mut *self.pools;
+        services.on_tick(now, transmit!(self.queues, pools, &self.plan.counters));
+        services.on_flush(now, transmit!(self.queues, pools, &self.plan.counters));
         Ok(())
     }
 

@@ -1,20 +1,20 @@
-//! Frames that were received and wait to be handled: a line for each socket, served in turns.
+//! Frames that were received and wait to be handled: a queue for each socket, served alternately.
 
 use std::collections::VecDeque;
 
 use crate::io::Buffer;
 
-/// The fifos of all sockets. Storage is allocated at the start: a place for each frame buffer.
+/// The fifos of all sockets. Storage is allocated at the start: an entry for each frame buffer.
 #[derive(Debug)]
 pub(super) struct FrameQueue {
     entries: Box<[Entry]>,
-    /// The first place without a frame; the others follow through `next`.
+    /// The first entry without a frame; the others follow through `next`.
     free: u16,
     /// Per socket.
     fifos: Box<[Fifo]>,
-    /// Sockets that have a line, each once; the first has its turn.
+    /// Sockets with frames, each once; the first is served now.
     order: VecDeque<u16>,
-    /// Frames taken from the first socket's line in its present turn.
+    /// Frames taken from the first socket's queue in a row.
     consecutive: usize,
     count: usize,
 }
@@ -36,13 +36,13 @@ const EMPTY: Fifo = Fifo { first: NONE, last: NONE };
 impl FrameQueue {
     /// Room for `frames_max` frames of `sockets_max` sockets.
     pub(super) fn new(frames_max: u16, sockets_max: u16) -> Self {
-        assert!(frames_max > 0 && frames_max < NONE, "a place's number never ends a line");
-        let place = |index| Entry {
+        assert!(frames_max > 0 && frames_max < NONE, "an entry's index never ends a queue");
+        let entry = |index| Entry {
             buffer: None,
             next: if index + 1 < frames_max { index + 1 } else { NONE },
         };
         Self {
-            entries: (0..frames_max).map(place).collect(),
+            entries: (0..frames_max).map(entry).collect(),
             free: 0,
             fifos: vec![EMPTY; usize::from(sockets_max)].into_boxed_slice(),
             order: VecDeque::with_capacity(usize::from(sockets_max)),
@@ -59,26 +59,26 @@ impl FrameQueue {
         self.count == 0
     }
 
-    /// Puts a frame at the end of its socket's line.
+    /// Puts a frame at the end of its socket's queue.
     pub(super) fn push(&mut self, socket: u16, buffer: Buffer) {
         let index = self.free;
-        assert!(index != NONE, "there is a place for each frame buffer");
-        let place = &mut self.entries[usize::from(index)];
-        self.free = std::mem::replace(&mut place.next, NONE);
-        place.buffer = Some(buffer);
-        let line = &mut self.fifos[usize::from(socket)];
-        if line.first == NONE {
-            line.first = index;
+        assert!(index != NONE, "there is an entry for each frame buffer");
+        let entry = &mut self.entries[usize::from(index)];
+        self.free = std::mem::replace(&mut entry.next, NONE);
+        entry.buffer = Some(buffer);
+        let fifo = &mut self.fifos[usize::from(socket)];
+        if fifo.first == NONE {
+            fifo.first = index;
             self.order.push_back(socket);
         } else {
-            self.entries[usize::from(line.last)].next = index;
+            self.entries[usize::from(fifo.last)].next = index;
         }
-        line.last = index;
+        fifo.last = index;
         self.count += 1;
     }
 
     /// The next frame, and the socket that it came in on: up to [`CONSECUTIVE_MAX`] of one socket,
-    /// oldest first, and then the next socket has its turn.
+    /// oldest first, and then the next socket's.
     pub(super) fn pop(&mut self) -> Option<(u16, Buffer)> {
         if self.consecutive == CONSECUTIVE_MAX {
             self.order.rotate_left(1.min(self.order.len()));
@@ -114,19 +114,19 @@ impl FrameQueue {
         before
     }
 
-    /// Takes the oldest frame of a socket, without a look at whose turn it is.
+    /// Takes the oldest frame of a socket, whichever is served now.
     fn take_first(&mut self, socket: u16) -> Option<Buffer> {
-        let line = &mut self.fifos[usize::from(socket)];
-        let index = line.first;
-        let place = self.entries.get_mut(usize::from(index))?;
-        line.first = std::mem::replace(&mut place.next, self.free);
+        let fifo = &mut self.fifos[usize::from(socket)];
+        let index = fifo.first;
+        let entry = self.entries.get_mut(usize::from(index))?;
+        fifo.first = std::mem::replace(&mut entry.next, self.free);
         self.free = index;
         self.count -= 1;
-        place.buffer.take()
+        entry.buffer.take()
     }
 }
 
-/// The end of a line; no place has this number.
+/// The end of a queue; no entry has this index.
 const NONE: u16 = u16::MAX;
 
 /// Frames of one socket that are handled before those of another that waits: as many as newer
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_served_in_turns_and_each_in_order() {
+    fn sockets_are_served_alternately_and_each_in_order() {
         let pool = ReceivePool::new(128, 64);
         let mut waiting = FrameQueue::new(128, 8);
         push(&mut waiting, &pool, 3, 0..70);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_alone_has_every_turn() {
+    fn a_socket_alone_is_served_without_end() {
         let pool = ReceivePool::new(128, 64);
         let mut waiting = FrameQueue::new(128, 8);
         push(&mut waiting, &pool, 1, 0..100);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_leaves_its_place_and_the_others_theirs() {
+    fn what_is_forgotten_frees_its_entries_and_no_others() {
         let pool = ReceivePool::new(4, 64);
         let mut waiting = FrameQueue::new(4, 8);
         for _ in 0..10 {

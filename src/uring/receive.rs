@@ -32,7 +32,7 @@ pub(super) fn unwrap_frame<'b>(
     Some(arrival(socket, header, &message).frame(buffer))
 }
 
-/// The message borrows itself, not the buffer: name its payload by its place in the buffer.
+/// The message borrows itself, not the buffer: name its payload by its range in the buffer.
 fn arrival<'m>(socket: u16, header: &libc::msghdr, message: &'m RecvMsgOut<'_>) -> Arrival<'m> {
     let start = RECEIVE_HEADER_BYTES + header.msg_namelen as usize + header.msg_controllen;
     Arrival {

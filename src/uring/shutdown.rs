@@ -16,7 +16,7 @@ impl RingLoop<'_> {
         services: &mut impl Dispatch,
         deadline: Now,
     ) -> io::Result<()> {
-        // Frames that were received wait in line for their turns, after the last receive, too.
+        // Frames that were received wait in the frame queue after the last receive, too.
         while (self.outstanding() > 0 || !self.pools.waiting.is_empty()) && self.now() < deadline {
             if self.queues.cancels_pending == 0 {
                 // What is still there was not found, or its cancellation failed.

@@ -60,8 +60,8 @@ pub(super) struct Sockets {
     postponed: bool,
     /// Slots whose receive is [`Receive::Ended`].
     ended: usize,
-    /// Whose receive is started first the next time. Each has its turn at that, as the first may
-    /// take all buffers that are free.
+    /// Whose receive is started first the next time: another each time, as the first may take all
+    /// buffers that are free.
     first: usize,
 }
 
@@ -169,7 +169,7 @@ impl Sockets {
         if slot.receive == Receive::Armed {
             let token = slot.token(id);
             if !queues.cancel(opcode::AsyncCancel::new(token).build()) {
-                // The next turn asks again.
+                // The next iteration asks again.
                 self.postponed = true;
                 self.unsettled += 1;
                 return Ok(false);
@@ -251,8 +251,8 @@ impl Sockets {
             return started;
         }
         let first = self.first;
-        for place in 0..self.slots.len() {
-            let id = (first + place) % self.slots.len();
+        for offset in 0..self.slots.len() {
+            let id = (first + offset) % self.slots.len();
             let kind = self.slots[id].kind;
             // A receive without a buffer to fill would end at once with ENOBUFS.
             let group = groups.of(kind).filter(|group| group.provided() > 0);

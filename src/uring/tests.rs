@@ -13,7 +13,7 @@ use crate::io::testing::{
     EchoUntil, ForwardTwice, Numbers, PanicInReply, ask_in_turn, assert_accounted, plan,
 };
 use crate::io::{
-    BufferSlice, Dispatch, Forward, Frame, Now, Packet, ServiceId, SocketId, Transmit,
+    BufferSlice, Dispatch, Forward, Frame, Now, Packet, SendOptions, ServiceId, SocketId, Transmit,
 };
 use crate::io::{Engine, EventLoop, LoopSizes, RingFeatures, WorkerPlan};
 use crate::telemetry::{Counter, Counters, DropReason};
@@ -139,7 +139,7 @@ fn a_panic_in_a_reply_costs_no_slot() {
 }
 
 #[test]
-fn a_lone_request_takes_one_turn() {
+fn a_lone_request_takes_one_iteration() {
     let (plan, address) = plan(Engine::IoUring, LoopSizes::TRACKER);
     let counters = Arc::clone(&plan.counters);
     let worker = std::thread::spawn(move || {
@@ -149,9 +149,9 @@ fn a_lone_request_takes_one_turn() {
     });
     ask_in_turn(1000, address);
     worker.join().unwrap();
-    // A turn each, some for the start, the end and the ticks; three each would be 3,000.
-    let turns = counters.snapshot().get(Counter::Iterations);
-    assert!(turns < 1500, "{turns} turns for 1000 requests");
+    // An iteration each, some for the start, the end and the ticks; three each would be 3,000.
+    let iterations = counters.snapshot().get(Counter::Iterations);
+    assert!(iterations < 1500, "{iterations} iterations for 1000 requests");
 }
 
 #[test]
@@ -207,16 +207,15 @@ impl Dispatch for Order {
 
     fn on_frame<T: Transmit>(&mut self, _: ServiceId, _: Now, frame: &Frame<'_>, tx: &mut T) {
         self.0.push((frame.socket, frame.bytes.to_vec()));
-        let part =
+        let slice =
             BufferSlice { buffer: frame.buffer.clone(), range: frame.start..frame.start + 1 };
         let forward = Forward {
-            socket: SocketId(900),
+            // Not connected, and without an address: it fails.
+            socket: frame.socket,
             to: None,
             ipv6: false,
-            parts: &[part],
-            segment_bytes: None,
-            ttl: None,
-            tos: None,
+            slices: &[slice],
+            options: SendOptions::default(),
             tag: 1,
         };
         tx.forward(forward).unwrap();
@@ -227,7 +226,7 @@ impl Dispatch for Order {
     }
 }
 
-fn turn(event_loop: &mut RingLoop<'_>, handler: &mut Order, times: usize) {
+fn iterate(event_loop: &mut RingLoop<'_>, handler: &mut Order, times: usize) {
     for _ in 0..times {
         let soon = event_loop.now().after(Duration::from_millis(100));
         event_loop.iterate(handler, soon).unwrap();
@@ -243,7 +242,7 @@ fn a_flooded_socket_takes_all_buffers_only_every_other_time() {
     let mut ring = Ring::open(&plan).unwrap();
     let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
     let mut order = Order::default();
-    turn(&mut event_loop, &mut order, 6);
+    iterate(&mut event_loop, &mut order, 6);
     let first = order.first_of(1);
     assert!(first.is_some_and(|first| first <= 4), "it waits for the flood: {first:?}");
 }
@@ -251,7 +250,7 @@ fn a_flooded_socket_takes_all_buffers_only_every_other_time() {
 const FRAMES: LoopSizes = LoopSizes { frame_buffers: 64, forwards: true, ..LoopSizes::TRACKER };
 
 #[test]
-fn frames_of_a_flooded_socket_leave_the_others_their_turn() {
+fn frames_of_a_flooded_socket_leave_the_others_their_share() {
     let (plan, addresses) = two(SocketKind::Frames, FRAMES);
     let counters = Arc::clone(&plan.counters);
     let _flood = Numbers::send(200, addresses[0]);
@@ -259,12 +258,12 @@ fn frames_of_a_flooded_socket_leave_the_others_their_turn() {
     let mut ring = Ring::open(&plan).unwrap();
     let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
     let mut order = Order::default();
-    turn(&mut event_loop, &mut order, CONSECUTIVE_MAX + 8);
+    iterate(&mut event_loop, &mut order, CONSECUTIVE_MAX + 8);
     assert_eq!(order.first_of(0), Some(0));
     let first = order.first_of(1);
     assert!(first.is_some_and(|first| first <= CONSECUTIVE_MAX), "after the flood: {first:?}");
     while order.0.len() < 205 {
-        turn(&mut event_loop, &mut order, 1);
+        iterate(&mut event_loop, &mut order, 1);
     }
     for (socket, count) in [(0, 200u32), (1, 5)] {
         let of_it = order.0.iter().filter(|(came_in, _)| *came_in == SocketId(socket));
@@ -277,25 +276,25 @@ fn frames_of_a_flooded_socket_leave_the_others_their_turn() {
 /// What waits of a socket that is taken back belongs to no table of rules any more, and not to the
 /// socket that is registered under its number next.
 #[test]
-fn frames_of_a_socket_that_was_taken_back_are_counted() {
+fn frames_of_a_socket_that_was_deregistered_are_counted() {
     let (plan, addresses) = two(SocketKind::Frames, FRAMES);
     let (counters, table) = (Arc::clone(&plan.counters), Arc::clone(&plan.table));
     let _old = Numbers::send(20, addresses[0]);
     let mut ring = Ring::open(&plan).unwrap();
     let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
     let mut order = Order::default();
-    turn(&mut event_loop, &mut order, 1);
+    iterate(&mut event_loop, &mut order, 1);
     assert_eq!((order.0.len(), event_loop.gauges().frames_waiting), (1, 19));
     table.deregister(SocketId(0));
     let (new, address) = taken(SocketKind::Frames);
     assert_eq!(table.register(ServiceId::Relay, new), Some(SocketId(0)));
     while table.applied() < table.version() {
-        turn(&mut event_loop, &mut order, 1);
+        iterate(&mut event_loop, &mut order, 1);
     }
     let handled = order.0.len();
     UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"new", address).unwrap();
     while order.0.last().unwrap().1 != b"new" {
-        turn(&mut event_loop, &mut order, 1);
+        iterate(&mut event_loop, &mut order, 1);
     }
     assert_eq!(order.0.len(), handled + 1, "old frames came in on the new socket");
     let lost = counters.get(Counter::FramesLostToShutdown);
@@ -313,9 +312,9 @@ impl Dispatch for Tally {
 }
 
 /// A successor gets what waits in the sockets; what was taken from them is this loop's to finish,
-/// also when it is more than a turn handles and nothing else is under way.
+/// also when it is more than an iteration handles and nothing else is in flight.
 #[test]
-fn frames_in_line_when_a_loop_stops_are_handled_all_the_same() {
+fn frames_in_the_queue_when_a_loop_stops_are_handled_all_the_same() {
     let sizes = LoopSizes { frame_buffers: 512, ..FRAMES };
     let (plan, addresses) = two(SocketKind::Frames, sizes);
     let (counters, control) = (Arc::clone(&plan.counters), Arc::clone(&plan.control));
@@ -324,10 +323,10 @@ fn frames_in_line_when_a_loop_stops_are_handled_all_the_same() {
     let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
     let mut order = Order::default();
     while counters.get(Counter::FramesReceived) < 400 {
-        turn(&mut event_loop, &mut order, 1);
+        iterate(&mut event_loop, &mut order, 1);
     }
     let waiting = event_loop.gauges().frames_waiting;
-    assert!(waiting > 300, "{waiting} are no more than a turn handles");
+    assert!(waiting > 300, "{waiting} are no more than an iteration handles");
     control.stop();
     let mut tally = Tally(0);
     event_loop.run(&mut tally).unwrap();

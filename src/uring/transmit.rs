@@ -4,15 +4,17 @@ use io_uring::squeue::Entry;
 use io_uring::{SubmissionQueue, Submitter, opcode, types};
 
 use super::ring::push;
+use super::sockets::Sockets;
 use super::token::Token;
-use crate::io::send_slots::{DatagramInSlot, SendSlots};
-use crate::io::{Forward, ReplyPath, SocketId, Transmit, TransmitFull};
-use crate::io::{RingFeature, RingFeatures, message_of};
-use crate::telemetry::{Counters, DropReason};
+use crate::io::send_slots::SendSlots;
+use crate::io::transmit::{Message, SlotSender};
+use crate::io::{RingFeature, RingFeatures, ServiceId, SocketId, TransmitError};
+use crate::telemetry::Counters;
 
-/// The ring's side of [`Transmit`], alive for one iteration.
+/// The ring's side of [`Transmit`](crate::io::Transmit), alive for one iteration.
 pub(super) struct RingTransmit<'a, 'r> {
     pub(super) slots: &'a mut SendSlots,
+    pub(super) sockets: &'a Sockets,
     pub(super) submissions: &'a mut SubmissionQueue<'r>,
     pub(super) submitter: &'a Submitter<'r>,
     /// What the ring has.
@@ -29,19 +31,45 @@ impl RingTransmit<'_, '_> {
             .build()
     }
 
-    /// The send of a reply without control message. It spares the kernel the copies of a message
-    /// header and a vector.
+    /// The send of a plain message. It spares the kernel the copies of a message header and a
+    /// vector.
     fn datagram(&self, socket: SocketId, slot: u16) -> Entry {
         let file = types::Fixed(u32::from(socket.0));
-        let DatagramInSlot { bytes, length, address, address_bytes } = self.slots.datagram(slot);
-        opcode::Send::new(file, bytes, length)
+        // SAFETY: a filled slot is written by nobody, the kernel included, until its release; the
+        // one vector of a plain message is in the slot too.
+        let (message, vector) = unsafe {
+            let message = &*self.slots.message(slot);
+            (message, &*message.msg_iov)
+        };
+        opcode::Send::new(file, vector.iov_base.cast_const().cast(), vector.iov_len as u32)
             .flags(libc::MSG_DONTWAIT)
-            .dest_addr(address)
-            .dest_addr_len(address_bytes)
+            .dest_addr(message.msg_name.cast_const().cast())
+            .dest_addr_len(message.msg_namelen)
             .build()
     }
+}
 
-    fn submit(&mut self, slot: u16, entry: Entry) -> Result<(), TransmitFull> {
+impl SlotSender for RingTransmit<'_, '_> {
+    #[inline]
+    fn slots(&mut self) -> &mut SendSlots {
+        self.slots
+    }
+
+    #[inline]
+    fn counters(&self) -> &Counters {
+        self.counters
+    }
+
+    #[inline]
+    fn service_of(&self, socket: SocketId) -> Option<ServiceId> {
+        self.sockets.get(socket.0).map(|(_, service)| service)
+    }
+
+    fn send(&mut self, socket: SocketId, slot: u16, message: Message) -> Result<(), TransmitError> {
+        let entry = match message {
+            Message::Plain if self.features.has(RingFeature::SendTo) => self.datagram(socket, slot),
+            _ => self.message(socket, slot),
+        };
         let entry = entry.user_data(Token::Send(slot).encode());
         // SAFETY: the entry points into the slot and what it holds, which never move and stay
         // taken until the completion (or the leak that replaces an impossible drain).
@@ -49,44 +77,6 @@ impl RingTransmit<'_, '_> {
             return Ok(());
         }
         self.slots.release(slot);
-        Err(TransmitFull)
-    }
-}
-
-impl Transmit for RingTransmit<'_, '_> {
-    fn reply(
-        &mut self,
-        path: ReplyPath,
-        write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
-        let slot = self.slots.fill_reply(path.client(), path.local(), write);
-        let submitted = slot.ok_or(TransmitFull).and_then(|slot| {
-            let entry = if path.local().is_none() && self.features.has(RingFeature::SendTo) {
-                self.datagram(path.socket(), slot)
-            } else {
-                self.message(path.socket(), slot)
-            };
-            self.submit(slot, entry)
-        });
-        if submitted.is_err() {
-            self.counters.dropped(DropReason::SendSlotsFull);
-        }
-        submitted
-    }
-
-    fn send_segments(
-        &mut self,
-        path: ReplyPath,
-        segment_bytes: u16,
-        write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
-        let slot =
-            self.slots.fill_segments(path.client(), segment_bytes, write).ok_or(TransmitFull)?;
-        self.submit(slot, self.message(path.socket(), slot))
-    }
-
-    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {
-        let slot = self.slots.fill_forward(&message_of(&forward)).ok_or(TransmitFull)?;
-        self.submit(slot, self.message(forward.socket, slot))
+        Err(TransmitError::Full)
     }
 }

@@ -30,21 +30,25 @@ impl Dispatch for Forward {
         let whole = packet.buffer.bytes();
         let start = packet.payload.as_ptr() as usize - whole.as_ptr() as usize;
         let range = start..start + packet.payload.len();
-        let part = BufferSlice { buffer: packet.buffer.clone(), range };
+        let slice = BufferSlice { buffer: packet.buffer.clone(), range };
         let _ = tx.forward(io::Forward {
             socket: packet.path.socket(),
             to: Some(packet.path.client()),
             ipv6: packet.path.client().is_ipv6(),
-            parts: &[part],
-            segment_bytes: None,
-            ttl: None,
-            tos: None,
+            slices: &[slice],
+            options: io::SendOptions::default(),
             tag: 0,
         });
     }
 
-    fn on_forwarded<T: Transmit>(&mut self, _: Now, forwarded: &SendCompletion<'_>, _: &mut T) {
-        assert_eq!(forwarded.result, Ok(forwarded.parts[0].bytes().len()));
+    fn on_forwarded<T: Transmit>(
+        &mut self,
+        _: ServiceId,
+        _: Now,
+        forwarded: &SendCompletion<'_>,
+        _: &mut T,
+    ) {
+        assert_eq!(forwarded.result, Ok(forwarded.slices[0].bytes().len()));
         self.0.count(Counter::PacketsSent);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::common::{DEADLINE, Echo, Forward, Started, eventually, uninterrupted};
 use ringtide::io::LoopSizes;
 use ringtide::io::{
-    DatagramService, Now, Packet, SEGMENTS_BYTES_MAX, Transmit, TransmitFull, Wakeup,
+    DatagramService, Now, Packet, SEGMENTS_BYTES_MAX, Transmit, TransmitError, Wakeup,
 };
 use ringtide::telemetry::{Counter, DropReason};
 
@@ -96,7 +96,7 @@ impl DatagramService for Segments {
             }
             length
         });
-        if sent == Err(TransmitFull) {
+        if sent == Err(TransmitError::Full) {
             let _ = tx.reply(packet.path, |_| 0);
         }
     }

@@ -134,8 +134,8 @@ impl World {
         }
         if bit(choices, 4) {
             self.relay.on_flush(self.now, &mut self.slots);
-            if self.relay.awaits_departure() {
-                self.relay.on_departed(u64::from(word) << 10);
+            if self.relay.awaits_submission() {
+                self.relay.on_submitted(u64::from(word) << 10);
             }
         }
         if bit(choices, 6) {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use ringtide::io::{
     BufferSlice, FORWARD_SLICES_MAX, Forward, FrameService, Now, REPLY_BYTES_MAX, ReplyPath,
-    SendCompletion, Sent, Transmit, TransmitFull,
+    SendCompletion, SendOptions, Sent, Transmit, TransmitError,
 };
 use ringtide::relay::coalesce::BATCH_BYTES_MAX;
 use ringtide::relay::count_datagrams;
@@ -25,10 +25,8 @@ pub struct Slots {
 /// A forward on its way; it holds its receive buffers.
 pub struct Flight {
     pub tag: u32,
-    pub parts: Vec<BufferSlice>,
-    pub segment_bytes: Option<u16>,
-    pub ttl: Option<u8>,
-    pub tos: Option<u8>,
+    pub slices: Vec<BufferSlice>,
+    pub options: SendOptions,
 }
 
 impl Slots {
@@ -38,13 +36,13 @@ impl Slots {
 
     /// Ends the oldest forward with this error, or well.
     pub fn end_one<H: FrameService>(&mut self, handler: &mut H, now: Now, error: Option<i32>) {
-        let Some(Flight { tag, parts, segment_bytes, ttl, tos }) = self.flights.pop_front() else {
+        let Some(Flight { tag, slices, options }) = self.flights.pop_front() else {
             return;
         };
         self.free += 1;
-        let bytes = parts.iter().map(|part| part.bytes().len()).sum();
+        let bytes = slices.iter().map(|slice| slice.bytes().len()).sum();
         let result = error.map_or(Ok(bytes), Err);
-        let forwarded = SendCompletion { tag, result, parts: &parts, segment_bytes, ttl, tos };
+        let forwarded = SendCompletion { tag, result, slices: &slices, options };
         handler.on_forwarded(now, &forwarded, self);
     }
 
@@ -55,10 +53,10 @@ impl Slots {
         }
     }
 
-    fn take_slot(&mut self) -> Result<(), TransmitFull> {
+    fn take_slot(&mut self) -> Result<(), TransmitError> {
         let Some(free) = self.free.checked_sub(1) else {
             self.refused += 1;
-            return Err(TransmitFull);
+            return Err(TransmitError::Full);
         };
         self.free = free;
         Ok(())
@@ -70,7 +68,7 @@ impl Transmit for Slots {
         &mut self,
         path: ReplyPath,
         write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
+    ) -> Result<(), TransmitError> {
         self.take_slot()?;
         let mut bytes = vec![STALE; REPLY_BYTES_MAX];
         let length = write(&mut bytes);
@@ -85,24 +83,24 @@ impl Transmit for Slots {
         _: ReplyPath,
         _: u16,
         _: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
+    ) -> Result<(), TransmitError> {
         unreachable!("neither the tracker nor the relay writes segments")
     }
 
-    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {
-        let Forward { parts, segment_bytes, ttl, tos, tag, .. } = forward;
-        let bytes = parts.iter().map(|part| part.bytes().len()).sum();
-        assert!((1..=FORWARD_SLICES_MAX).contains(&parts.len()), "{} parts", parts.len());
-        match segment_bytes {
+    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitError> {
+        let Forward { slices, options, tag, .. } = forward;
+        let bytes = slices.iter().map(|slice| slice.bytes().len()).sum();
+        assert!((1..=FORWARD_SLICES_MAX).contains(&slices.len()), "{} slices", slices.len());
+        match options.segment_bytes {
             None => assert!(bytes <= PAYLOAD_BYTES_MAX, "a datagram of {bytes} bytes"),
             Some(size) => {
                 assert!(size > 0 && bytes <= BATCH_BYTES_MAX, "{bytes} bytes cut at {size}");
-                let datagrams = count_datagrams(bytes, segment_bytes);
+                let datagrams = count_datagrams(bytes, options.segment_bytes);
                 assert!(datagrams <= FORWARD_SLICES_MAX, "{datagrams} datagrams in a send");
             }
         }
         self.take_slot()?;
-        self.flights.push_back(Flight { tag, parts: parts.to_vec(), segment_bytes, ttl, tos });
+        self.flights.push_back(Flight { tag, slices: slices.to_vec(), options });
         Ok(())
     }
 }

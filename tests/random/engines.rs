@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::common::{Ask, Client, DEADLINE, Started, hash, uninterrupted};
 use fastrand::Rng;
 use ringtide::io::{
-    BufferSlice, DatagramService, Forward, Now, Packet, SendCompletion, ServiceId, SocketId,
-    Transmit,
+    BufferSlice, DatagramService, Forward, Now, Packet, SendCompletion, SendOptions, ServiceId,
+    SocketId, Transmit, TransmitError,
 };
 use ringtide::io::{Engine, LoopSizes};
 use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
@@ -179,47 +179,51 @@ impl Obedient {
         let [command, number @ ..] = packet.payload else { return };
         let tag = u32::from_be_bytes(*number.first_chunk().unwrap());
         let start = packet.payload.as_ptr() as usize - packet.buffer.bytes().as_ptr() as usize;
-        let part = |from: usize, to: usize| {
+        let slice = |from: usize, to: usize| {
             let range = start + from..start + to;
             BufferSlice { buffer: packet.buffer.clone(), range }
         };
         let length = packet.payload.len();
-        let whole = [part(0, length)];
+        let whole = [slice(0, length)];
         let forward = Forward {
             socket: packet.path.socket(),
             to: Some(packet.path.client()),
             ipv6: packet.path.client().is_ipv6(),
-            parts: &whole,
-            segment_bytes: None,
-            ttl: None,
-            tos: None,
+            slices: &whole,
+            options: SendOptions::default(),
             tag,
         };
+        let cut = |size| SendOptions { segment_bytes: Some(size), ..SendOptions::default() };
         let forwarded = match *command {
             0 => tx.reply(packet.path, |out| {
                 out[..length].copy_from_slice(packet.payload);
                 length
             }),
-            1 => tx.forward(Forward { ttl: Some(7), tos: Some(0x88), ..forward }),
-            2 => {
-                let parts = [part(3, length), part(0, 1), part(2, 4)];
-                tx.forward(Forward { parts: &parts, ..forward })
+            1 => {
+                let options = SendOptions { segment_bytes: None, ttl: Some(7), tos: Some(0x88) };
+                tx.forward(Forward { options, ..forward })
             }
-            3 => tx.forward(Forward { segment_bytes: Some(100), ..forward }),
-            // Nothing is lent under this number.
-            4 => tx.forward(Forward { socket: SocketId(900), ..forward }),
+            2 => {
+                let slices = [slice(3, length), slice(0, 1), slice(2, 4)];
+                tx.forward(Forward { slices: &slices, ..forward })
+            }
+            3 => tx.forward(Forward { options: cut(100), ..forward }),
+            4 => {
+                let unknown = tx.forward(Forward { socket: SocketId(900), ..forward });
+                return assert_eq!(unknown, Err(TransmitError::NoSocket));
+            }
             // No interface carries it in one piece.
-            5 => tx.forward(Forward { segment_bytes: Some(65_500), ..forward }),
+            5 => tx.forward(Forward { options: cut(65_500), ..forward }),
             6 => tx.forward(Forward { to: None, ..forward }),
             7 => tx.forward(Forward { tag: tag | AGAIN, ..forward }),
             _ => {
                 // All of one length, so that they can leave as one super-packet.
-                self.kept.push(part(0, 60));
+                self.kept.push(slice(0, 60));
                 if self.kept.len() < 8 {
                     return;
                 }
                 let kept = std::mem::take(&mut self.kept);
-                tx.forward(Forward { parts: &kept, segment_bytes: Some(60), ..forward })
+                tx.forward(Forward { slices: &kept, options: cut(60), ..forward })
             }
         };
         forwarded.unwrap();
@@ -231,8 +235,14 @@ impl ringtide::io::Dispatch for Obedient {
         self.obey(packet, tx);
     }
 
-    fn on_forwarded<T: Transmit>(&mut self, _: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
-        let wanted = forwarded.parts.iter().map(|part| part.bytes().len()).sum();
+    fn on_forwarded<T: Transmit>(
+        &mut self,
+        _: ServiceId,
+        _: Now,
+        forwarded: &SendCompletion<'_>,
+        tx: &mut T,
+    ) {
+        let wanted = forwarded.slices.iter().map(|slice| slice.bytes().len()).sum();
         self.ends.lock().unwrap().push((forwarded.tag, forwarded.result, wanted));
         self.counters.count(Counter::Completed);
         if forwarded.tag & AGAIN != 0 {
@@ -241,10 +251,8 @@ impl ringtide::io::Dispatch for Obedient {
                 socket: SocketId(0),
                 to: Some(([127, 0, 0, 1], 9).into()),
                 ipv6: false,
-                parts: forwarded.parts,
-                segment_bytes: forwarded.segment_bytes,
-                ttl: forwarded.ttl,
-                tos: forwarded.tos,
+                slices: forwarded.slices,
+                options: forwarded.options,
                 tag: forwarded.tag & !AGAIN,
             };
             tx.forward(again).unwrap();

@@ -8,27 +8,28 @@ use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::io::{Buffer, ReceivePool};
+use crate::relay::count_datagrams;
 
 /// What one closed batch was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sent {
     bytes: Vec<u8>,
-    parts: usize,
+    slices: usize,
     segment_bytes: Option<u16>,
     datagrams: usize,
-    marks: (Option<u8>, Option<u8>),
+    ttl_tos: (Option<u8>, Option<u8>),
 }
 
-fn record(bundle: GsoBatch<'_>) -> Sent {
-    let bytes: Vec<u8> = bundle.parts.iter().flat_map(|part| part.bytes().to_vec()).collect();
-    assert_eq!(bytes.len(), bundle.bytes);
-    Sent {
-        bytes,
-        parts: bundle.parts.len(),
-        segment_bytes: bundle.segment_bytes,
-        datagrams: bundle.datagrams,
-        marks: (bundle.ttl, bundle.tos),
-    }
+fn record(slices: &[BufferSlice], options: SendOptions) -> Sent {
+    let SendOptions { segment_bytes, ttl, tos } = options;
+    let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.bytes().to_vec()).collect();
+    let datagrams = count_datagrams(bytes.len(), segment_bytes);
+    Sent { bytes, slices: slices.len(), segment_bytes, datagrams, ttl_tos: (ttl, tos) }
+}
+
+/// A datagram, or a super-packet.
+fn plain(segment_bytes: Option<u16>) -> SendOptions {
+    SendOptions { segment_bytes, ..SendOptions::default() }
 }
 
 /// The size of the whole send, of its segments, and how many there are.
@@ -42,7 +43,7 @@ fn buffer() -> Buffer {
     ReceivePool::new(1, bytes.len()).fill(&bytes).unwrap()
 }
 
-fn part(buffer: &Buffer, bytes: usize) -> BufferSlice {
+fn slice(buffer: &Buffer, bytes: usize) -> BufferSlice {
     BufferSlice { buffer: buffer.clone(), range: 0..bytes }
 }
 
@@ -52,10 +53,10 @@ fn shapes(segment_max: u16, pushes: &[(usize, Option<u16>)]) -> Vec<(usize, Opti
     let mut batch = Batch::new(segment_max);
     let mut sent = Vec::new();
     for (bytes, segment) in pushes {
-        let note = |bundle: GsoBatch<'_>| sent.push(shape(&record(bundle)));
-        batch.gather(part(&buffer, *bytes), *segment, None, None, note);
+        let note = |slices: &[_], options| sent.push(shape(&record(slices, options)));
+        batch.gather(slice(&buffer, *bytes), plain(*segment), note);
     }
-    batch.close(|bundle| sent.push(shape(&record(bundle))));
+    batch.close(|slices, options| sent.push(shape(&record(slices, options))));
     assert!(batch.is_empty());
     sent
 }
@@ -136,47 +137,51 @@ fn super_packets_beyond_the_limits_are_cut_at_a_segment() {
 }
 
 #[test]
-fn other_marks_start_anew() {
+fn another_ttl_or_type_of_service_starts_a_new_batch() {
     let buffer = buffer();
     let mut batch = Batch::new(1472);
     let mut sent = Vec::new();
     for (ttl, tos) in [(7, 0), (7, 0), (8, 0), (8, 4), (8, 4)] {
-        let note = |bundle: GsoBatch<'_>| sent.push(record(bundle));
-        batch.gather(part(&buffer, 9), None, Some(ttl), Some(tos), note);
+        let note = |slices: &[_], options| sent.push(record(slices, options));
+        batch.gather(
+            slice(&buffer, 9),
+            SendOptions { segment_bytes: None, ttl: Some(ttl), tos: Some(tos) },
+            note,
+        );
     }
-    batch.close(|bundle| sent.push(record(bundle)));
-    let marks: Vec<_> = sent.iter().map(|sent| (sent.datagrams, sent.marks)).collect();
+    batch.close(|slices, options| sent.push(record(slices, options)));
+    let headers: Vec<_> = sent.iter().map(|sent| (sent.datagrams, sent.ttl_tos)).collect();
     let expected = [(2, (Some(7), Some(0))), (1, (Some(8), Some(0))), (2, (Some(8), Some(4)))];
-    assert_eq!(marks, expected);
+    assert_eq!(headers, expected);
 }
 
 #[test]
 fn a_new_mtu_counts_from_the_next_batch() {
     let buffer = buffer();
     let mut batch = Batch::new(1472);
-    assert!(matches!(batch.push(part(&buffer, 1000), None, None, None), Pushed::Open));
+    assert!(matches!(batch.push(slice(&buffer, 1000), plain(None)), Pushed::Open));
     batch.set_segment_max(999);
-    let Pushed::Refused(refused) = batch.push(part(&buffer, 1000), None, None, None) else {
+    let Pushed::Refused(refused) = batch.push(slice(&buffer, 1000), plain(None)) else {
         panic!("the old limit held");
     };
-    assert_eq!(batch.close(|bundle| bundle.datagrams), Some(1));
-    assert!(matches!(batch.push(refused, None, None, None), Pushed::Full));
+    assert_eq!(batch.close(|slices, options| record(slices, options).datagrams), Some(1));
+    assert!(matches!(batch.push(refused, plain(None)), Pushed::Full));
 }
 
 #[test]
 fn closing_lets_go_of_the_buffers() {
     let pool = ReceivePool::new(2, 64);
     let mut batch = Batch::new(1472);
-    assert_eq!(batch.close(|_| ()), None);
+    assert_eq!(batch.close(|_, _| ()), None);
     for _ in 0..2 {
         let buffer = pool.fill(b"tide").unwrap();
         assert!(matches!(
-            batch.push(BufferSlice { buffer, range: 0..4 }, None, None, None),
+            batch.push(BufferSlice { buffer, range: 0..4 }, plain(None)),
             Pushed::Open
         ));
     }
     assert_eq!(pool.held(), 2);
-    assert_eq!(batch.close(|bundle| bundle.parts.len()), Some(2));
+    assert_eq!(batch.close(|slices, _| slices.len()), Some(2));
     assert_eq!(pool.held(), 0);
     assert!(batch.is_empty());
 }
@@ -184,16 +189,16 @@ fn closing_lets_go_of_the_buffers() {
 #[test]
 fn split_finds_every_datagram() {
     let buffer = buffer();
-    let ranges = |parts: &[BufferSlice], segment| -> Vec<_> {
-        Split::new(parts, segment).map(|datagram| datagram.range).collect()
+    let ranges = |slices: &[BufferSlice], segment| -> Vec<_> {
+        Split::new(slices, segment).map(|datagram| datagram.range).collect()
     };
     let super_packet = BufferSlice { buffer: buffer.clone(), range: 10..30 };
     let plain = BufferSlice { buffer: buffer.clone(), range: 40..45 };
     let empty = BufferSlice { buffer: buffer.clone(), range: 7..7 };
-    let parts = [super_packet, plain];
-    assert_eq!(ranges(&parts, Some(5)), [10..15, 15..20, 20..25, 25..30, 40..45]);
-    assert_eq!(ranges(&parts[..1], Some(8)), [10..18, 18..26, 26..30]);
-    assert_eq!(ranges(&parts[1..], None), [40..45; 1]);
+    let slices = [super_packet, plain];
+    assert_eq!(ranges(&slices, Some(5)), [10..15, 15..20, 20..25, 25..30, 40..45]);
+    assert_eq!(ranges(&slices[..1], Some(8)), [10..18, 18..26, 26..30]);
+    assert_eq!(ranges(&slices[1..], None), [40..45; 1]);
     assert_eq!(ranges(&[empty], None), [7..7; 1]);
     assert!(ranges(&[], Some(8)).is_empty());
 }
@@ -220,8 +225,8 @@ fn pushes() -> impl Strategy<Value = Vec<Push>> {
             (bytes.min(65_507), Some(size))
         });
     let data = prop_oneof![3 => (size, segments), 1 => super_packet];
-    let marks = prop_oneof![9 => Just(0_u8), 1 => Just(1)];
-    let push = (data, marks).prop_map(|((bytes, segment), marks)| (bytes, segment, marks));
+    let ttl = prop_oneof![9 => Just(0_u8), 1 => Just(1)];
+    let push = (data, ttl).prop_map(|((bytes, segment), ttl)| (bytes, segment, ttl));
     let again = prop_oneof![3 => Just(1_usize), 1 => 1_usize..80];
     prop::collection::vec((push, again), 1..30).prop_map(|pushes| {
         pushes.into_iter().flat_map(|(push, again)| std::iter::repeat_n(push, again)).collect()
@@ -233,12 +238,12 @@ fn segment_maxima() -> impl Strategy<Value = u16> {
 }
 
 /// The datagrams of a stretch of bytes, and their marks.
-fn datagrams(bytes: &[u8], segment: Option<u16>, marks: u8) -> Vec<(Vec<u8>, u8)> {
+fn datagrams(bytes: &[u8], segment: Option<u16>, ttl: u8) -> Vec<(Vec<u8>, u8)> {
     match segment {
         Some(size) if size > 0 && !bytes.is_empty() => {
-            bytes.chunks(usize::from(size)).map(|datagram| (datagram.to_vec(), marks)).collect()
+            bytes.chunks(usize::from(size)).map(|datagram| (datagram.to_vec(), ttl)).collect()
         }
-        _ => vec![(bytes.to_vec(), marks)],
+        _ => vec![(bytes.to_vec(), ttl)],
     }
 }
 
@@ -247,28 +252,29 @@ fn datagrams(bytes: &[u8], segment: Option<u16>, marks: u8) -> Vec<(Vec<u8>, u8)
 fn run(segment_max: u16, pushes: &[Push], flush: usize, buffer: &Buffer) -> Vec<Sent> {
     let mut batch = Batch::new(segment_max);
     let mut sent = Vec::new();
-    for (turn, (bytes, segment, marks)) in pushes.iter().enumerate() {
+    for (turn, (bytes, segment, ttl)) in pushes.iter().enumerate() {
         let start = turn % 29;
         let end = (start + bytes).min(buffer.bytes().len());
-        let part = BufferSlice { buffer: buffer.clone(), range: start..end };
-        let note = |bundle: GsoBatch<'_>| sent.push(checked(segment_max, bundle));
-        batch.gather(part, *segment, Some(*marks), Some(marks * 4), note);
+        let slice = BufferSlice { buffer: buffer.clone(), range: start..end };
+        let note = |slices: &[_], options| sent.push(checked(segment_max, slices, options));
+        let (ttl, tos) = (Some(*ttl), Some(ttl * 4));
+        batch.gather(slice, SendOptions { segment_bytes: *segment, ttl, tos }, note);
         if turn % flush == flush - 1 {
-            batch.close(|bundle| sent.push(checked(segment_max, bundle)));
+            batch.close(|slices, options| sent.push(checked(segment_max, slices, options)));
             assert!(batch.is_empty());
         }
     }
-    batch.close(|bundle| sent.push(checked(segment_max, bundle)));
+    batch.close(|slices, options| sent.push(checked(segment_max, slices, options)));
     sent
 }
 
 /// Records a send and asserts everything that the kernel and the design ask of one.
-fn checked(segment_max: u16, bundle: GsoBatch<'_>) -> Sent {
-    let sent = record(bundle);
+fn checked(segment_max: u16, slices: &[BufferSlice], options: SendOptions) -> Sent {
+    let sent = record(slices, options);
     assert!((1..=BATCH_DATAGRAMS_MAX).contains(&sent.datagrams));
-    assert!((1..=sent.datagrams).contains(&sent.parts));
+    assert!((1..=sent.datagrams).contains(&sent.slices));
     match sent.segment_bytes {
-        None => assert_eq!((sent.datagrams, sent.parts), (1, 1)),
+        None => assert_eq!((sent.datagrams, sent.slices), (1, 1)),
         Some(size) => {
             assert!(size > 0 && size <= segment_max);
             assert!(sent.datagrams > 1 && sent.bytes.len() <= BATCH_BYTES_MAX);
@@ -276,8 +282,8 @@ fn checked(segment_max: u16, bundle: GsoBatch<'_>) -> Sent {
         }
     }
     // Taken apart, it is what the kernel makes of it: equal but for the last.
-    let single: Vec<_> = Split::new(bundle.parts, bundle.segment_bytes).collect();
-    let single: Vec<_> = single.iter().map(|part| (part.bytes().to_vec(), 0)).collect();
+    let single: Vec<_> = Split::new(slices, options.segment_bytes).collect();
+    let single: Vec<_> = single.iter().map(|slice| (slice.bytes().to_vec(), 0)).collect();
     assert_eq!(single, datagrams(&sent.bytes, sent.segment_bytes, 0));
     sent
 }
@@ -293,15 +299,15 @@ proptest! {
     ) {
         let buffer = buffer();
         let sent = run(segment_max, &pushes, flush, &buffer);
-        let came: Vec<_> = pushes.iter().enumerate().flat_map(|(turn, (bytes, segment, marks))| {
+        let came: Vec<_> = pushes.iter().enumerate().flat_map(|(turn, (bytes, segment, ttl))| {
             let start = turn % 29;
             let end = (start + bytes).min(buffer.bytes().len());
-            datagrams(&buffer.bytes()[start..end], *segment, *marks)
+            datagrams(&buffer.bytes()[start..end], *segment, *ttl)
         }).collect();
         let left: Vec<_> = sent.iter().flat_map(|sent| {
-            let marks = sent.marks.0.unwrap();
-            assert_eq!(sent.marks.1, Some(marks * 4));
-            datagrams(&sent.bytes, sent.segment_bytes, marks)
+            let ttl = sent.ttl_tos.0.unwrap();
+            assert_eq!(sent.ttl_tos.1, Some(ttl * 4));
+            datagrams(&sent.bytes, sent.segment_bytes, ttl)
         }).collect();
         prop_assert!(came == left, "datagrams were lost, changed or reordered");
     }
@@ -336,9 +342,9 @@ fn the_generators_reach_every_way_to_end_a_batch() {
                     ),
                     (sent.bytes.len() % size.max(1) != 0, "shorter last one"),
                     (sent.datagrams == 1 && size > usize::from(inputs.1), "beyond the MTU"),
-                    (sent.datagrams > sent.parts, "super-packet"),
-                    (sent.datagrams > sent.parts && sent.parts > 1, "super-packet among others"),
-                    (sent.parts == BATCH_DATAGRAMS_MAX, "64 parts"),
+                    (sent.datagrams > sent.slices, "super-packet"),
+                    (sent.datagrams > sent.slices && sent.slices > 1, "super-packet among others"),
+                    (sent.slices == BATCH_DATAGRAMS_MAX, "64 slices"),
                 ]
                 .iter()
                 .filter(|reached| reached.0)

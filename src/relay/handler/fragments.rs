@@ -1,17 +1,16 @@
-//! The relay's way with IPv6 fragments: apart from the path of whole frames, which it costs
+//! How the relay handles IPv6 fragments: apart from the path of whole frames, which it costs
 //! nothing.
 
 use super::{DSCP_BITS, Relay, Sender};
-use crate::io::{BufferSlice, Frame, Now, SocketId, Transmit};
-use crate::relay::coalesce::GsoBatch;
+use crate::io::{BufferSlice, Frame, Now, SendOptions, SocketId, Transmit};
 use crate::relay::fragment::{Fragment, udp_in};
 use crate::relay::reassembly::{Reassembly, Whole};
 use crate::relay::stats::RelayDrop;
 use crate::relay::table::InputKey;
 
 impl Relay {
-    /// Has as much room for fragments as the table says. This allocates, as taking up a table may.
-    pub(super) fn take_up_fragments(&mut self) {
+    /// Makes as much room for fragments as the table says. This allocates, as a new table may.
+    pub(super) fn resize_reassembly(&mut self) {
         let held_max = self.table.fragments_held_max;
         match &mut self.fragments {
             Some(fragments) if held_max > 0 => fragments.set_held_max(held_max),
@@ -20,7 +19,7 @@ impl Relay {
         }
     }
 
-    /// Lets go of the fragments of datagrams that did not become whole in time.
+    /// Drops the fragments of datagrams that were not complete in time.
     pub(super) fn expire_fragments(&mut self, now: Now) {
         if let Some(fragments) = &mut self.fragments {
             fragments.expire(now, &self.shared.unmatched);
@@ -62,9 +61,9 @@ impl Relay {
             return Err(reason);
         }
         let range = frame.start + fragment.bytes.start..frame.start + fragment.bytes.end;
-        let part = BufferSlice { buffer: frame.buffer.clone(), range };
+        let slice = BufferSlice { buffer: frame.buffer.clone(), range };
         let shared = std::sync::Arc::clone(&self.shared);
-        fragments.add(now, &fragment, part, &shared.unmatched, |whole| {
+        fragments.add(now, &fragment, slice, &shared.unmatched, |whole| {
             self.relay_whole(now, frame.socket, &whole, tx)
         })
     }
@@ -95,22 +94,13 @@ impl Relay {
         let counters = &self.table.rules[index].counters;
         counters.passed(1, whole.bytes as u64);
         counters.seen(now.seconds());
-        let (table, departures) = (&*self.table, &mut self.departures);
-        let mut sender = Sender { table, flights: &mut self.flights, departures, tx };
-        self.batches[index].close(|bundle| sender.send(index, bundle));
+        let (table, latency) = (&*self.table, &mut self.latency);
+        let mut sender = Sender { table, in_flight: &mut self.in_flight, latency, tx };
+        self.batches[index].close(|slices, options| sender.send(index, slices, options));
         // The fragments came in at different times: this one is not timed.
-        sender.departures.oldest_ns[index] = 0;
-        sender.send(
-            index,
-            GsoBatch {
-                parts: whole.parts,
-                segment_bytes: None,
-                datagrams: 1,
-                bytes: whole.bytes,
-                ttl: Some(whole.ttl),
-                tos: Some(whole.tos & DSCP_BITS),
-            },
-        );
+        sender.latency.oldest_ns[index] = 0;
+        let (ttl, tos) = (Some(whole.ttl), Some(whole.tos & DSCP_BITS));
+        sender.send(index, whole.slices, SendOptions { segment_bytes: None, ttl, tos });
         Ok(())
     }
 }

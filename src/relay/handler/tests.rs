@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::io::{ReceivePool, RecordedTransmit, SentOn, SocketId};
+use crate::io::{ReceivePool, RecordedTransmit, SentForward, SocketId};
 use crate::relay::golden::{
     IPV4, IPV4_EMPTY, IPV4_FRAGMENT_FIRST, IPV4_PLAIN, IPV4_SUPER, IPV6, IPV6_FRAGMENTS,
     IPV6_PLAIN, plain, virtio,
@@ -76,23 +76,17 @@ impl Bench {
         self.relay.on_frame(Self::now(), &frame, &mut self.tx);
     }
 
-    fn flush(&mut self) -> Vec<SentOn> {
+    fn flush(&mut self) -> Vec<SentForward> {
         self.relay.on_flush(Self::now(), &mut self.tx);
         std::mem::take(&mut self.tx.forwarded)
     }
 
     /// Ends a forward of "ringtide" as often as `datagrams` says.
-    fn ended(&mut self, sent: &SentOn, result: Result<usize, i32>) {
+    fn ended(&mut self, sent: &SentForward, result: Result<usize, i32>) {
         let buffer = self.pool.fill(&sent.bytes).unwrap();
-        let part = BufferSlice { buffer, range: 0..sent.bytes.len() };
-        let forwarded = SendCompletion {
-            tag: sent.tag,
-            result,
-            parts: &[part],
-            segment_bytes: sent.segment_bytes,
-            ttl: sent.ttl,
-            tos: sent.tos,
-        };
+        let slice = BufferSlice { buffer, range: 0..sent.bytes.len() };
+        let forwarded =
+            SendCompletion { tag: sent.tag, result, slices: &[slice], options: sent.options };
         self.relay.on_forwarded(Self::now(), &forwarded, &mut self.tx);
     }
 
@@ -128,9 +122,12 @@ fn datagrams_of_a_flow_leave_together_by_every_output() {
     let sent = bench.flush();
     assert_eq!(sent.len(), 2);
     for (sent, socket) in sent.iter().zip([7, 8]) {
-        assert_eq!((sent.socket, sent.parts), (SocketId(socket), 3));
-        assert_eq!((&sent.bytes[..], sent.segment_bytes), (&b"ringtide".repeat(3)[..], Some(8)));
-        assert_eq!((sent.ttl, sent.tos), (None, None));
+        assert_eq!((sent.socket, sent.slices), (SocketId(socket), 3));
+        assert_eq!(
+            (&sent.bytes[..], sent.options.segment_bytes),
+            (&b"ringtide".repeat(3)[..], Some(8))
+        );
+        assert_eq!((sent.options.ttl, sent.options.tos), (None, None));
     }
     bench.ended(&sent[0], Ok(24));
     assert_eq!(bench.sent_by(0, 0).packets, 3);
@@ -166,9 +163,9 @@ fn a_send_is_timed_from_the_oldest_frame_in_it() {
     }
     assert_eq!(bench.tx.forwarded.len(), 1, "a full batch went, and one frame waits");
     assert_eq!(bench.flush().len(), 2);
-    assert!(bench.relay.awaits_departure());
-    bench.relay.on_departed((frames + 1) * 1000);
-    assert!(!bench.relay.awaits_departure());
+    assert!(bench.relay.awaits_submission());
+    bench.relay.on_submitted((frames + 1) * 1000);
+    assert!(!bench.relay.awaits_submission());
     let timed = bench.relay.table.rules[0].outputs[0].state.latency_us.snapshot();
     let mut expected = SizesSnapshot::<LATENCY_BUCKETS>::default();
     expected.add(frames);
@@ -177,11 +174,11 @@ fn a_send_is_timed_from_the_oldest_frame_in_it() {
 }
 
 #[test]
-fn nothing_awaits_its_departure_unless_sends_are_timed() {
+fn nothing_awaits_submission_unless_sends_are_timed() {
     let mut bench = Bench::new(vec![rule(vec![output(7, 1)])]);
     bench.arrive_at(&ipv4(), 1000);
     assert_eq!(bench.flush().len(), 1);
-    assert!(!bench.relay.awaits_departure());
+    assert!(!bench.relay.awaits_submission());
 }
 
 #[test]
@@ -242,9 +239,9 @@ fn super_packets_stay_whole_and_flows_keep_their_own_batches() {
     let sent = bench.flush();
     assert_eq!(sent.len(), 2);
     assert_eq!(sent[0].bytes, b"ringtideringtideringtidering");
-    assert_eq!((sent[0].socket, sent[0].segment_bytes), (SocketId(7), Some(8)));
+    assert_eq!((sent[0].socket, sent[0].options.segment_bytes), (SocketId(7), Some(8)));
     assert_eq!((sent[1].socket, &sent[1].bytes[..]), (SocketId(8), &b"ringtide"[..]));
-    assert_eq!(sent[1].segment_bytes, None);
+    assert_eq!(sent[1].options.segment_bytes, None);
 }
 
 #[test]
@@ -255,7 +252,7 @@ fn without_offload_each_datagram_leaves_by_itself() {
     let sent = bench.flush();
     let bytes: Vec<_> = sent.iter().map(|sent| &sent.bytes[..]).collect();
     assert_eq!(bytes, [&b"ringtide"[..], b"ringtide", b"ring", b"ringtide"]);
-    assert!(sent.iter().all(|sent| sent.segment_bytes.is_none()));
+    assert!(sent.iter().all(|sent| sent.options.segment_bytes.is_none()));
 }
 
 #[test]
@@ -268,7 +265,11 @@ fn a_refused_segment_size_loses_nothing_and_is_remembered() {
         bench.ended(&sent[0], Err(error));
         let again = std::mem::take(&mut bench.tx.forwarded);
         assert_eq!(again.len(), 2);
-        assert!(again.iter().all(|sent| sent.bytes == b"ringtide" && sent.segment_bytes.is_none()));
+        assert!(
+            again
+                .iter()
+                .all(|sent| sent.bytes == b"ringtide" && sent.options.segment_bytes.is_none())
+        );
         bench.ended(&again[0], Ok(8));
         bench.ended(&again[1], Ok(8));
         assert_eq!((bench.sent_by(0, 0).packets, bench.sent_by(0, 0).dropped_total()), (2, 0));
@@ -315,8 +316,8 @@ fn what_is_kept_goes_with_the_send_and_parts_batches() {
     let mut bench = Bench::new(vec![rule(vec![keeping, output(8, 2)])]);
     bench.arrive(&ipv4());
     let sent = bench.flush();
-    assert_eq!((sent[0].ttl, sent[0].tos), (Some(7), Some(0xb8)));
-    assert_eq!((sent[1].ttl, sent[1].tos), (None, None));
+    assert_eq!((sent[0].options.ttl, sent[0].options.tos), (Some(7), Some(0xb8)));
+    assert_eq!((sent[1].options.ttl, sent[1].options.tos), (None, None));
 }
 
 #[test]
@@ -381,8 +382,8 @@ fn fragments_leave_as_one_datagram_behind_what_came_before() {
     let sent: Vec<_> = bench.flush().into_iter().filter(|sent| sent.tag == 2).collect();
     let bytes: Vec<_> = sent.iter().map(|sent| &sent.bytes[..]).collect();
     assert_eq!(bytes, [&b"ringtide"[..], b"ringtide relays it", b"ringtide"]);
-    assert_eq!((sent[1].parts, sent[1].segment_bytes), (3, None));
-    assert_eq!((sent[1].ttl, sent[1].tos), (Some(7), Some(0xb8)));
+    assert_eq!((sent[1].slices, sent[1].options.segment_bytes), (3, None));
+    assert_eq!((sent[1].options.ttl, sent[1].options.tos), (Some(7), Some(0xb8)));
     let taken = bench.relay.table.rules[1].counters.snapshot();
     assert_eq!((taken.packets, taken.bytes), (4, 3 * 8 + 18));
     assert_eq!(bench.shared.unmatched.snapshot().dropped_total(), 0);
@@ -395,14 +396,12 @@ fn a_datagram_in_parts_stays_one_when_it_is_sent_again() {
     fragments().iter().for_each(|frame| bench.arrive(frame));
     let sent = bench.flush();
     let buffer = bench.pool.fill(&sent[0].bytes).unwrap();
-    let parts = [0..4, 4..4, 4..18].map(|range| BufferSlice { buffer: buffer.clone(), range });
+    let slices = [0..4, 4..4, 4..18].map(|range| BufferSlice { buffer: buffer.clone(), range });
     let forwarded = SendCompletion {
         tag: sent[0].tag,
         result: Err(libc::ECONNREFUSED),
-        parts: &parts,
-        segment_bytes: None,
-        ttl: None,
-        tos: None,
+        slices: &slices,
+        options: SendOptions::default(),
     };
     bench.relay.on_forwarded(Bench::now(), &forwarded, &mut bench.tx);
     let again = std::mem::take(&mut bench.tx.forwarded);
@@ -481,12 +480,12 @@ fn forwards_of_an_output_that_left_are_counted_there() {
     bench.shared.publish(table(vec![rule(vec![output])], Offload::Auto, 2));
     bench.relay.on_tick(Bench::now(), &mut bench.tx);
     for (sends, result) in sends.iter().zip([Ok(8), Err(libc::ENOBUFS)]) {
-        assert_eq!(bench.relay.flights.leaving(), 1);
+        assert_eq!(bench.relay.in_flight.leaving(), 1);
         sends.iter().for_each(|sent| bench.ended(sent, result));
     }
     for figures in [stays.counters.snapshot(), left.counters.snapshot()] {
         let lost = figures.dropped(RelayDrop::SocketFull);
         assert_eq!((figures.packets, figures.bytes, lost), (1, 8, 1));
     }
-    assert_eq!(bench.relay.flights.leaving(), 0);
+    assert_eq!(bench.relay.in_flight.leaving(), 0);
 }

@@ -27,12 +27,12 @@ impl Bench {
     pub(super) fn frame(&mut self, second: u64, frame: &[u8]) -> Result<(), RelayDrop> {
         let fragment = parse(frame)?;
         let (_, frame) = FrameMeta::split(frame, None, false, false);
-        let part =
+        let slice =
             BufferSlice { buffer: self.pool.fill(frame).unwrap(), range: fragment.bytes.clone() };
-        self.reassembly.add(at(second), &fragment, part, &self.counters, |whole| {
-            assert!(!whole.parts.is_empty() && whole.parts.len() <= FRAGMENTS_MAX);
+        self.reassembly.add(at(second), &fragment, slice, &self.counters, |whole| {
+            assert!(!whole.slices.is_empty() && whole.slices.len() <= FRAGMENTS_MAX);
             let bytes: Vec<u8> =
-                whole.parts.iter().flat_map(|part| part.bytes().to_vec()).collect();
+                whole.slices.iter().flat_map(|slice| slice.bytes().to_vec()).collect();
             assert_eq!(bytes.len(), whole.bytes);
             self.whole.push(bytes);
             Ok(())
@@ -100,9 +100,9 @@ fn a_whole_datagram_tells_where_it_comes_from_and_goes() {
         let fragment = parse(&bytes).unwrap();
         assert_eq!((fragment.ttl, fragment.tos, fragment.more), (7, 0xb8, index < 2));
         let (_, frame) = FrameMeta::split(&bytes, None, false, false);
-        let part =
+        let slice =
             BufferSlice { buffer: bench.pool.fill(frame).unwrap(), range: fragment.bytes.clone() };
-        let taken = bench.reassembly.add(at(0), &fragment, part, &bench.counters, |whole| {
+        let taken = bench.reassembly.add(at(0), &fragment, slice, &bench.counters, |whole| {
             assert_eq!(whole.source, "[fd00::1]:58793".parse().unwrap());
             assert_eq!(whole.destination, "[ff15::1]:5001".parse().unwrap());
             assert_eq!((whole.ttl, whole.tos, whole.bytes), (7, 0xb8, 18));

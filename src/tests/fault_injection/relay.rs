@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{ERRNOS, count, eventually, everything, run_under, seeds};
 use crate::io::fault_injection::{FaultPlan, Operation};
+use crate::io::mailbox::Mailbox;
 use crate::io::socket_table::{LoopSocket, SocketKind, SocketTable};
 use crate::io::testing::plan;
 use crate::io::{Engine, LoopSizes, WorkerControl, WorkerPlan};
@@ -147,7 +148,9 @@ fn relay(engine: Engine, faults: &FaultPlan, datagrams: u64) -> Relayed {
         bench.control.stop();
         passed
     };
-    let make = || Services { tracker: None, relay: Some(Relay::new(shared)) };
+    let (mailbox, _) = Mailbox::new(1, Arc::clone(&bench.control));
+    let mailbox = Arc::new(mailbox);
+    let make = || Services { tracker: None, relay: Some(Relay::new(shared)), mailbox };
     let (refused, (got, first)) = run_under(faults, plan, make, meanwhile);
     assert_eq!(bench.input.snapshot().packets, datagrams);
     assert_eq!(bench.shared.unmatched.snapshot(), FlowSnapshot::default());

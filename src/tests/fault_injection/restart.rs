@@ -91,7 +91,13 @@ impl Dispatch for Fragile {
         self.0.sends_per_frame_max()
     }
 
-    fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
+    fn on_forwarded<T: Transmit>(
+        &mut self,
+        _: ServiceId,
+        now: Now,
+        forwarded: &SendCompletion<'_>,
+        tx: &mut T,
+    ) {
         self.0.on_forwarded(now, forwarded, tx);
     }
 

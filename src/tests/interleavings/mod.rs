@@ -4,6 +4,7 @@
 //! What a thread may be preempted at is bounded, by [`PREEMPTIONS_MAX`], which finds nearly all
 //! that an unbounded search would and ends within seconds.
 
+mod mailbox;
 mod relay;
 pub(crate) mod stand_ins;
 mod tracker;

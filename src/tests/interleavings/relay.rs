@@ -8,7 +8,7 @@ use loom::thread;
 
 use super::explore;
 use crate::io::{
-    Forward, Frame, FrameService, Now, ReceivePool, ReplyPath, SocketId, Transmit, TransmitFull,
+    Forward, Frame, FrameService, Now, ReceivePool, ReplyPath, SocketId, Transmit, TransmitError,
 };
 use crate::relay::golden;
 use crate::relay::handler::Relay;
@@ -58,8 +58,8 @@ impl Transmit for Watched {
         &mut self,
         _: ReplyPath,
         _: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
-        Err(TransmitFull)
+    ) -> Result<(), TransmitError> {
+        Err(TransmitError::Full)
     }
 
     fn send_segments(
@@ -67,11 +67,11 @@ impl Transmit for Watched {
         _: ReplyPath,
         _: u16,
         _: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
-        Err(TransmitFull)
+    ) -> Result<(), TransmitError> {
+        Err(TransmitError::Full)
     }
 
-    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {
+    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitError> {
         let gone = self.old_taken_back.load(Ordering::Relaxed);
         assert!(!gone || forward.socket != OLD, "sent by a socket that was taken back");
         self.sent.push(forward.socket);

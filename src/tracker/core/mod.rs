@@ -1,6 +1,7 @@
 //! Announce and scrape, policy, access and limits: no byte of any protocol.
 
 pub mod access_list;
+mod message;
 pub mod policy;
 mod settings;
 pub mod source;
@@ -12,6 +13,7 @@ mod upkeep;
 
 pub use crate::tracker::store::Event;
 pub use crate::values::InfoHash;
+pub use message::TrackerMessage;
 pub use settings::TrackerSettings;
 pub use source_limits::{RateLimit, SourceLimitSettings};
 pub use swarms::{

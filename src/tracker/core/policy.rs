@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arc_swap::{ArcSwap, Cache};
+use arc_swap::{ArcSwap, Guard};
 
 use super::access_list::AccessList;
 use super::settings::TrackerSettings;
@@ -36,6 +36,9 @@ impl Deref for InForce {
 }
 
 /// The policy in force, shared by all workers. Reading never waits; a swap never pauses anybody.
+///
+/// It stands here for workers that start; those that run are sent a
+/// [`TrackerMessage`](super::TrackerMessage) when it was replaced.
 #[derive(Clone, Debug)]
 pub struct SharedPolicy {
     policy: Arc<ArcSwap<InForce>>,
@@ -50,9 +53,9 @@ impl SharedPolicy {
         Self { policy, draining: Arc::default() }
     }
 
-    /// Puts `policy` in force: each worker takes it up with its next packet. Returns the one
-    /// before: whoever drops it last frees an access list that may be large, which should not be
-    /// a worker.
+    /// Puts `policy` in force: each worker takes it up when it is told, or else with its next tick.
+    /// Returns the one before: whoever drops it last frees an access list that may be large, which
+    /// should not be a worker.
     pub fn replace(&self, policy: Policy) -> Arc<InForce> {
         let limits = self.policy.load().limits.adapted(&policy.settings.source_limits);
         self.policy.swap(Arc::new(InForce { policy, limits }))
@@ -70,7 +73,7 @@ impl SharedPolicy {
     }
 
     pub(super) fn view(&self) -> PolicyView {
-        Cache::new(Arc::clone(&self.policy))
+        PolicyView { shared: Arc::clone(&self.policy), used: self.policy.load_full() }
     }
 
     pub(super) fn draining(&self) -> Arc<AtomicBool> {
@@ -78,5 +81,27 @@ impl SharedPolicy {
     }
 }
 
-/// One worker's view: a comparison of two pointers as long as nothing changes.
-pub(super) type PolicyView = Cache<Arc<ArcSwap<InForce>>, Arc<InForce>>;
+/// The policy that one worker uses: the one in force when it last looked.
+pub(super) struct PolicyView {
+    shared: Arc<ArcSwap<InForce>>,
+    used: Arc<InForce>,
+}
+
+impl PolicyView {
+    /// Takes up the policy in force, and lets go of the one before.
+    pub(super) fn refresh(&mut self) {
+        let current = self.shared.load();
+        if !Arc::ptr_eq(&current, &self.used) {
+            self.used = Guard::into_inner(current);
+        }
+    }
+}
+
+impl Deref for PolicyView {
+    type Target = InForce;
+
+    #[inline]
+    fn deref(&self) -> &InForce {
+        &self.used
+    }
+}

@@ -96,10 +96,16 @@ impl Swarms {
         Self { worker, shards, policy: policy.view(), draining: policy.draining() }
     }
 
+    /// Takes up the policy in force. Until then the one stays in use that was in force when this
+    /// was made, or refreshed.
+    pub fn refresh_policy(&mut self) {
+        self.policy.refresh();
+    }
+
     /// The settings in use.
     #[inline]
-    pub fn settings(&mut self) -> &TrackerSettings {
-        &self.policy.load().settings
+    pub fn settings(&self) -> &TrackerSettings {
+        &self.policy.settings
     }
 
     /// Admits a client that is new, from an address that may be forged.
@@ -111,7 +117,7 @@ impl Swarms {
         if self.draining.load(Ordering::Relaxed) {
             return Err(Refusal::Draining);
         }
-        Admission::of(self.policy.load().limits.connect(now, address))
+        Admission::of(self.policy.limits.connect(now, address))
     }
 
     /// Admits an announce.
@@ -124,7 +130,7 @@ impl Swarms {
         now: Now,
         request: Announce,
     ) -> Result<AdmittedAnnounce<'_>, Refusal> {
-        let policy = self.policy.load();
+        let policy = &*self.policy;
         let admission = Admission::of(policy.limits.announce(now, request.address))?;
         if !policy.access.permits(&request.info_hash) {
             return Err(Refusal::NotServed { evicted_source: admission.evicted_source });
@@ -145,7 +151,7 @@ impl Swarms {
         now: Now,
         address: IpAddr,
     ) -> Result<AdmittedScrape<'_>, Refusal> {
-        let policy = self.policy.load();
+        let policy = &*self.policy;
         let admission = Admission::of(policy.limits.announce(now, address))?;
         let is_ipv4 = address.to_canonical().is_ipv4();
         let (worker, shards) = (self.worker, &self.shards);

@@ -8,7 +8,11 @@ use std::time::Duration;
 use super::access_list::{AccessList, AccessMode};
 use super::policy::{Policy, SharedPolicy};
 use super::*;
-use crate::io::{DatagramService, Now, Packet, ReceivePool, RecordedTransmit, ReplyPath, SocketId};
+use crate::io::mailbox::acknowledgement;
+use crate::io::{
+    DatagramService, MessageService, Now, Packet, ReceivePool, RecordedTransmit, ReplyPath,
+    SocketId,
+};
 use crate::telemetry::Counters;
 use crate::tracker::store;
 use crate::tracker::store::{PeerSink, Record, Secrets, Shards};
@@ -218,4 +222,28 @@ fn refusals_say_why() {
     assert_eq!(worker.text.0.admit_client(NOW, address), Ok(admitted));
     worker.policy.drain();
     assert_eq!(worker.text.0.admit_client(NOW, address), Err(Refusal::Draining));
+}
+
+#[test]
+fn a_policy_is_taken_up_by_message_or_tick_and_the_earlier_one_let_go() {
+    let mut worker = Worker::new(Policy { settings: settled(), ..Default::default() });
+    let mut tx = RecordedTransmit::default();
+    for by_message in [true, false] {
+        let access = AccessList::parse(HASH.to_string(), AccessMode::Deny).unwrap();
+        let earlier = worker.policy.replace(Policy { settings: settled(), access });
+        if by_message {
+            let (acknowledgement, acknowledged) = acknowledgement();
+            let replaced = TrackerMessage::PolicyReplaced(acknowledgement);
+            worker.udp.on_message(NOW, replaced, &mut tx);
+            assert!(acknowledged.wait(Duration::ZERO));
+        } else {
+            // As when the mailbox was full.
+            worker.udp.on_tick(NOW, &mut tx);
+        }
+        assert_eq!(Arc::strong_count(&earlier), 2, "the other protocol still uses it");
+        worker.text.0.refresh_policy();
+        assert_eq!(Arc::strong_count(&earlier), 1);
+        let denied = worker.ask("192.0.2.1", &format!("announce {HASH} 80 5"));
+        assert_eq!(denied, "refused: this tracker does not serve this torrent");
+    }
 }

@@ -22,10 +22,15 @@ impl Upkeep {
         Self { worker, shards, policy: policy.view(), more_expiry: None }
     }
 
+    /// Takes up the policy in force.
+    pub fn refresh_policy(&mut self) {
+        self.policy.refresh();
+    }
+
     /// To be called once a tick. Returns how many peers were removed because they expired.
     pub fn tick(&mut self, now: Now) -> usize {
         if self.worker == 0 {
-            self.policy.load().limits.sweep(now);
+            self.policy.limits.sweep(now);
         }
         self.expire(now)
     }
@@ -46,7 +51,7 @@ impl Upkeep {
     /// Removes a slice of what expired, and makes sure that the next one comes soon if there is
     /// much more.
     fn expire(&mut self, now: Now) -> usize {
-        let timeout_s = self.policy.load().settings.peer_timeout_s;
+        let timeout_s = self.policy.settings.peer_timeout_s;
         let expired = self.shards.lock(self.worker).expire_due(now, timeout_s);
         self.more_expiry = expired.backlog.then(|| now.after(BACKLOG_INTERVAL));
         expired.peers

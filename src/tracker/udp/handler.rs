@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::connection_id::ConnectionIds;
-use crate::io::{DatagramService, Now, Packet, ReplyPath, Transmit, Wakeup};
+use crate::io::{DatagramService, MessageService, Now, Packet, ReplyPath, Transmit, Wakeup};
 use crate::telemetry::{Counter, Counters, DropReason};
 use crate::tracker::core::policy::SharedPolicy;
-use crate::tracker::core::{self, Announce, Refusal, Swarms, Upkeep};
+use crate::tracker::core::{self, Announce, Refusal, Swarms, TrackerMessage, Upkeep};
 use crate::tracker::store::{Announced, CompactPeers, Outcome, ScrapeCounts, Shards, Unstored};
 use crate::wire::bep15::request::{AnnounceView, Connect, Event, Scrape};
 use crate::wire::bep15::response::{
@@ -46,6 +46,12 @@ impl Tracker {
         let swarms = Swarms::new(worker, Arc::clone(&shards), &policy);
         let upkeep = Upkeep::new(worker, shards, &policy);
         Self { swarms, upkeep, ids, counters }
+    }
+
+    /// Takes up the policy in force, and lets go of the one before.
+    fn refresh_policy(&mut self) {
+        self.swarms.refresh_policy();
+        self.upkeep.refresh_policy();
     }
 
     fn connect<T: Transmit>(&mut self, now: Now, client: &Client, request: Connect, tx: &mut T) {
@@ -201,6 +207,8 @@ impl DatagramService for Tracker {
     }
 
     fn on_tick<T: Transmit>(&mut self, now: Now, _: &mut T) {
+        // In case the message that says so found the mailbox full.
+        self.refresh_policy();
         let expired = self.upkeep.tick(now);
         self.counters.add(Counter::PeersExpired, expired as u64);
     }
@@ -214,6 +222,19 @@ impl DatagramService for Tracker {
 
     fn wakeup(&self) -> Wakeup {
         Wakeup { at: self.upkeep.next_deadline(), ..Wakeup::default() }
+    }
+}
+
+impl MessageService for Tracker {
+    type Message = TrackerMessage;
+
+    fn on_message<T: Transmit>(&mut self, _: Now, message: TrackerMessage, _: &mut T) {
+        match message {
+            TrackerMessage::PolicyReplaced(acknowledgement) => {
+                self.refresh_policy();
+                drop(acknowledgement);
+            }
+        }
     }
 }
 

@@ -85,6 +85,23 @@ fn a_successor_goes_away_before_it_has_taken_over() {
     next.signal(Signal::SIGTERM);
 }
 
+/// Whether the signal comes before the hand-over, while it is under way, or after it has failed.
+#[test]
+fn a_stop_holds_although_a_successor_goes_away() {
+    for round in 0..6 {
+        let mut process = Controlled::start("[state]\ndirectory = \"state\"\ntakeover = true\n");
+        let successor = successor(&process, "workers 1\nlisten 127.0.0.1:0\n");
+        if round % 2 == 0 {
+            process.binary.signal(Signal::SIGTERM);
+            drop(successor);
+        } else {
+            drop(successor);
+            process.binary.signal(Signal::SIGTERM);
+        }
+        assert_eq!(process.binary.exit().code(), Some(0), "{:?}", process.binary.lines());
+    }
+}
+
 fn start_beside(process: &Controlled) -> Binary {
     let mut command = Command::new(RINGTIDE);
     command.args(["run", "--log-format", "json", "-c"]).arg(process.path("r.toml"));

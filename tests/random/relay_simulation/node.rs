@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 use ringtide::io::{
     BufferSlice, FORWARD_SLICES_MAX, Forward, Frame, FrameService, Now, ReceivePool, ReplyPath,
-    SendCompletion, Transmit, TransmitFull,
+    SendCompletion, SendOptions, Transmit, TransmitError,
 };
 use ringtide::relay::coalesce::BATCH_BYTES_MAX;
 use ringtide::relay::handler::Relay;
@@ -67,10 +67,8 @@ pub(crate) struct Side {
 pub(crate) struct Flight {
     pub(crate) tag: u32,
     retried: bool,
-    parts: Vec<BufferSlice>,
-    pub(crate) segment_bytes: Option<u16>,
-    pub(crate) ttl: Option<u8>,
-    pub(crate) tos: Option<u8>,
+    slices: Vec<BufferSlice>,
+    pub(crate) options: SendOptions,
     pub(crate) dues: Vec<Due>,
     ends_ms: u64,
 }
@@ -158,22 +156,20 @@ impl Node {
         let flight = side.flights.remove(at).unwrap();
         let error = fate(&side.model.rules, &flight, &mut side.rng);
         assert_eq!(
-            cut(&flight.parts, flight.segment_bytes),
+            cut(&flight.slices, flight.options.segment_bytes),
             flight.dues.iter().map(|due| due.payload.to_vec()).collect::<Vec<_>>(),
             "a buffer was written to while it was sent from"
         );
         let in_line = side.model.in_line();
-        let segmented = flight.segment_bytes.is_some();
+        let segmented = flight.options.segment_bytes.is_some();
         side.model.ended(flight.tag, &flight.dues, segmented, flight.retried, error);
         let was_refusable = std::mem::replace(&mut side.may_be_refused, true);
-        let bytes = flight.parts.iter().map(|part| part.range.len()).sum();
+        let bytes = flight.slices.iter().map(|slice| slice.range.len()).sum();
         let forwarded = SendCompletion {
             tag: flight.tag | if flight.retried { !TAG } else { 0 },
             result: error.map_or(Ok(bytes), Err),
-            parts: &flight.parts,
-            segment_bytes: flight.segment_bytes,
-            ttl: flight.ttl,
-            tos: flight.tos,
+            slices: &flight.slices,
+            options: flight.options,
         };
         relay.on_forwarded(now, &forwarded, side);
         assert_eq!(side.model.in_line(), in_line, "what failed was sent again at once");
@@ -252,7 +248,7 @@ impl Transmit for Side {
         &mut self,
         _: ReplyPath,
         _: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
+    ) -> Result<(), TransmitError> {
         panic!("a relay answers nobody");
     }
 
@@ -261,25 +257,25 @@ impl Transmit for Side {
         _: ReplyPath,
         _: u16,
         _: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
+    ) -> Result<(), TransmitError> {
         panic!("a relay writes no segments of its own");
     }
 
-    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitFull> {
+    fn forward(&mut self, forward: Forward<'_>) -> Result<(), TransmitError> {
         let tag = forward.tag & TAG;
         let dues = self.judge(&forward);
         let Some(free) = self.free.checked_sub(1) else {
             assert!(self.may_be_refused, "room was promised to be enough");
             self.model.seen.note(Seen::NoSlot);
             self.model.refused(tag, dues.len());
-            return Err(TransmitFull);
+            return Err(TransmitError::Full);
         };
         self.free = free;
-        let Forward { parts, segment_bytes, ttl, tos, .. } = forward;
+        let Forward { slices, options, .. } = forward;
         let retried = forward.tag != tag;
         let ends_ms = self.now_ms + self.rng.u64(..=self.send_ms_max);
-        let parts = parts.to_vec();
-        let flight = Flight { tag, retried, parts, segment_bytes, ttl, tos, dues, ends_ms };
+        let slices = slices.to_vec();
+        let flight = Flight { tag, retried, slices, options, dues, ends_ms };
         self.flights.push_back(flight);
         Ok(())
     }
@@ -294,10 +290,10 @@ impl Side {
         let output = output.unwrap_or_else(|| panic!("output {tag} is not in force"));
         assert_eq!(Some(forward.socket), output.socket, "the output's own socket");
         assert_eq!((forward.to, forward.ipv6), (Some(output.to), output.to.is_ipv6()));
-        let bytes: usize = forward.parts.iter().map(|part| part.range.len()).sum();
-        assert!((1..=FORWARD_SLICES_MAX).contains(&forward.parts.len()));
-        if let Some(size) = forward.segment_bytes {
-            let datagrams = count_datagrams(bytes, forward.segment_bytes);
+        let bytes: usize = forward.slices.iter().map(|slice| slice.range.len()).sum();
+        assert!((1..=FORWARD_SLICES_MAX).contains(&forward.slices.len()));
+        if let Some(size) = forward.options.segment_bytes {
+            let datagrams = count_datagrams(bytes, forward.options.segment_bytes);
             assert!((2..=FORWARD_SLICES_MAX).contains(&datagrams) && bytes <= BATCH_BYTES_MAX);
             assert!(usize::from(size) <= output.segment_max, "cut to more than the MTU");
             assert!(!self.model.tally(tag).refuses_segments, "cut where that was refused");
@@ -308,21 +304,25 @@ impl Side {
             let singly = self.model.tally(tag).line.len() > 1;
             self.model.seen.note_if(singly, Seen::SentSingly);
         }
-        let sent = cut(forward.parts, forward.segment_bytes);
+        let sent = cut(forward.slices, forward.options.segment_bytes);
         let line = &mut self.model.tally(tag).line;
         let dues: Vec<Due> = line.drain(..sent.len().min(line.len())).collect();
         let right: Vec<Vec<u8>> = dues.iter().map(|due| due.payload.to_vec()).collect();
         assert_eq!(sent, right, "other payloads than came in, or in another order");
         for due in &dues {
-            assert_eq!((forward.ttl, forward.tos), (due.ttl, due.tos), "TTL, type of service");
+            assert_eq!(
+                (forward.options.ttl, forward.options.tos),
+                (due.ttl, due.tos),
+                "TTL, type of service"
+            );
         }
         dues
     }
 }
 
 /// The datagrams that a kernel makes of a send.
-fn cut(parts: &[BufferSlice], segment_bytes: Option<u16>) -> Vec<Vec<u8>> {
-    let bytes: Vec<u8> = parts.iter().flat_map(|part| part.bytes().to_vec()).collect();
+fn cut(slices: &[BufferSlice], segment_bytes: Option<u16>) -> Vec<Vec<u8>> {
+    let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.bytes().to_vec()).collect();
     match segment_bytes {
         None => vec![bytes],
         Some(size) => bytes.chunks(usize::from(size)).map(<[u8]>::to_vec).collect(),

@@ -264,15 +264,15 @@ impl World {
             |rules, flight, rng| {
                 let output = rules.output(flight.tag)?;
                 let headers = header_bytes(output.to.is_ipv6());
-                let size = flight.segment_bytes.map(|size| usize::from(size) + headers);
+                let size = flight.options.segment_bytes.map(|size| usize::from(size) + headers);
                 links[output.link].fate(size, rng)
             },
             |rules, flight| {
                 let departure = Departure {
                     dues: flight.dues.clone(),
-                    segmented: flight.segment_bytes.is_some(),
-                    ttl: flight.ttl,
-                    tos: flight.tos,
+                    segmented: flight.options.segment_bytes.is_some(),
+                    ttl: flight.options.ttl,
+                    tos: flight.options.tos,
                 };
                 departures.push((rules.output(flight.tag).cloned(), departure));
             },

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use ringtide::io::mailbox::acknowledgement;
 use ringtide::io::{
-    DatagramService, Forward, Now, Packet, PacketInfo, ReceivePool, RecordedTransmit, ReplyPath,
-    Sent, SocketId, Transmit, TransmitFull,
+    DatagramService, Forward, MessageService, Now, Packet, PacketInfo, ReceivePool,
+    RecordedTransmit, ReplyPath, Sent, SocketId, Transmit, TransmitError,
 };
 use ringtide::telemetry::{Counter, Counters, DropReason, Snapshot};
+use ringtide::tracker::core::TrackerMessage;
 use ringtide::tracker::core::policy::SharedPolicy;
 use ringtide::tracker::store::{Announce, CompactPeers, Event, Limits, Secrets, Shards};
 use ringtide::tracker::udp::connection_id::ConnectionIds;
@@ -181,6 +183,13 @@ impl Cluster {
 
     pub(crate) fn replace_rules(&mut self, rules: Rules) {
         self.policy.replace(rules.policy());
+        let (acknowledgement, acknowledged) = acknowledgement();
+        for tracker in &mut self.trackers {
+            let replaced = TrackerMessage::PolicyReplaced(acknowledgement.clone());
+            tracker.on_message(at(0), replaced, &mut RecordedTransmit::default());
+        }
+        drop(acknowledgement);
+        assert!(acknowledged.wait(Duration::ZERO));
         self.model.replace_rules(rules);
     }
 
@@ -241,10 +250,10 @@ impl Transmit for Slots<'_> {
         &mut self,
         path: ReplyPath,
         write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
+    ) -> Result<(), TransmitError> {
         if let Some(counters) = self.refused {
             counters.dropped(DropReason::SendSlotsFull);
-            return Err(TransmitFull);
+            return Err(TransmitError::Full);
         }
         self.recorded.reply(path, write)
     }
@@ -254,11 +263,11 @@ impl Transmit for Slots<'_> {
         _: ReplyPath,
         _: u16,
         _: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<(), TransmitFull> {
+    ) -> Result<(), TransmitError> {
         panic!("a tracker sends no segments");
     }
 
-    fn forward(&mut self, _: Forward<'_>) -> Result<(), TransmitFull> {
+    fn forward(&mut self, _: Forward<'_>) -> Result<(), TransmitError> {
         panic!("a tracker forwards nothing");
     }
 }
