@@ -23,7 +23,7 @@ case ${1:-} in
 esac
 require_cargo
 if [[ ! -x ${CARGO_TARGET_DIR:-$root/target}/release/ringtide ]]; then
-    echo "run.sh: building ringtide first; on two cores that takes about six minutes." >&2
+    echo "run.sh: building ringtide first; on two cores that takes about three minutes." >&2
 fi
 # Cargo replaces itself with the program, so that signals reach it.
 exec cargo run --release --locked --manifest-path "$root/Cargo.toml" --bin ringtide -- run "$@"

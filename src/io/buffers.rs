@@ -167,6 +167,7 @@ pub struct Buffer {
 
 impl Buffer {
     /// What the kernel wrote.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: between `complete` and the last guard's drop the buffer is ours: the kernel does
         // not write, and guards only read. `complete` checked the length.
@@ -175,6 +176,7 @@ impl Buffer {
 }
 
 impl Clone for Buffer {
+    #[inline]
     fn clone(&self) -> Self {
         let guards = &self.memory.guards[usize::from(self.id)];
         guards.set(guards.get().checked_add(1).expect("fewer than 2^32 guards of one buffer"));
@@ -183,6 +185,7 @@ impl Clone for Buffer {
 }
 
 impl Drop for Buffer {
+    #[inline]
     fn drop(&mut self) {
         let guards = &self.memory.guards[usize::from(self.id)];
         guards.set(guards.get() - 1);

@@ -4,8 +4,10 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::{EnvFilter, reload};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::error::Remedy;
 use crate::values::suggest::did_you_mean;
@@ -25,27 +27,24 @@ pub const FILTER_VARIABLE: &str = "RINGTIDE_LOG";
 pub struct LogFilter(String);
 
 impl LogFilter {
-    /// Reads a filter in the syntax of [`EnvFilter`].
+    /// Reads a filter in the syntax of [`Targets`].
     pub fn parse(text: &str) -> Result<Self, FilterError> {
-        let mut text = text.trim().to_owned();
+        let text = text.trim();
         if text.is_empty() {
             return Err(FilterError::Empty);
         }
-        // To EnvFilter any word is the name of a module, so that "inof" would silence all others.
-        // Inside the brackets of a span filter commas mean something else: those are left to it.
-        if !text.contains('[') {
-            let directives: Vec<&str> = text.split(',').map(str::trim).collect();
-            directives.iter().try_for_each(|directive| check_directive(directive))?;
-            text = directives.join(",");
-        }
-        match EnvFilter::builder().parse(&text) {
-            Ok(_) => Ok(Self(text)),
+        // `Targets` takes any word for the name of a module: "inof" would silence everything else.
+        let directives: Vec<&str> = text.split(',').map(str::trim).collect();
+        directives.iter().try_for_each(|directive| check_directive(directive))?;
+        let filter = Self(directives.join(","));
+        match filter.compile() {
+            Ok(_) => Ok(filter),
             Err(error) => Err(FilterError::Malformed(error.to_string())),
         }
     }
 
-    fn compile(&self) -> Result<EnvFilter, LogError> {
-        EnvFilter::builder().parse(&self.0).map_err(|error| LogError::Setup(error.into()))
+    fn compile(&self) -> Result<Targets, tracing_subscriber::filter::ParseError> {
+        self.0.parse()
     }
 
     /// The text it was read from.
@@ -160,7 +159,7 @@ impl LogSettings {
 
 /// Changes what is logged while the process runs.
 pub struct LogControl {
-    replace: Box<dyn Fn(EnvFilter) -> Result<(), reload::Error>>,
+    active_targets: reload::Handle<Targets, Registry>,
     in_force: RefCell<LogFilter>,
     /// The flag or variable that goes before the file's filter, if there is one.
     pub overridden_by: Option<&'static str>,
@@ -172,7 +171,8 @@ impl LogControl {
     /// # Errors
     /// When the subscriber refuses it; the one in force stays.
     pub fn set(&self, filter: &LogFilter) -> Result<(), LogError> {
-        (self.replace)(filter.compile()?).map_err(|error| LogError::Setup(error.into()))?;
+        let targets = filter.compile().map_err(|error| LogError::Setup(error.into()))?;
+        self.active_targets.reload(targets).map_err(|error| LogError::Setup(error.into()))?;
         self.in_force.replace(filter.clone());
         Ok(())
     }
@@ -193,31 +193,24 @@ pub fn start(
     settings: &LogSettings,
     overridden_by: Option<&'static str>,
 ) -> Result<LogControl, LogError> {
-    let filter = settings.filter.compile()?;
+    let targets = settings.filter.compile().map_err(|error| LogError::Setup(error.into()))?;
+    let (filter, active_targets) = reload::Layer::new(targets);
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && !no_color)
         .log_internal_errors(false);
-    let replace: Box<dyn Fn(EnvFilter) -> _>;
-    let started = match settings.format {
-        LogFormat::Text => {
-            let builder = builder.compact().with_filter_reloading();
-            let handle = builder.reload_handle();
-            replace = Box::new(move |filter| handle.reload(filter));
-            builder.try_init()
-        }
-        LogFormat::Json => {
-            let builder = builder.json().flatten_event(true).with_filter_reloading();
-            let handle = builder.reload_handle();
-            replace = Box::new(move |filter| handle.reload(filter));
-            builder.try_init()
-        }
+    let lines = match settings.format {
+        LogFormat::Text => lines.compact().boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    started.map_err(LogError::Setup)?;
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init()
+        .map_err(|error| LogError::Setup(error.into()))?;
     let in_force = RefCell::new(settings.filter.clone());
-    Ok(LogControl { replace, in_force, overridden_by })
+    Ok(LogControl { active_targets, in_force, overridden_by })
 }
 
 fn check_directive(directive: &str) -> Result<(), FilterError> {
@@ -228,6 +221,10 @@ fn check_directive(directive: &str) -> Result<(), FilterError> {
     // Without a level, the module alone would be logged, and all of it.
     if directive.is_empty() || level.is_some_and(|level| level.trim().is_empty()) {
         return Err(FilterError::Malformed(format!("\"{directive}\" names no level")));
+    }
+    if directive.contains(['[', ']', '{', '}']) {
+        let message = format!("\"{directive}\": filters by span or field are not supported");
+        return Err(FilterError::Malformed(message));
     }
     let is_level = directive.parse::<LevelFilter>().is_ok();
     let is_ours = target.split("::").next() == Some(env!("CARGO_PKG_NAME"));
@@ -254,7 +251,6 @@ mod tests {
             "info,ringtide::tracker=debug",
             "ringtide::uring",
             "warn,hyper=off",
-            "ringtide[span{field=1}]=trace",
         ] {
             assert_eq!(LogFilter::parse(text).map(|filter| filter.0), Ok(text.to_owned()));
         }
@@ -275,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_malformed_filter_says_what_one_looks_like() {
-        for text in ["ringtide=inof", "ringtide==debug"] {
+        for text in ["ringtide=inof", "ringtide==debug", "ringtide[span{field=1}]=trace"] {
             let error = LogFilter::parse(text).unwrap_err().to_string();
             assert!(error.contains("info,ringtide::tracker=debug"), "{text}: {error}");
         }
