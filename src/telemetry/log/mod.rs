@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Registry, fmt, reload};
+use tracing_subscriber::{Registry, reload};
 
 use crate::error::Remedy;
 use crate::values::suggest::did_you_mean;
@@ -196,7 +196,7 @@ pub fn start(
     let targets = settings.filter.compile().map_err(|error| LogError::Setup(error.into()))?;
     let (filter, active_targets) = reload::Layer::new(targets);
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let lines = fmt::layer()
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && !no_color)
         .log_internal_errors(false);
