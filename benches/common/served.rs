@@ -7,7 +7,7 @@ use std::time::Duration;
 use ringtide::io::clock::Clock;
 use ringtide::io::socket_table::SocketTable;
 use ringtide::io::{Dispatch, ServiceId};
-use ringtide::io::{Engine, LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
+use ringtide::io::{Engine, EngineChoice, LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
 use ringtide::sys::socket::{SocketOptions, bind_group};
 use ringtide::telemetry::Counters;
 use ringtide::workers::Workers;
@@ -42,11 +42,11 @@ pub(crate) fn serve<H: Dispatch>(
             table: Arc::new(SocketTable::new(ServiceId::Tracker, [Arc::new(socket) as _])),
             counters: Arc::clone(&counters[index]),
             control: Arc::new(WorkerControl::new(Duration::from_secs(1)).expect("an eventfd")),
-            engine,
             features: RingFeatures::ALL,
             sizes: LoopSizes::TRACKER,
         })
         .collect();
-    let workers = Workers::start(plans, Clock::start(), make).expect("an engine");
+    let choice = EngineChoice::Only(engine);
+    let workers = Workers::start(choice, plans, Clock::start(), make).expect("an engine");
     Served { workers, counters, address }
 }

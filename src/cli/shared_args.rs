@@ -8,7 +8,7 @@ use crate::io::{EngineChoice, RingFeature, RingFeatures};
 use crate::server::config::{
     self, ConfigError, ConfigProblem, ControlSocket, Settings, WorkerCount, limits,
 };
-use crate::values::limit::{Limit, Quantity, Seconds};
+use crate::values::limit::{Seconds, in_limit};
 use crate::values::listen::parse_listen;
 use crate::values::suggest::did_you_mean;
 
@@ -113,10 +113,6 @@ struct CoreList(Vec<usize>);
 
 fn core_list(text: &str) -> Result<CoreList, String> {
     config::parse_core_list(text).map(CoreList)
-}
-
-pub(super) fn in_limit<T: Quantity>(limit: Limit<T>) -> impl Fn(&str) -> Result<T, String> + Clone {
-    move |text| limit.parse(text)
 }
 
 fn engine(text: &str) -> Result<EngineChoice, String> {

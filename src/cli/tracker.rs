@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::shared_args::{FlagProblems, ProcessArgs, choice, in_limit};
+use super::shared_args::{FlagProblems, ProcessArgs, choice};
 use crate::server::config::{
     self, AccessConfig, AccessError, AccessMode, ConfigError, Settings, TrackerConfig, limits,
 };
 use crate::values::limit::Seconds;
+use crate::values::limit::in_limit;
 use crate::values::listen::{check_listen, parse_listen};
 
 #[derive(Args, Debug)]

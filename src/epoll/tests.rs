@@ -15,7 +15,7 @@ use crate::io::testing::{
 use crate::io::{
     Buffer, DatagramService, Dispatch, Now, Packet, ReplyPath, ServiceId, SocketId, Transmit,
 };
-use crate::io::{Engine, EventLoop, LoopSizes, WorkerControl, WorkerPlan};
+use crate::io::{EventLoop, LoopSizes, WorkerControl, WorkerPlan};
 use crate::sys::socket::{SocketOptions, bind_group};
 use crate::telemetry::{Counter, Counters, DropReason};
 
@@ -31,7 +31,7 @@ pub(crate) fn run_to_end(plan: WorkerPlan, handler: &mut impl Dispatch) -> [usiz
 
 /// Sends `count` datagrams ahead of time, then runs a loop until it has echoed all of them.
 fn run_over(sizes: LoopSizes, count: u32) -> Arc<Counters> {
-    let (plan, address) = plan(Engine::Epoll, sizes);
+    let (plan, address) = plan(sizes);
     let counters = Arc::clone(&plan.counters);
     let client = Numbers::send(count, address);
     let mut handler = EchoUntil { left: count, control: Arc::clone(&plan.control) };
@@ -59,7 +59,7 @@ fn one_slot_is_enough_for_all_replies() {
 #[test]
 fn what_is_forwarded_again_keeps_its_buffers() {
     let sizes = LoopSizes { forwards: true, ..LoopSizes::TRACKER };
-    let (plan, address) = plan(Engine::Epoll, sizes);
+    let (plan, address) = plan(sizes);
     let client = Numbers::send(50, address);
     let mut handler = ForwardTwice { left: 100, control: Arc::clone(&plan.control) };
     let mut event_loop = EpollLoop::new(plan, Clock::start()).unwrap();
@@ -71,7 +71,7 @@ fn what_is_forwarded_again_keeps_its_buffers() {
 
 #[test]
 fn a_panic_costs_no_slot_and_the_rest_of_the_batch_is_counted() {
-    let (plan, address) = plan(Engine::Epoll, LoopSizes::TRACKER);
+    let (plan, address) = plan(LoopSizes::TRACKER);
     let counters = Arc::clone(&plan.counters);
     Numbers::send(10, address);
     let mut event_loop = EpollLoop::new(plan, Clock::start()).unwrap();
@@ -89,7 +89,7 @@ fn a_panic_costs_no_slot_and_the_rest_of_the_batch_is_counted() {
 
 #[test]
 fn a_lone_request_takes_one_iteration() {
-    let (plan, address) = plan(Engine::Epoll, LoopSizes::TRACKER);
+    let (plan, address) = plan(LoopSizes::TRACKER);
     let counters = Arc::clone(&plan.counters);
     let worker = std::thread::spawn(move || {
         let mut handler = EchoUntil { left: 1000, control: Arc::clone(&plan.control) };
@@ -137,7 +137,7 @@ impl DatagramService for Hoard {
 #[test]
 fn a_handler_that_keeps_all_buffers_does_not_make_the_loop_spin() {
     let sizes = LoopSizes { receive_buffers: 2, ..LoopSizes::TRACKER };
-    let (plan, address) = plan(Engine::Epoll, sizes);
+    let (plan, address) = plan(sizes);
     let (counters, control) = (Arc::clone(&plan.counters), Arc::clone(&plan.control));
     let _numbers = Numbers::send(6, address);
     let mut event_loop = EpollLoop::new(plan, Clock::start()).unwrap();
@@ -163,7 +163,7 @@ impl DatagramService for Order {
 #[test]
 fn a_flooded_socket_leaves_the_others_their_share() {
     let (table, addresses) = two_sockets();
-    let (mut plan, _) = plan(Engine::Epoll, LoopSizes::TRACKER);
+    let (mut plan, _) = plan(LoopSizes::TRACKER);
     plan.table = table;
     let _flood = Numbers::send(1000, addresses[0]);
     let _lone = Numbers::send(1, addresses[1]);

@@ -1,4 +1,4 @@
-//! The life of a loop, turn by turn.
+//! The life of a loop, iteration by iteration.
 
 use std::io;
 
@@ -14,8 +14,8 @@ pub(crate) trait EventLoop {
     /// The time now.
     fn now(&self) -> Now;
 
-    /// One turn: wait for packets until `deadline`, handle all there is, flush, send. Returns the
-    /// time that handlers were told.
+    /// One iteration: wait for packets until `deadline`, handle all there is, flush, send. Returns
+    /// the time that services were given.
     fn iterate(&mut self, services: &mut impl Dispatch, deadline: Now) -> io::Result<Now>;
 
     /// What the pools have left.
@@ -34,26 +34,26 @@ fn taken(plan: &WorkerPlan) -> u64 {
 }
 
 /// Runs a loop until its control asks to stop, then ends what is in flight.
-pub(crate) fn run(turns: &mut impl EventLoop, services: &mut impl Dispatch) -> io::Result<()> {
-    let mut next_tick = turns.now().after(TICK_INTERVAL);
-    turns.plan().control.beat(next_tick);
-    while !turns.plan().control.should_stop() {
-        let before = taken(turns.plan());
+pub(crate) fn run(event_loop: &mut impl EventLoop, services: &mut impl Dispatch) -> io::Result<()> {
+    let mut next_tick = event_loop.now().after(TICK_INTERVAL);
+    event_loop.plan().control.beat(next_tick);
+    while !event_loop.plan().control.should_stop() {
+        let before = taken(event_loop.plan());
         let due = services.wakeup().at.map_or(next_tick, |due| due.min(next_tick));
-        let now = turns.iterate(services, due)?;
-        let packets = taken(turns.plan()) - before;
+        let now = event_loop.iterate(services, due)?;
+        let packets = taken(event_loop.plan()) - before;
         if packets > 0 {
-            let busy = turns.now().since_epoch().saturating_sub(now.since_epoch());
-            let stats = turns.plan().counters.loop_stats();
+            let busy = event_loop.now().since_epoch().saturating_sub(now.since_epoch());
+            let stats = event_loop.plan().counters.loop_stats();
             stats.iteration(packets, busy);
-            stats.set_gauges(turns.gauges());
+            stats.set_gauges(event_loop.gauges());
         }
         if now >= next_tick {
-            turns.plan().control.beat(now);
-            turns.tick(services, now)?;
+            event_loop.plan().control.beat(now);
+            event_loop.tick(services, now)?;
             next_tick = now.after(TICK_INTERVAL);
         }
     }
-    let deadline = turns.now().after(turns.plan().control.shutdown_timeout());
-    turns.shut_down(services, deadline)
+    let deadline = event_loop.now().after(event_loop.plan().control.shutdown_timeout());
+    event_loop.shut_down(services, deadline)
 }

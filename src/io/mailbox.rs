@@ -177,7 +177,8 @@ impl Acknowledged {
 /// of messages left.
 pub const MESSAGES_PER_ITERATION_MAX: usize = 64;
 
-#[cfg(all(test, not(ringtide_loom)))]
+#[cfg(test)]
+#[cfg(not(ringtide_loom))]
 mod tests {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 

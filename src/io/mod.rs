@@ -31,6 +31,7 @@ pub(crate) use event_loop::{EventLoop, run};
 pub(crate) use failures::Failures;
 pub use features::{RingFeature, RingFeatures};
 pub(crate) use receive::{Arrival, Discard};
+pub(crate) use send::is_socket_full;
 pub use service::*;
 pub use worker_control::WorkerControl;
 pub use worker_plan::{LoopSizes, WorkerPlan};

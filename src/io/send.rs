@@ -60,6 +60,12 @@ pub struct SendCompletion<'a> {
     pub options: SendOptions,
 }
 
+/// Whether a send failed with an error number that says that its socket, or a queue below it, is
+/// full just now.
+pub(crate) const fn is_socket_full(error: i32) -> bool {
+    matches!(error, libc::EAGAIN | libc::ENOBUFS)
+}
+
 /// Why nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransmitError {

@@ -10,12 +10,12 @@ use super::{
     BufferSlice, DatagramService, Dispatch, Forward, Now, Packet, ReplyPath, SendCompletion,
     SendOptions, ServiceId, SocketId, Transmit,
 };
-use super::{Engine, LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
+use super::{LoopSizes, RingFeatures, WorkerControl, WorkerPlan};
 use crate::sys::socket::{SocketOptions, bind_group};
 use crate::telemetry::{Counter, Counters};
 
 /// A worker on a socket of its own, and the address of that.
-pub(crate) fn plan(engine: Engine, sizes: LoopSizes) -> (WorkerPlan, SocketAddr) {
+pub(crate) fn plan(sizes: LoopSizes) -> (WorkerPlan, SocketAddr) {
     let options = SocketOptions { receive_buffer_bytes: 4 << 20, send_buffer_bytes: 4 << 20 };
     let group = bind_group("127.0.0.1:0".parse().unwrap(), 1, options, None).unwrap();
     let address = group.sockets[0].address();
@@ -26,7 +26,6 @@ pub(crate) fn plan(engine: Engine, sizes: LoopSizes) -> (WorkerPlan, SocketAddr)
         table: Arc::new(SocketTable::new(ServiceId::Tracker, sockets)),
         counters: Arc::new(Counters::default()),
         control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
-        engine,
         features: RingFeatures::ALL,
         sizes,
     };

@@ -1,5 +1,6 @@
 //! [`Transmit`] over send slots: what of a send is the same on every driver.
 
+use super::send::is_socket_full;
 use super::send_slots::SendSlots;
 use super::{Dispatch, Failures, Forward, Now, ReplyPath, ServiceId};
 use super::{SocketId, Transmit, TransmitError};
@@ -89,9 +90,7 @@ pub(crate) fn end_reply(
             counters.count(Counter::PacketsSent);
             counters.add(Counter::BytesSent, result as u64);
         }
-        _ if matches!(-result, libc::EAGAIN | libc::ENOBUFS) => {
-            counters.dropped(DropReason::SocketFull);
-        }
+        _ if is_socket_full(-result) => counters.dropped(DropReason::SocketFull),
         _ => counters.dropped(DropReason::SendError),
     }
 }

@@ -1,9 +1,9 @@
-//! What a worker is made of, whichever engine runs it.
+//! What a worker is made of, whichever engine runs its loop.
 
 use std::sync::Arc;
 
 use super::socket_table::{SOCKETS_MAX, SocketTable};
-use super::{Engine, RingFeatures, WorkerControl};
+use super::{RingFeatures, WorkerControl};
 use crate::telemetry::Counters;
 
 /// What a worker needs that outlives a restart.
@@ -20,8 +20,6 @@ pub struct WorkerPlan {
     pub counters: Arc<Counters>,
     /// How other threads reach it.
     pub control: Arc<WorkerControl>,
-    /// What runs its loop.
-    pub engine: Engine,
     /// What of io_uring it may use.
     pub features: RingFeatures,
     /// The sizes of its pools.
@@ -33,6 +31,10 @@ pub struct WorkerPlan {
 pub struct LoopSizes {
     /// Sockets it can serve at the same time.
     pub sockets: u16,
+    /// Receives and cancellations in flight at the same time; what finds no room waits for another
+    /// iteration. More than `sockets`: each of them has a receive in flight for as long as it is
+    /// registered, so that only cancellations wait for long.
+    pub operations: u32,
     /// Entries of the submission queue.
     pub submission_entries: u32,
     /// Receive buffers for datagrams; a power of two.
@@ -55,6 +57,7 @@ impl LoopSizes {
     /// What the tracker needs: 100 hashes to scrape are 2,016 bytes.
     pub const TRACKER: Self = Self {
         sockets: SOCKETS_MAX as u16,
+        operations: OPERATIONS_MAX,
         submission_entries: 1024,
         receive_buffers: 1024,
         receive_payload_bytes: 2048,
@@ -64,3 +67,6 @@ impl LoopSizes {
         segments: false,
     };
 }
+
+/// A receive for each socket, and room to cancel some of them at a time.
+const OPERATIONS_MAX: u32 = 1024;

@@ -4,16 +4,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::coalesce::{BATCH_DATAGRAMS_MAX, Batch, Split};
-use super::datagram::{Datagram, count_datagrams};
-use super::in_flight::{InFlight, Owner};
+use super::coalesce::{BATCH_DATAGRAMS_MAX, Batch};
+use super::datagram::Datagram;
+use super::in_flight::InFlight;
 use super::latency::LatencySamples;
 use super::reassembly::Reassembly;
 use super::rule::Offload;
+use super::sender::Sender;
 use super::stats::RelayDrop;
 use super::table::{InputKey, RelayTable, SharedTable, TableOutput, TableRule};
-use crate::io::{BufferSlice, Forward, Frame, FrameService, Now};
-use crate::io::{SendCompletion, SendOptions, Transmit, TransmitError};
+use crate::io::{BufferSlice, Frame, FrameService, Now, SendCompletion, SendOptions, Transmit};
 
 /// One worker's relay.
 pub struct Relay {
@@ -164,52 +164,10 @@ impl FrameService for Relay {
     }
 
     fn on_forwarded<T: Transmit>(&mut self, now: Now, forwarded: &SendCompletion<'_>, tx: &mut T) {
-        let Some(owner) = self.in_flight.end(forwarded.tag & !RETRY, forwarded.slices.len()) else {
-            return;
-        };
-        let (output, state) = match &owner {
-            Owner::Stays(rule, output) => {
-                let output = &self.table.rules[*rule].outputs[*output];
-                (Some(output), &output.state)
-            }
-            Owner::Left(state) => (None, state),
-        };
-        let SendCompletion { slices, options, .. } = *forwarded;
-        let bytes = slices.iter().map(|slice| slice.range.len()).sum::<usize>();
-        let datagrams = count_datagrams(bytes, options.segment_bytes) as u64;
-        let counters = &state.counters;
-        let error = match forwarded.result {
-            Ok(_) => {
-                counters.passed(datagrams, bytes as u64);
-                counters.sent();
-                return counters.seen(now.seconds());
-            }
-            Err(error) => error,
-        };
-        // One that is no longer in the table has no socket to try again by.
-        let Some(output) = output else {
-            return counters.dropped(reason_for(error), datagrams);
-        };
-        let again = match error {
-            // The device or its MTU does not allow it: from now on datagrams go singly here.
-            libc::EINVAL | libc::EIO | libc::EMSGSIZE if options.segment_bytes.is_some() => {
-                output.state.refuses_segments.store(true, Ordering::Relaxed);
-                self.frame_sends_max = sends_of_frame(&self.table, &self.is_cut);
-                true
-            }
-            // The error of an earlier datagram, reported instead of sending this one.
-            libc::ECONNREFUSED => forwarded.tag & RETRY == 0,
-            _ => false,
-        };
-        if !again {
-            return counters.dropped(reason_for(error), datagrams);
-        }
-        let (table, in_flight) = (&self.table, &mut self.in_flight);
-        let mut sender = Sender { table, in_flight, latency: &mut self.latency, tx };
-        match options.segment_bytes {
-            Some(_) => sender.send_singly(output, slices, options, RETRY),
-            // One datagram, though it may lie in several slices.
-            None => sender.send_whole(output, slices, options, RETRY),
+        let (table, latency) = (&*self.table, &mut self.latency);
+        let mut sender = Sender { table, in_flight: &mut self.in_flight, latency, tx };
+        if sender.completed(now, forwarded) {
+            self.frame_sends_max = sends_of_frame(&self.table, &self.is_cut);
         }
     }
 
@@ -243,89 +201,6 @@ impl FrameService for Relay {
     }
 }
 
-/// Sends closed batches by the outputs of their rule.
-struct Sender<'a, T> {
-    table: &'a RelayTable,
-    in_flight: &'a mut InFlight,
-    latency: &'a mut LatencySamples,
-    tx: &'a mut T,
-}
-
-impl<T: Transmit> Sender<'_, T> {
-    /// Sends a closed batch by all outputs of its rule.
-    fn send(&mut self, rule: usize, slices: &[BufferSlice], options: SendOptions) {
-        let table = self.table;
-        for output in &table.rules[rule].outputs {
-            let options = SendOptions {
-                segment_bytes: options.segment_bytes,
-                ttl: options.ttl.filter(|_| output.keep_ttl),
-                tos: options.tos.filter(|_| output.keep_dscp),
-            };
-            let whole = match options.segment_bytes {
-                None => true,
-                Some(size) => {
-                    usize::from(size) <= output.segment_max
-                        && !output.state.refuses_segments.load(Ordering::Relaxed)
-                }
-            };
-            if whole {
-                self.send_whole(output, slices, options, 0);
-            } else {
-                self.send_singly(output, slices, options, 0);
-            }
-        }
-    }
-
-    /// One datagram after the other, each in a send of its own.
-    fn send_singly(
-        &mut self,
-        output: &TableOutput,
-        slices: &[BufferSlice],
-        options: SendOptions,
-        flag: u32,
-    ) {
-        let single = SendOptions { segment_bytes: None, ..options };
-        for slice in Split::new(slices, options.segment_bytes) {
-            self.send_whole(output, &[slice], single, flag);
-        }
-    }
-
-    /// One send, of one datagram or of as many as the segment size makes.
-    fn send_whole(
-        &mut self,
-        output: &TableOutput,
-        slices: &[BufferSlice],
-        options: SendOptions,
-        flag: u32,
-    ) {
-        let state = &output.state;
-        let bytes = slices.iter().map(|slice| slice.range.len()).sum::<usize>();
-        let dropped = |reason| {
-            state.counters.dropped(reason, count_datagrams(bytes, options.segment_bytes) as u64);
-        };
-        let Some(socket) = output.socket else { return dropped(RelayDrop::OutputDown) };
-        if options.segment_bytes.is_none() && bytes > output.payload_max {
-            return dropped(RelayDrop::Oversized);
-        }
-        let (rule, index) = match self.in_flight.room(state.tag, slices.len()) {
-            Ok(position) => position,
-            Err(reason) => return dropped(reason),
-        };
-        let &TableOutput { to, ipv6, .. } = output;
-        let forward = Forward { socket, to, ipv6, slices, options, tag: state.tag | flag };
-        match self.tx.forward(forward) {
-            Ok(()) => {
-                self.in_flight.begin(state.tag, slices.len());
-                if flag == 0 {
-                    self.latency.begin(rule, index);
-                }
-            }
-            Err(TransmitError::Full) => dropped(RelayDrop::NoBuffer),
-            Err(TransmitError::NoSocket) => dropped(RelayDrop::SendError),
-        }
-    }
-}
-
 /// The most sends that one frame can lead to, besides those of open batches.
 fn sends_of_frame(table: &RelayTable, is_cut: &[bool]) -> usize {
     let rules = table.rules.iter().zip(is_cut);
@@ -353,18 +228,6 @@ fn sends_of_batch(offload: Offload, rule: &TableRule, cut: bool) -> usize {
 fn accepts(rule: &TableRule, source: IpAddr) -> bool {
     rule.sources.is_empty() || rule.sources.contains(&source)
 }
-
-fn reason_for(error: i32) -> RelayDrop {
-    match error {
-        libc::EAGAIN | libc::ENOBUFS => RelayDrop::SocketFull,
-        libc::EMSGSIZE => RelayDrop::Oversized,
-        libc::ENETDOWN | libc::ENETUNREACH | libc::ENODEV | libc::ENXIO => RelayDrop::OutputDown,
-        _ => RelayDrop::SendError,
-    }
-}
-
-/// Set in the tag of a send that is made for the second time.
-const RETRY: u32 = 1 << 31;
 
 /// The code point in a type of service; the other two bits are for congestion (RFC 3168), and an
 /// output that keeps the code point has no business with them.

@@ -12,6 +12,7 @@ mod in_flight;
 mod latency;
 pub mod reassembly;
 pub mod rule;
+mod sender;
 pub mod stats;
 pub mod table;
 pub mod validate;

@@ -11,7 +11,7 @@ use super::state::open_state;
 use super::view::WorkerView;
 use crate::io::clock::Clock;
 use crate::io::socket_table::{LoopSocket, SocketTable};
-use crate::io::{Engine, LoopSizes, RingFeatures, ServiceId, WorkerControl, WorkerPlan};
+use crate::io::{LoopSizes, RingFeatures, ServiceId, WorkerControl, WorkerPlan};
 use crate::relay::RelaySettings;
 use crate::relay::control::{OwnSockets, RelayControl, RelayError, RelayWorker, SocketFactory};
 use crate::relay::table::SharedTable;
@@ -133,8 +133,6 @@ fn plan_workers(
             table: Arc::new(SocketTable::new(ServiceId::Tracker, sockets)),
             counters: Arc::new(Counters::default()),
             control: Arc::new(control),
-            // Chosen when the workers start.
-            engine: Engine::Epoll,
             features: RingFeatures::ALL.but(settings.io_uring_without),
             sizes,
         })

@@ -199,6 +199,7 @@ fn wait_for_end(
         let wait = dues.into_iter().flatten().min();
         let mut others = vec![commands.as_fd()];
         others.extend(admin.serving.relay().map(AsFd::as_fd));
+        others.extend(admin.serving.relay().and_then(RelayControl::broker_end));
         others.extend(admin.serving.offer());
         let event = signals.wait(wait, &others).map_err(RunError::Signals)?;
         let followed = match event {

@@ -198,7 +198,7 @@ fn worker_starter(
     Box::new(move || {
         let make_services = Arc::clone(&make_services);
         let make_services = move |worker| make_services(worker);
-        Workers::start_by_choice(choice, plans.clone(), clock, make_services)
+        Workers::start(choice, plans.clone(), clock, make_services)
     })
 }
 

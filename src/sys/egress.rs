@@ -5,13 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 
 use super::address::with_scope;
 use super::errno::Cause;
 use super::filter::FrameFilter;
 use super::interface::Interface;
-use super::options::{ask_send_buffer, fragment_freely, send_buffer_short, set_option};
+use super::options::{ask_send_buffer, fragment_freely, send_buffer_short, set_option, udp_socket};
 
 /// Where an output sends and how.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -296,8 +296,7 @@ pub enum EgressStep {
 /// A socket that can leave by the interface only, with everything set but its addresses.
 fn unbound(interface: &Interface, options: &EgressOptions) -> io::Result<Socket> {
     let EgressOptions { to, ttl, dscp, .. } = *options;
-    let kind = Type::DGRAM.nonblocking().cloexec();
-    let socket = Socket::new(Domain::for_address(to), kind, Some(Protocol::UDP))?;
+    let socket = udp_socket(to)?;
     socket.bind_device(Some(interface.name.as_bytes()))?;
     let tos = u32::from(dscp) << 2;
     let ttl = ttl.map(u32::from);

@@ -16,6 +16,7 @@ pub(crate) mod memory;
 mod netlink;
 mod options;
 pub mod packet_socket;
+pub mod process;
 pub mod signals;
 pub mod socket;
 pub mod steering;

@@ -2,10 +2,17 @@
 //! (socket(7)).
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{SockRef, Socket};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+/// A UDP socket of the family of `address`, which never blocks and is closed on exec.
+pub(super) fn udp_socket(address: SocketAddr) -> io::Result<Socket> {
+    let kind = Type::DGRAM.nonblocking().cloexec();
+    Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))
+}
 
 /// Values made of integers alone, in the kernel's layout: nothing in them points anywhere.
 pub(super) trait Plain: Copy {}

@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Socket, Type};
 
 use super::errno::Cause;
-use super::options::{ask_receive_buffer, ask_send_buffer, fragment_freely, kernel_drops, least};
+use super::options::{
+    ask_receive_buffer, ask_send_buffer, fragment_freely, kernel_drops, least, udp_socket,
+};
 use super::steering::SteeringProgram;
 
 /// How the sockets of a group are set up.
@@ -224,8 +226,7 @@ fn steer(group: &mut SocketGroup, address: SocketAddr, steering: Option<&Steerin
 }
 
 fn bind_one(address: SocketAddr, shared: bool) -> io::Result<Socket> {
-    let kind = Type::DGRAM.nonblocking().cloexec();
-    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))?;
+    let socket = udp_socket(address)?;
     if address.is_ipv6() {
         // IPv4 has sockets of its own: swarms are apart, and mapped addresses would mix them.
         socket.set_only_v6(true)?;

@@ -6,13 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 
 use super::address::with_scope;
 use super::errno::Cause;
 use super::interface::Interface;
 use super::membership::{Membership, MembershipError, join_on};
-use super::options::{ask_receive_buffer, kernel_drops};
+use super::options::{ask_receive_buffer, kernel_drops, udp_socket};
 
 /// A bound UDP socket that has joined its group.
 ///
@@ -136,8 +136,7 @@ impl UdpReceiver {
 }
 
 fn bound(interface: &Interface, address: SocketAddr) -> io::Result<Socket> {
-    let kind = Type::DGRAM.nonblocking().cloexec();
-    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))?;
+    let socket = udp_socket(address)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }

@@ -23,22 +23,22 @@ use crate::io::socket_table::{SocketKind, SocketTable};
 use crate::io::transmit::{end_forward, end_reply};
 use crate::io::{Dispatch, Now, ReceivePool, ServiceId};
 use crate::io::{
-    Engine, EventLoop, FRAME_BYTES_MAX, Failures, LoopSizes, RingFeatures, WorkerControl,
-    WorkerPlan, run,
+    EventLoop, FRAME_BYTES_MAX, Failures, LoopSizes, RingFeatures, WorkerControl, WorkerPlan, run,
 };
 use crate::sys::address::{ADDRESS_BYTES, CONTROL_BYTES};
 use crate::telemetry::{Counter, LoopGauges};
 
 impl LoopSizes {
-    /// The most completions that can wait at the same time: one per receive buffer, one per send,
-    /// and for each socket the end of its receive and the cancellation of it, the same for the
-    /// wake-up, and the cancellation of everything.
+    /// The most completions that can wait at the same time: one for each receive buffer, and the
+    /// last one of each operation in flight, which are as many sends as there are slots, as many
+    /// receives and cancellations as are allowed, the wake-up read, and the cancellation of
+    /// everything.
     pub(super) fn completions_max(&self) -> u32 {
-        let controls = 2 * u32::from(self.sockets) + 2 + 1;
         u32::from(self.receive_buffers)
             + u32::from(self.frame_buffers)
             + u32::from(self.send_slots)
-            + controls
+            + self.operations
+            + 2
     }
 }
 
@@ -46,12 +46,16 @@ impl LoopSizes {
 pub struct Ring {
     ring: IoUring,
     features: RingFeatures,
+    /// See [`LoopSizes::operations`].
+    operations_max: u32,
 }
 
 impl Ring {
     /// Opens a ring for `plan`, with a completion queue that never overflows.
     pub fn open(plan: &WorkerPlan) -> Result<Self, RingError> {
         let completions_max = plan.sizes.completions_max();
+        let (sockets, operations) = (u32::from(plan.sizes.sockets), plan.sizes.operations);
+        assert!(operations > sockets, "a receive of each socket, and a cancellation");
         let ring = Self::open_with(plan, completions_max.next_power_of_two())?;
         assert!(ring.ring.params().cq_entries() >= completions_max, "the sum of all that can wait");
         Ok(ring)
@@ -61,7 +65,7 @@ impl Ring {
     pub(super) fn open_with(plan: &WorkerPlan, completion_entries: u32) -> Result<Self, RingError> {
         let entries = plan.sizes.submission_entries;
         let (ring, features) = open(entries, completion_entries, plan.features)?;
-        Ok(Self { ring, features })
+        Ok(Self { ring, features, operations_max: plan.sizes.operations })
     }
 }
 
@@ -76,7 +80,6 @@ pub fn probe(sizes: LoopSizes, features: RingFeatures) -> Result<(), RingError> 
         table: Arc::new(SocketTable::new(ServiceId::Tracker, [])),
         counters: Arc::default(),
         control: Arc::new(WorkerControl::new(Duration::ZERO).map_err(RingError::explain)?),
-        engine: Engine::IoUring,
         features,
         sizes,
     };
@@ -136,7 +139,7 @@ macro_rules! transmit {
 impl<'r> RingLoop<'r> {
     /// Registers the table of sockets and the receive buffers with the ring.
     pub fn new(ring: &'r mut Ring, plan: WorkerPlan, clock: Clock) -> Result<Self, RingError> {
-        let queues = Queues::of(&mut ring.ring, ring.features);
+        let queues = Queues::of(&mut ring.ring, ring.features, ring.operations_max);
         let wake_file = u32::from(plan.sizes.sockets);
         queues.submitter.register_files_sparse(wake_file + 1).map_err(RingError::explain)?;
         queues
@@ -192,6 +195,8 @@ impl<'r> RingLoop<'r> {
             let (user_data, result) = completion_result(&completion);
             match Token::decode(user_data) {
                 Some(Token::Receive { socket, generation }) => {
+                    // Noted before the handler runs, as below.
+                    self.queues.receives_pending -= u32::from(!cqueue::more(completion.flags()));
                     if !self.pools.sockets.is_current(socket, generation) {
                         // A socket's index is free once its last receive has ended.
                         debug_assert!(false, "a receive outlived its socket");
@@ -246,9 +251,10 @@ impl<'r> RingLoop<'r> {
         }
     }
 
-    /// Handles frames, of one socket after the other, up to the bound of a turn and as long as what
-    /// each may send finds free slots; the rest waits for another turn. One is always handled when
-    /// nothing is in flight, so that a rule with more outputs than there are slots goes on too.
+    /// Handles frames, of one socket after the other, up to the bound of an iteration and as long
+    /// as what each may send finds free slots; the rest waits for another iteration. One is always
+    /// handled when nothing is in flight, so that a rule with more outputs than there are slots
+    /// makes progress too.
     fn handle_frames(&mut self, services: &mut impl Dispatch, now: Now) {
         let pools = &mut *self.pools;
         for _ in 0..FRAMES_PER_ITERATION_MAX {
@@ -315,10 +321,10 @@ impl<'r> RingLoop<'r> {
 
     /// Operations whose last completion has not been reaped.
     pub(super) fn outstanding(&self) -> usize {
-        self.pools.sockets.armed()
+        self.queues.receives_pending as usize
+            + self.queues.cancels_pending as usize
             + self.pools.slots.in_flight()
             + usize::from(self.wake_armed)
-            + self.queues.cancels_pending as usize
     }
 
     /// Asks the kernel to end the receives and the wake-up read.
@@ -331,7 +337,7 @@ impl<'r> RingLoop<'r> {
 
     /// Asks the kernel to end everything.
     pub(super) fn cancel_all(&mut self) {
-        self.queues.cancel(opcode::AsyncCancel2::new(types::CancelBuilder::any()).build());
+        self.queues.cancel_all(opcode::AsyncCancel2::new(types::CancelBuilder::any()).build());
     }
 }
 
@@ -344,8 +350,8 @@ impl EventLoop for RingLoop<'_> {
         self.clock.now()
     }
 
-    /// One turn: start what ended, submit, wait for a completion or `deadline`, reap and handle
-    /// all there is, flush, recycle.
+    /// One iteration: start what ended, submit, wait for a completion or `deadline`, reap and
+    /// handle all there is, flush, recycle.
     fn iterate(&mut self, services: &mut impl Dispatch, deadline: Now) -> io::Result<Now> {
         if !self.stopping {
             self.rearm()?;
@@ -362,7 +368,7 @@ impl EventLoop for RingLoop<'_> {
             false => deadline.since_epoch().saturating_sub(self.clock.now().since_epoch()),
         };
         // Sends with MSG_DONTWAIT complete while they are submitted. Waiting for what is wanted
-        // beside those spares a turn that would reap nothing but them.
+        // beside those spares an iteration that would reap nothing but them.
         // Frames that wait already wait for nothing else.
         let more = if self.pools.waiting.is_empty() { services.wakeup().packets } else { 0 };
         let want = self.pools.slots.in_flight() + more;

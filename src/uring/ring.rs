@@ -19,8 +19,12 @@ pub(super) struct Queues<'r> {
     pub(super) submitter: Submitter<'r>,
     pub(super) submissions: SubmissionQueue<'r>,
     pub(super) completions: CompletionQueue<'r>,
+    /// Receives whose last completion has not been reaped.
+    pub(super) receives_pending: u32,
     /// Cancellations whose completion has not been reaped.
     pub(super) cancels_pending: u32,
+    /// The most receives and cancellations in flight: the completion queue has room for no more.
+    operations_max: u32,
     /// What the ring has.
     pub(super) features: RingFeatures,
 }
@@ -28,17 +32,54 @@ pub(super) struct Queues<'r> {
 impl<'r> Queues<'r> {
     /// Splits a ring that has `features` and registers its descriptor, which spares a look-up in
     /// every enter.
-    pub(super) fn of(ring: &'r mut IoUring, mut features: RingFeatures) -> Self {
+    pub(super) fn of(
+        ring: &'r mut IoUring,
+        mut features: RingFeatures,
+        operations_max: u32,
+    ) -> Self {
         let (mut submitter, submissions, completions) = ring.split();
         // The saving is small: where the kernel refuses, going without is fine.
         if features.has(RingFeature::RegisteredRing) && submitter.register_ring_fd().is_err() {
             features = features.without(RingFeature::RegisteredRing);
         }
-        Self { submitter, submissions, completions, cancels_pending: 0, features }
+        let (receives_pending, cancels_pending) = (0, 0);
+        Self {
+            submitter,
+            submissions,
+            completions,
+            receives_pending,
+            cancels_pending,
+            operations_max,
+            features,
+        }
     }
 
-    /// Queues a cancellation. False when the kernel takes nothing just now.
+    /// Whether one more receive or cancellation may be in flight.
+    fn have_room(&self) -> bool {
+        self.receives_pending + self.cancels_pending < self.operations_max
+    }
+
+    /// Queues a receive. False when as many operations are in flight as may be, or the kernel takes
+    /// nothing just now: the caller tries again in another iteration.
+    ///
+    /// # Safety
+    /// As [`push`].
+    pub(super) unsafe fn receive(&mut self, entry: &Entry) -> bool {
+        // SAFETY: the caller vouches for the entry.
+        let pushed =
+            self.have_room() && unsafe { push(&mut self.submissions, &self.submitter, entry) };
+        self.receives_pending += u32::from(pushed);
+        pushed
+    }
+
+    /// Queues a cancellation. False as for [`Self::receive`].
     pub(super) fn cancel(&mut self, entry: Entry) -> bool {
+        self.have_room() && self.cancel_all(entry)
+    }
+
+    /// Queues the cancellation of everything, for which there is always room. False when the kernel
+    /// takes nothing just now.
+    pub(super) fn cancel_all(&mut self, entry: Entry) -> bool {
         let entry = entry.user_data(Token::Cancel.encode());
         // SAFETY: a cancellation points to no memory.
         let pushed = unsafe { push(&mut self.submissions, &self.submitter, &entry) };

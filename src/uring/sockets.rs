@@ -8,7 +8,7 @@ use io_uring::{opcode, types};
 
 use super::buffer_ring::BufferRing;
 use super::frame_queue::FrameQueue;
-use super::ring::{Queues, push};
+use super::ring::Queues;
 use super::token::{Generation, Token};
 use crate::io::ServiceId;
 use crate::io::socket_table::{Registered, SocketKind, SocketTable};
@@ -56,7 +56,7 @@ pub(super) struct Sockets {
     seen: u64,
     /// Slots that differ from the table because their receive has yet to end.
     unsettled: usize,
-    /// Whether the kernel took a cancellation not even for submission.
+    /// Whether a cancellation found no room, or the kernel did not take it for submission.
     postponed: bool,
     /// Slots whose receive is [`Receive::Ended`].
     ended: usize,
@@ -238,7 +238,7 @@ impl Sockets {
 
     /// Cancels once more what should have ended by now: a cancellation may fail.
     pub(super) fn cancel_again(&self, queues: &mut Queues<'_>) {
-        // One at a time for each receive: the completion queue has room for no more.
+        // One at a time for each receive.
         if self.unsettled > 0 && queues.cancels_pending == 0 {
             self.cancel(Receive::Closing, queues);
         }
@@ -259,7 +259,7 @@ impl Sockets {
             let (Receive::Ended, Some(group)) = (self.slots[id].receive, group) else { continue };
             let entry = self.receive(id, group.group());
             // SAFETY: the header is boxed and outlives the drain, as this struct does.
-            if unsafe { push(&mut queues.submissions, &queues.submitter, &entry) } {
+            if unsafe { queues.receive(&entry) } {
                 self.slots[id].receive = Receive::Armed;
                 self.ended -= 1;
                 if started == 0 {
@@ -278,13 +278,7 @@ impl Sockets {
             .user_data(self.slots[id].token(id))
     }
 
-    /// Receives that the kernel has.
-    pub(super) fn armed(&self) -> usize {
-        let with_kernel = |slot: &&Slot| matches!(slot.receive, Receive::Armed | Receive::Closing);
-        self.slots.iter().filter(with_kernel).count()
-    }
-
-    /// Asks the kernel to end all receives.
+    /// Asks the kernel to end all receives, or as many as there is room to cancel at a time.
     pub(super) fn cancel_receives(&self, queues: &mut Queues<'_>) {
         self.cancel(Receive::Armed, queues);
     }
@@ -292,8 +286,11 @@ impl Sockets {
     /// Asks the kernel to end the receives that stand so.
     fn cancel(&self, stand: Receive, queues: &mut Queues<'_>) {
         for (id, slot) in self.slots.iter().enumerate() {
-            if slot.receive == stand {
-                queues.cancel(opcode::AsyncCancel::new(slot.token(id)).build());
+            if slot.receive == stand
+                && !queues.cancel(opcode::AsyncCancel::new(slot.token(id)).build())
+            {
+                // The rest when these have ended.
+                return;
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::io::testing::{
 use crate::io::{
     BufferSlice, Dispatch, Forward, Frame, Now, Packet, SendOptions, ServiceId, SocketId, Transmit,
 };
-use crate::io::{Engine, EventLoop, LoopSizes, RingFeatures, WorkerPlan};
+use crate::io::{EventLoop, LoopSizes, RingFeatures, WorkerPlan};
 use crate::telemetry::{Counter, Counters, DropReason};
 
 /// Runs a loop to its end. Returns what it left taken: buffers of either kind, slots, operations.
@@ -31,7 +31,7 @@ pub(crate) fn run_to_end(plan: WorkerPlan, handler: &mut impl Dispatch) -> [usiz
 
 /// Sends `count` datagrams ahead of time, then runs a loop until it has echoed all of them.
 fn run_over(sizes: LoopSizes, completion_entries: u32, count: u32) -> (Arc<Counters>, usize) {
-    let (plan, address) = plan(Engine::IoUring, sizes);
+    let (plan, address) = plan(sizes);
     let counters = Arc::clone(&plan.counters);
     let _client = Numbers::send(count, address);
     let mut ring = Ring::open_with(&plan, completion_entries).unwrap();
@@ -68,7 +68,7 @@ fn a_queue_that_overflowed_is_as_good_as_new() {
         send_slots: 256,
         ..LoopSizes::TRACKER
     };
-    let (plan, address) = plan(Engine::IoUring, sizes);
+    let (plan, address) = plan(sizes);
     let (counters, control) = (Arc::clone(&plan.counters), Arc::clone(&plan.control));
     // No more than sockets hold by default, whoever is late.
     let numbers = Numbers::send(200, address);
@@ -111,7 +111,7 @@ fn a_full_slab_is_a_counted_drop() {
 #[test]
 fn what_is_forwarded_again_keeps_its_buffers() {
     let sizes = LoopSizes { forwards: true, ..LoopSizes::TRACKER };
-    let (plan, address) = plan(Engine::IoUring, sizes);
+    let (plan, address) = plan(sizes);
     let client = Numbers::send(50, address);
     let mut ring = Ring::open(&plan).unwrap();
     let mut handler = ForwardTwice { left: 100, control: Arc::clone(&plan.control) };
@@ -124,7 +124,7 @@ fn what_is_forwarded_again_keeps_its_buffers() {
 
 #[test]
 fn a_panic_in_a_reply_costs_no_slot() {
-    let (plan, address) = plan(Engine::IoUring, LoopSizes::TRACKER);
+    let (plan, address) = plan(LoopSizes::TRACKER);
     let counters = Arc::clone(&plan.counters);
     UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"tide", address).unwrap();
     let mut ring = Ring::open(&plan).unwrap();
@@ -140,7 +140,7 @@ fn a_panic_in_a_reply_costs_no_slot() {
 
 #[test]
 fn a_lone_request_takes_one_iteration() {
-    let (plan, address) = plan(Engine::IoUring, LoopSizes::TRACKER);
+    let (plan, address) = plan(LoopSizes::TRACKER);
     let counters = Arc::clone(&plan.counters);
     let worker = std::thread::spawn(move || {
         let mut ring = Ring::open(&plan).unwrap();
@@ -183,7 +183,7 @@ fn taken(receives: SocketKind) -> (Arc<dyn LoopSocket>, SocketAddr) {
 
 /// Two sockets under the numbers 0 and 1.
 fn two(receives: SocketKind, sizes: LoopSizes) -> (WorkerPlan, [SocketAddr; 2]) {
-    let (mut plan, _) = plan(Engine::IoUring, sizes);
+    let (mut plan, _) = plan(sizes);
     let [first, second] = [taken(receives), taken(receives)];
     plan.table = Arc::new(SocketTable::new(ServiceId::Relay, [first.0, second.0]));
     (plan, [first.1, second.1])
@@ -245,6 +245,69 @@ fn a_flooded_socket_takes_all_buffers_only_every_other_time() {
     iterate(&mut event_loop, &mut order, 6);
     let first = order.first_of(1);
     assert!(first.is_some_and(|first| first <= 4), "it waits for the flood: {first:?}");
+}
+
+fn sockets(count: usize, sizes: LoopSizes) -> WorkerPlan {
+    let (mut plan, _) = plan(sizes);
+    let sockets = (0..count).map(|_| taken(SocketKind::Datagrams).0);
+    plan.table = Arc::new(SocketTable::new(ServiceId::Relay, sockets));
+    plan
+}
+
+/// Receives and cancellations in flight.
+fn operations(event_loop: &RingLoop<'_>) -> u32 {
+    event_loop.queues.receives_pending + event_loop.queues.cancels_pending
+}
+
+#[test]
+fn cancellations_without_room_wait_for_those_before_them() {
+    let sizes = LoopSizes { sockets: 40, operations: 44, ..LoopSizes::TRACKER };
+    let plan = sockets(40, sizes);
+    let (counters, table) = (Arc::clone(&plan.counters), Arc::clone(&plan.table));
+    let mut ring = Ring::open(&plan).unwrap();
+    let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    let mut order = Order::default();
+    iterate(&mut event_loop, &mut order, 1);
+    assert_eq!(operations(&event_loop), 40);
+    (0..40).for_each(|id| table.deregister(SocketId(id)));
+    let mut iterations = 0;
+    while table.applied() < table.version() {
+        iterate(&mut event_loop, &mut order, 1);
+        assert!(operations(&event_loop) <= 44);
+        iterations += 1;
+    }
+    // Room for 4, and each that ends makes room for 2: 4, 8, 16 and the rest.
+    assert!(iterations >= 4, "{iterations} iterations: there was room for all");
+    assert_eq!(operations(&event_loop), 0);
+    assert_eq!(counters.get(Counter::CompletionQueueOverflows), 0);
+}
+
+#[test]
+fn a_loop_ends_although_it_can_cancel_one_receive_at_a_time_only() {
+    let plan = sockets(20, LoopSizes { sockets: 20, operations: 21, ..LoopSizes::TRACKER });
+    let control = Arc::clone(&plan.control);
+    let mut ring = Ring::open(&plan).unwrap();
+    let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    iterate(&mut event_loop, &mut Order::default(), 1);
+    control.stop();
+    event_loop.run(&mut Order::default()).unwrap();
+    assert_eq!(event_loop.outstanding(), 0);
+}
+
+#[test]
+fn a_receive_without_room_starts_when_another_ends() {
+    let sizes = LoopSizes { receive_buffers: 2, operations: 1, ..LoopSizes::TRACKER };
+    let (plan, addresses) = two(SocketKind::Datagrams, sizes);
+    let _flood = Numbers::send(20, addresses[0]);
+    let _lone = Numbers::send(1, addresses[1]);
+    let mut ring = Ring::open_with(&plan, 2048).unwrap();
+    let mut event_loop = RingLoop::new(&mut ring, plan, Clock::start()).unwrap();
+    let mut order = Order::default();
+    for _ in 0..6 {
+        iterate(&mut event_loop, &mut order, 1);
+        assert!(operations(&event_loop) <= 1);
+    }
+    assert!(order.first_of(0).is_some() && order.first_of(1).is_some());
 }
 
 const FRAMES: LoopSizes = LoopSizes { frame_buffers: 64, forwards: true, ..LoopSizes::TRACKER };

@@ -28,6 +28,11 @@ impl<T: Quantity> Limit<T> {
     }
 }
 
+/// The parser of a flag whose value has a range.
+pub(crate) fn in_limit<T: Quantity>(limit: Limit<T>) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| limit.parse(text)
+}
+
 impl<T: Quantity> fmt::Display for Limit<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} to {}", self.min.to_text(), self.max.to_text())

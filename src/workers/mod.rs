@@ -83,21 +83,14 @@ pub struct Workers {
 impl Workers {
     /// Starts one thread per plan and returns once every loop is receiving.
     ///
+    /// With [`EngineChoice::Auto`] it takes io_uring if every worker can have its ring, and
+    /// otherwise epoll, and logs why: now, and when a worker that is restarted gets no ring any
+    /// more.
+    ///
     /// `make_handler` is called on the worker's thread with its index, and again after a panic.
     pub fn start<H: Dispatch>(
-        plans: Vec<WorkerPlan>,
-        clock: Clock,
-        make_handler: impl Fn(usize) -> H + Send + Sync + 'static,
-    ) -> Result<Self, StartError> {
-        Self::start_all(plans, clock, &Arc::new(make_handler), false)
-    }
-
-    /// As [`Self::start`], on the engine that `choice` says, whatever the plans do. By itself it
-    /// takes io_uring if every worker can have its ring, and otherwise epoll, and logs why: now,
-    /// and when a worker that is restarted gets no ring any more.
-    pub fn start_by_choice<H: Dispatch>(
         choice: EngineChoice,
-        mut plans: Vec<WorkerPlan>,
+        plans: Vec<WorkerPlan>,
         clock: Clock,
         make_handler: impl Fn(usize) -> H + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
@@ -105,39 +98,35 @@ impl Workers {
         let engine = plans
             .first()
             .map_or(Engine::Epoll, |plan| choose_engine(choice, plan.sizes, plan.features));
-        plans.iter_mut().for_each(|plan| plan.engine = engine);
         let may_fall_back = choice == EngineChoice::Auto;
-        match Self::start_all(plans.clone(), clock, &make_handler, may_fall_back) {
+        match Self::start_on(engine, plans.clone(), clock, &make_handler, may_fall_back) {
             // One ring could be had, but not one for each worker.
             Err(StartError::Ring(error)) if may_fall_back => {
                 tell_of_epoll(&error);
-                for plan in &mut plans {
-                    plan.engine = Engine::Epoll;
-                    plan.control.start_over();
-                }
-                Self::start_all(plans, clock, &make_handler, may_fall_back)
+                plans.iter().for_each(|plan| plan.control.start_over());
+                Self::start_on(Engine::Epoll, plans, clock, &make_handler, may_fall_back)
             }
             started => started,
         }
     }
 
-    fn start_all<H: Dispatch>(
+    fn start_on<H: Dispatch>(
+        engine: Engine,
         plans: Vec<WorkerPlan>,
         clock: Clock,
         make_handler: &Arc<impl Fn(usize) -> H + Send + Sync + 'static>,
         may_fall_back: bool,
     ) -> Result<Self, StartError> {
-        let engine = plans.first().map_or(Engine::Epoll, |plan| plan.engine);
         let features = RingFeatures::NONE;
         let mut workers = Self { threads: Vec::new(), controls: Vec::new(), engine, features };
         let mut ready = Vec::new();
-        for mut plan in plans {
+        for plan in plans {
             let (sender, receiver) = mpsc::channel();
             let (index, control) = (plan.index, Arc::clone(&plan.control));
             let make_handler = Arc::clone(make_handler);
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || work(&mut plan, clock, &sender, &*make_handler, may_fall_back));
+                .spawn(move || work(engine, &plan, clock, &sender, &*make_handler, may_fall_back));
             match thread {
                 Ok(thread) => workers.threads.push(thread),
                 Err(source) => {
@@ -195,9 +184,11 @@ impl Workers {
     }
 }
 
-/// A worker's life: loops until it is asked to stop, across panics and broken loops.
+/// A worker's life: loops until it is asked to stop, across panics and broken loops. The first loop
+/// runs on `engine`; later ones run on epoll where they may and the ring cannot be built any more.
 fn work<H: Dispatch>(
-    plan: &mut WorkerPlan,
+    mut engine: Engine,
+    plan: &WorkerPlan,
     clock: Clock,
     started: &mpsc::Sender<Result<RingFeatures, StartError>>,
     make_handler: &(impl Fn(usize) -> H + Send + Sync),
@@ -216,7 +207,7 @@ fn work<H: Dispatch>(
         // Nothing is left half-done behind a panic: the loop drains itself when it unwinds, and
         // shared shards are checked by whoever locks them next.
         let turn = catch_unwind(AssertUnwindSafe(|| {
-            serve(plan, clock, |features| {
+            serve(engine, plan, clock, |features| {
                 let handler = make_handler(plan.index);
                 started.make(Ok(features));
                 handler
@@ -231,7 +222,7 @@ fn work<H: Dispatch>(
                     "going on on epoll, because {}",
                     one_line(&error)
                 );
-                plan.engine = Engine::Epoll;
+                engine = Engine::Epoll;
             }
             Ok(Err(error)) => {
                 if let Some(admitted) = told.admit(clock.now().since_epoch()) {
@@ -255,11 +246,12 @@ fn work<H: Dispatch>(
 
 /// Builds a loop, then has `begin` make its handler, and serves until the end.
 fn serve<H: Dispatch>(
+    engine: Engine,
     plan: &WorkerPlan,
     clock: Clock,
     begin: impl FnOnce(RingFeatures) -> H,
 ) -> Result<(), StartError> {
-    match plan.engine {
+    match engine {
         Engine::IoUring => {
             let mut ring = Ring::open(plan)?;
             let mut event_loop = uring::RingLoop::new(&mut ring, plan.clone(), clock)?;

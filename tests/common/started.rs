@@ -8,7 +8,7 @@ use std::time::Duration;
 use ringtide::io::clock::Clock;
 use ringtide::io::socket_table::{LoopSocket, SocketTable};
 use ringtide::io::{Dispatch, ServiceId};
-use ringtide::io::{Engine, LoopSizes, WorkerControl, WorkerPlan};
+use ringtide::io::{Engine, EngineChoice, LoopSizes, WorkerControl, WorkerPlan};
 use ringtide::sys::socket::{SocketOptions, bind_group};
 use ringtide::sys::steering::SteeringProgram;
 use ringtide::telemetry::{Counter, Counters, Snapshot};
@@ -73,14 +73,14 @@ impl Started {
                 table: Arc::new(SocketTable::new(ServiceId::Tracker, sockets)),
                 counters: Arc::clone(&counters[index]),
                 control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
-                engine,
                 features: features(),
                 sizes,
             })
             .collect();
         let of_worker = counters.clone();
         let make = move |worker: usize| make(worker, Arc::clone(&of_worker[worker]));
-        let workers = Workers::start(plans, Clock::start(), make).unwrap();
+        let choice = EngineChoice::Only(engine);
+        let workers = Workers::start(choice, plans, Clock::start(), make).unwrap();
         Self { workers: Some(workers), addresses, counters }
     }
 

@@ -17,6 +17,7 @@ use ringtide::tracker::core::TrackerSettings;
 /// One receive buffer for each worker and one spare; one send at a time.
 const TINY: LoopSizes = LoopSizes {
     sockets: 4,
+    operations: 5,
     submission_entries: 4,
     receive_buffers: 2,
     receive_payload_bytes: 2048,

@@ -252,14 +252,14 @@ fn datagrams(bytes: &[u8], segment: Option<u16>, ttl: u8) -> Vec<(Vec<u8>, u8)> 
 fn run(segment_max: u16, pushes: &[Push], flush: usize, buffer: &Buffer) -> Vec<Sent> {
     let mut batch = Batch::new(segment_max);
     let mut sent = Vec::new();
-    for (turn, (bytes, segment, ttl)) in pushes.iter().enumerate() {
-        let start = turn % 29;
+    for (index, (bytes, segment, ttl)) in pushes.iter().enumerate() {
+        let start = index % 29;
         let end = (start + bytes).min(buffer.bytes().len());
         let slice = BufferSlice { buffer: buffer.clone(), range: start..end };
         let note = |slices: &[_], options| sent.push(checked(segment_max, slices, options));
         let (ttl, tos) = (Some(*ttl), Some(ttl * 4));
         batch.gather(slice, SendOptions { segment_bytes: *segment, ttl, tos }, note);
-        if turn % flush == flush - 1 {
+        if index % flush == flush - 1 {
             batch.close(|slices, options| sent.push(checked(segment_max, slices, options)));
             assert!(batch.is_empty());
         }
@@ -299,8 +299,8 @@ proptest! {
     ) {
         let buffer = buffer();
         let sent = run(segment_max, &pushes, flush, &buffer);
-        let came: Vec<_> = pushes.iter().enumerate().flat_map(|(turn, (bytes, segment, ttl))| {
-            let start = turn % 29;
+        let came: Vec<_> = pushes.iter().enumerate().flat_map(|(index, (bytes, segment, ttl))| {
+            let start = index % 29;
             let end = (start + bytes).min(buffer.bytes().len());
             datagrams(&buffer.bytes()[start..end], *segment, *ttl)
         }).collect();

@@ -198,6 +198,12 @@ impl RelayControl {
         Ok(())
     }
 
+    /// Readable when [`Self::broker_ended`] has something to return; `None` without a broker that
+    /// runs.
+    pub fn broker_end(&self) -> Option<BorrowedFd<'_>> {
+        self.factory.end()
+    }
+
     /// How the socket broker ended, once, if it did.
     pub fn broker_ended(&mut self) -> Option<String> {
         self.factory.ended()

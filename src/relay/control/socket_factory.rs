@@ -1,5 +1,7 @@
 //! How the relay gets its sockets: from this process, or from one that kept the right to open them.
 
+use std::os::fd::BorrowedFd;
+
 use crate::sys::egress::{EgressError, EgressOptions, EgressSocket};
 use crate::sys::filter::FrameFilter;
 use crate::sys::interface::Interface;
@@ -29,6 +31,10 @@ pub trait SocketFactory: Send + Sync {
         options: &EgressOptions,
     ) -> Result<EgressSocket, EgressError>;
 
+    /// Readable once the process that opens sockets has ended, until [`Self::ended`] has returned
+    /// how; `None` without one.
+    fn end(&self) -> Option<BorrowedFd<'_>>;
+
     /// How the process that opens sockets ended. Returns it once, after it did.
     fn ended(&mut self) -> Option<String>;
 }
@@ -54,6 +60,10 @@ impl SocketFactory for OwnSockets {
         options: &EgressOptions,
     ) -> Result<EgressSocket, EgressError> {
         EgressSocket::open(interface, options)
+    }
+
+    fn end(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 
     fn ended(&mut self) -> Option<String> {

@@ -1,10 +1,11 @@
 //! How the relay handles IPv6 fragments: apart from the path of whole frames, which it costs
 //! nothing.
 
-use super::{DSCP_BITS, Relay, Sender};
+use super::{DSCP_BITS, Relay};
 use crate::io::{BufferSlice, Frame, Now, SendOptions, SocketId, Transmit};
 use crate::relay::fragment::{Fragment, udp_in};
 use crate::relay::reassembly::{Reassembly, Whole};
+use crate::relay::sender::Sender;
 use crate::relay::stats::RelayDrop;
 use crate::relay::table::InputKey;
 

@@ -3,18 +3,21 @@
 //! Clients that are idle, slow, or do not read must not keep others out, however many there are: a
 //! new connection does not wait for one of them but replaces it.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// The connections of one listener.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimiter {
     slots: Arc<Semaphore>,
     connections: Mutex<Vec<Connection>>,
+    /// Notified when a connection that was busy is not any more.
+    became_idle: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -34,12 +37,17 @@ struct State {
 /// Held by a connection while it is served.
 pub(crate) struct Permit {
     state: Arc<Mutex<State>>,
+    became_idle: Arc<Notify>,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Default for ConnectionLimiter {
     fn default() -> Self {
-        Self { slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)), connections: Mutex::default() }
+        Self {
+            slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            connections: Mutex::default(),
+            became_idle: Arc::default(),
+        }
     }
 }
 
@@ -51,17 +59,29 @@ impl ConnectionLimiter {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        while self.slots.available_permits() == 0 && !self.evict_idle() {
-            tokio::time::sleep(EVICT_RETRY).await;
-        }
-        // It fails only when the semaphore is closed, which never happens.
-        let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
+        // There is none only when the semaphore is closed, which never happens.
+        let Some(slot) = self.slot().await else { return };
         let state = Arc::new(Mutex::new(State { busy: false, since: Instant::now() }));
-        let permit = Permit { state: Arc::clone(&state), _slot: slot };
+        let became_idle = Arc::clone(&self.became_idle);
+        let permit = Permit { state: Arc::clone(&state), became_idle, _slot: slot };
         let task = tokio::spawn(attend(permit)).abort_handle();
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|connection| !connection.task.is_finished());
         connections.push(Connection { state, task });
+    }
+
+    /// Waits for a slot, and closes a connection for it as soon as one may be closed.
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        let mut slot = pin!(Arc::clone(&self.slots).acquire_owned());
+        while self.slots.available_permits() == 0 {
+            let Err(busy_until) = self.evict_idle() else { break };
+            tokio::select! {
+                slot = &mut slot => return slot.ok(),
+                () = self.became_idle.notified() => {}
+                () = sleep_until(busy_until) => {}
+            }
+        }
+        slot.await.ok()
     }
 
     /// Waits until all connections have ended.
@@ -69,17 +89,22 @@ impl ConnectionLimiter {
         let _ = self.slots.acquire_many(CONNECTIONS_MAX as u32).await;
     }
 
-    /// Closes one connection, if one may be closed. Its slot is free a moment later.
-    fn evict_idle(&self) -> bool {
+    /// Closes one connection, if one may be closed. Its slot is free a moment later. Otherwise
+    /// returns until when all of them are protected, if they stay busy.
+    fn evict_idle(&self) -> Result<(), Instant> {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|connection| !connection.task.is_finished());
         let states = connections.iter().map(|connection| *lock(&connection.state)).enumerate();
-        let closable = states.filter(|(_, state)| !state.busy || state.since.elapsed() > BUSY_MAX);
-        let Some((first, _)) = closable.min_by_key(|(_, state)| (state.busy, state.since)) else {
-            return false;
+        let Some((first, state)) = states.min_by_key(|(_, state)| (state.busy, state.since)) else {
+            // All have ended; their slots are free a moment later.
+            return Err(Instant::now() + BUSY_MAX);
         };
+        let busy_until = state.since + BUSY_MAX;
+        if state.busy && Instant::now() < busy_until {
+            return Err(busy_until);
+        }
         connections.swap_remove(first).task.abort();
-        true
+        Ok(())
     }
 }
 
@@ -89,11 +114,12 @@ impl Permit {
         &self,
         answer: F,
     ) -> impl Future<Output = T> + use<T, F> {
-        let state = Arc::clone(&self.state);
+        let (state, became_idle) = (Arc::clone(&self.state), Arc::clone(&self.became_idle));
         *lock(&state) = State { busy: true, since: Instant::now() };
         async move {
             let answer = answer.await;
             *lock(&state) = State { busy: false, since: Instant::now() };
+            became_idle.notify_one();
             answer
         }
     }
@@ -108,5 +134,3 @@ pub(super) const CONNECTIONS_MAX: usize = 32;
 
 /// How long a request protects its connection from being closed for another one.
 const BUSY_MAX: Duration = Duration::from_secs(5);
-
-const EVICT_RETRY: Duration = Duration::from_millis(20);

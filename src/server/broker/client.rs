@@ -2,7 +2,7 @@
 //! ended.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use crate::sys::fd_passing::Channel;
 use crate::sys::filter::FrameFilter;
 use crate::sys::interface::Interface;
 use crate::sys::packet_socket::{PacketError, PacketGroup, adopt_group};
+use crate::sys::process::PidFd;
 
 /// Why there is no broker.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,8 @@ pub struct Broker {
     /// `None` once the broker has ended.
     channel: Option<Channel>,
     child: Child,
+    /// The child again, to wait for its end. Opened at the start: later system calls are filtered.
+    process: PidFd,
     health: BrokerHealth,
     /// Whether the last request has not been answered.
     reply_pending: bool,
@@ -60,9 +63,15 @@ impl Broker {
             .stdout(Stdio::null())
             .spawn()
             .map_err(BrokerError::Start)?;
-        let health = BrokerHealth::up();
-        let mut broker =
-            Self { channel: Some(ours), child, health, reply_pending: false, end_reported: false };
+        let process = PidFd::open(child.id()).map_err(BrokerError::Start)?;
+        let mut broker = Self {
+            channel: Some(ours),
+            child,
+            process,
+            health: BrokerHealth::up(),
+            reply_pending: false,
+            end_reported: false,
+        };
         match broker.reply(Instant::now() + READY_WAIT) {
             Ok((Reply::Ready, _)) => Ok(broker),
             _ => Err(BrokerError::NotReady),
@@ -180,9 +189,9 @@ impl Drop for Broker {
     fn drop(&mut self) {
         // It ends when the channel does.
         self.channel = None;
-        let deadline = Instant::now() + END_WAIT;
-        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
-            std::thread::sleep(END_STEP);
+        if self.process.wait(END_WAIT) {
+            // So that it does not stay as a zombie while this process goes on.
+            let _ = self.child.try_wait();
         }
     }
 }
@@ -238,6 +247,10 @@ impl SocketFactory for Broker {
             }
             failure => EgressError::Broker { to, interface: name, reason: failure.reason() },
         })
+    }
+
+    fn end(&self) -> Option<BorrowedFd<'_>> {
+        (!self.end_reported).then_some(self.process.as_fd())
     }
 
     // How it ended, reported once. Must be called every second: it also reads answers that come
@@ -301,4 +314,3 @@ const ANSWER_WAIT: Duration = Duration::from_secs(3);
 /// A timeout of zero would mean no timeout (socket(7), `SO_RCVTIMEO`).
 const WAIT_MIN: Duration = Duration::from_millis(1);
 const END_WAIT: Duration = Duration::from_secs(1);
-const END_STEP: Duration = Duration::from_millis(2);

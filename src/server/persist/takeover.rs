@@ -16,8 +16,6 @@
 //!
 //! A process of version 1 answers every other version with 1.
 
-mod bundles;
-
 use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -33,9 +31,8 @@ use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 use nix::unistd::geteuid;
 use tracing::{info, warn};
 
-use self::bundles::{give, receive};
 use super::directory::PRIVATE_MODE;
-use crate::sys::fd_bundle::{FdBundle, Inherited};
+use crate::sys::fd_bundle::{FdBundle, Inherited, receive_bundles, send_bundles};
 use crate::sys::fd_passing::peer_user;
 use crate::telemetry::log::LogOnChange;
 
@@ -197,7 +194,7 @@ pub fn take_over(path: &Path, serves: &str) -> io::Result<Option<Inherited>> {
     check_answer(answer)?;
     info!("taking over from the process that runs");
     stream.set_read_timeout(Some(STOP_TIMEOUT))?;
-    let bundles = match receive(&stream) {
+    let bundles = match receive_bundles(&stream) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         received => received?,
     };
@@ -226,7 +223,7 @@ fn check_answer([answer]: [u8; 1]) -> io::Result<()> {
 
 /// Sends the sockets, and waits for the confirmation.
 fn deliver<S: AsFd>(mut stream: &UnixStream, bundles: &[FdBundle<S>]) -> io::Result<()> {
-    give(stream, bundles)?;
+    send_bundles(stream, bundles)?;
     let mut word = [REFUSED];
     stream.read_exact(&mut word)?;
     if word == [TAKEN] { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
@@ -345,7 +342,7 @@ mod tests {
             new.write_all(word).unwrap();
             new.shutdown(std::net::Shutdown::Write).unwrap();
             assert_eq!(deliver(&old, &bundles).is_ok(), delivered, "{word:?}");
-            assert_eq!(receive(&new).unwrap().len(), 1);
+            assert_eq!(receive_bundles(&new).unwrap().len(), 1);
         }
     }
 

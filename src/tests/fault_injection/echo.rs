@@ -44,12 +44,12 @@ fn ask(
 
 /// Echoes bursts under a plan. What came back is what was counted as sent.
 fn echo(engine: Engine, faults: &FaultPlan, bursts: &[u32]) -> Echoed {
-    let (plan, address) = plan(engine, LoopSizes::TRACKER);
+    let (plan, address) = plan(LoopSizes::TRACKER);
     let (counters, control) = (Arc::clone(&plan.counters), Arc::clone(&plan.control));
     let left = bursts.iter().sum();
     let make = || EchoUntil { left, control: Arc::clone(&control) };
     let meanwhile = || ask(address, bursts, &counters, &control);
-    let (refused, (mut replies, first)) = run_under(faults, plan, make, meanwhile);
+    let (refused, (mut replies, first)) = run_under(engine, faults, plan, make, meanwhile);
     assert_accounted(&counters, left);
     let total = counters.snapshot();
     assert_eq!(replies.len() as u64, total.get(Counter::PacketsSent));

@@ -64,6 +64,7 @@ fn seeds() -> Vec<u64> {
 /// its handler. Whatever the loop took must have come back. Returns what was refused, and what
 /// `meanwhile` did.
 fn run_under<H: Dispatch, T>(
+    engine: Engine,
     faults: &FaultPlan,
     plan: WorkerPlan,
     make: impl FnOnce() -> H + Send,
@@ -73,7 +74,7 @@ fn run_under<H: Dispatch, T>(
         let worker = scope.spawn(move || {
             let faults: Faults = faults.install();
             let mut handler = make();
-            let taken = match plan.engine {
+            let taken = match engine {
                 Engine::IoUring => uring::tests::run_to_end(plan, &mut handler),
                 Engine::Epoll => epoll::tests::run_to_end(plan, &mut handler),
             };

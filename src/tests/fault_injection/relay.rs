@@ -62,7 +62,7 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    pub(super) fn new(engine: Engine) -> (Self, WorkerPlan) {
+    pub(super) fn new() -> (Self, WorkerPlan) {
         let (source, end) = UnixDatagram::pair().unwrap();
         let mut lent: Vec<Arc<dyn LoopSocket>> = vec![Arc::new(Frames(end))];
         let (mut sinks, mut outputs, mut in_table) = (Vec::new(), Vec::new(), Vec::new());
@@ -102,7 +102,7 @@ impl Bench {
             ..RelayTable::default()
         });
         let sizes = LoopSizes { frame_buffers: 256, forwards: true, ..LoopSizes::TRACKER };
-        let (mut plan, _) = plan(engine, sizes);
+        let (mut plan, _) = plan(sizes);
         plan.table = Arc::new(SocketTable::new(ServiceId::Relay, lent));
         let control = Arc::clone(&plan.control);
         (Self { source, sinks, input, outputs, shared, control }, plan)
@@ -141,7 +141,7 @@ impl Bench {
 
 /// Relays under a plan, and then without faults. Returns what each output dropped, and why.
 fn relay(engine: Engine, faults: &FaultPlan, datagrams: u64) -> Relayed {
-    let (bench, plan) = Bench::new(engine);
+    let (bench, plan) = Bench::new();
     let shared = Arc::clone(&bench.shared);
     let meanwhile = || {
         let passed = bench.pass(datagrams);
@@ -151,7 +151,7 @@ fn relay(engine: Engine, faults: &FaultPlan, datagrams: u64) -> Relayed {
     let (mailbox, _) = Mailbox::new(1, Arc::clone(&bench.control));
     let mailbox = Arc::new(mailbox);
     let make = || Services { tracker: None, relay: Some(Relay::new(shared)), mailbox };
-    let (refused, (got, first)) = run_under(faults, plan, make, meanwhile);
+    let (refused, (got, first)) = run_under(engine, faults, plan, make, meanwhile);
     assert_eq!(bench.input.snapshot().packets, datagrams);
     assert_eq!(bench.shared.unmatched.snapshot(), FlowSnapshot::default());
     let ended = [bench.ended(0), bench.ended(1)];

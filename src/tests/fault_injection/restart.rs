@@ -18,7 +18,7 @@ use crate::workers::Workers;
 /// Serves with one worker whose first loop is under `faults`, and asks it so many times once it has
 /// started anew `restarts` times: what a loop that breaks has received is dropped and counted.
 fn serve(choice: EngineChoice, faults: FaultPlan, restarts: u64) -> Duration {
-    let (plan, address) = plan(Engine::IoUring, LoopSizes::TRACKER);
+    let (plan, address) = plan(LoopSizes::TRACKER);
     let (counters, control) = (Arc::clone(&plan.counters), Arc::clone(&plan.control));
     let worker = Arc::clone(&control);
     let made = AtomicUsize::new(0);
@@ -29,7 +29,7 @@ fn serve(choice: EngineChoice, faults: FaultPlan, restarts: u64) -> Duration {
         }
         EchoUntil { left: u32::MAX, control: Arc::clone(&control) }
     };
-    let workers = Workers::start_by_choice(choice, vec![plan], Clock::start(), make).unwrap();
+    let workers = Workers::start(choice, vec![plan], Clock::start(), make).unwrap();
     let began = Instant::now();
     let restarted = || counters.snapshot().get(Counter::WorkerRestarts) == restarts;
     eventually("the restart", &worker, restarted);
@@ -113,11 +113,12 @@ impl Dispatch for Fragile {
 #[test]
 fn a_relay_goes_on_after_a_panic() {
     for engine in Engine::ALL {
-        let (bench, plan) = Bench::new(engine);
+        let (bench, plan) = Bench::new();
         let counters = Arc::clone(&plan.counters);
         let shared = Arc::clone(&bench.shared);
         let make = move |_| Fragile(Relay::new(Arc::clone(&shared)));
-        let workers = Workers::start(vec![plan], Clock::start(), make).unwrap();
+        let workers =
+            Workers::start(EngineChoice::Only(engine), vec![plan], Clock::start(), make).unwrap();
         let count = |counter| counters.snapshot().get(counter);
         bench.pass(100);
         for panics in 1..=3 {

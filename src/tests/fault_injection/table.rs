@@ -15,10 +15,10 @@ use crate::sys::socket::{SocketOptions, bind_group};
 fn a_cancellation_that_fails_is_made_again() {
     for (name, errno) in ERRNOS {
         let faults = FaultPlan::first(Operation::Cancel, errno, 2);
-        let (plan, address) = plan(Engine::IoUring, LoopSizes::TRACKER);
+        let (plan, address) = plan(LoopSizes::TRACKER);
         let (table, control) = (Arc::clone(&plan.table), Arc::clone(&plan.control));
         let make = || EchoUntil { left: u32::MAX, control: Arc::clone(&control) };
-        let (refused, ()) = run_under(&faults, plan, make, || {
+        let (refused, ()) = run_under(Engine::IoUring, &faults, plan, make, || {
             ask_in_turn(10, address);
             table.deregister(SocketId(0));
             let settled = || table.applied() >= table.version();
@@ -43,11 +43,12 @@ fn a_cancellation_that_fails_is_made_again() {
 #[test]
 fn cancellations_that_fail_do_not_hold_up_the_end() {
     let faults = FaultPlan::first(Operation::Cancel, libc::EIO, 3);
-    let (mut plan, address) = plan(Engine::IoUring, LoopSizes::TRACKER);
+    let (mut plan, address) = plan(LoopSizes::TRACKER);
     // Should they hold it up, this ends too late for what the loop has taken to be back.
     plan.control = Arc::new(crate::io::WorkerControl::new(Duration::from_secs(20)).unwrap());
     let control = Arc::clone(&plan.control);
     let make = || EchoUntil { left: 10, control };
-    let (refused, ()) = run_under(&faults, plan, make, || ask_in_turn(10, address));
+    let (refused, ()) =
+        run_under(Engine::IoUring, &faults, plan, make, || ask_in_turn(10, address));
     assert_eq!(refused.len(), 3);
 }

@@ -11,7 +11,7 @@ use super::popularity::Popularity;
 use super::target::SourceRange;
 use super::transaction::WINDOW_MAX;
 use crate::io::EngineChoice;
-use crate::values::limit::{Limit, Quantity};
+use crate::values::limit::{Limit, in_limit};
 
 /// The arguments of `ringtide load-test`.
 #[derive(Args, Clone, Debug)]
@@ -193,10 +193,6 @@ impl LoadTestArgs {
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..SEED_DRAWN_MAX)),
         }
     }
-}
-
-fn in_limit<T: Quantity>(limit: Limit<T>) -> impl Fn(&str) -> Result<T, String> + Clone {
-    move |text| limit.parse(text)
 }
 
 fn rate(text: &str) -> Result<f64, String> {

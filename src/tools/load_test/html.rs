@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::chart::{Chart, Line, Scale};
 use super::summary::{OperationSummary, Point, Summary};
 use super::text;
-use crate::tools::figures::grouped;
+use crate::values::units::grouped;
 
 /// The whole page.
 pub(super) fn html(summary: &Summary) -> String {

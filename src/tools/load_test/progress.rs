@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::tools::figures::grouped;
+use crate::values::units::grouped;
 
 /// Shows how far the run is, on standard error.
 pub(super) struct Meter {

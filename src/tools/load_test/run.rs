@@ -15,7 +15,7 @@ use super::target::{probe, resolve, source};
 use super::usage::{Sample, memory};
 use crate::io::clock::Clock;
 use crate::io::socket_table::{LoopSocket, SocketTable};
-use crate::io::{LoopSizes, RingFeatures, ServiceId, WorkerControl, WorkerPlan};
+use crate::io::{EngineChoice, LoopSizes, RingFeatures, ServiceId, WorkerControl, WorkerPlan};
 use crate::sys::files::raise_file_limit;
 use crate::sys::signals::{Event, Signals};
 use crate::sys::socket::{BoundSocket, SocketOptions, bind_group};
@@ -107,7 +107,6 @@ impl Fleet {
                 )),
                 counters: Arc::clone(counters),
                 control: Arc::new(control),
-                engine,
                 features: RingFeatures::ALL,
                 sizes: sizes(mine.len()),
             });
@@ -123,7 +122,7 @@ impl Fleet {
                 Load::new(&plan, (worker, count), progress, Arc::clone(&stop))
             }
         };
-        let workers = Workers::start(plans, Clock::start(), make_load)?;
+        let workers = Workers::start(EngineChoice::Only(engine), plans, Clock::start(), make_load)?;
         Ok(Self { workers, progress, counters, sockets, stop })
     }
 
@@ -200,11 +199,15 @@ fn sizes(clients: usize) -> LoopSizes {
     LoopSizes {
         // The plan keeps clients of a worker below this type's bound.
         sockets: clients as u16,
+        operations: clients as u32 + CANCELLATIONS,
         receive_buffers: 4096,
         segments: true,
         ..LoopSizes::TRACKER
     }
 }
+
+/// Sockets are cancelled at the end only, some at a time.
+const CANCELLATIONS: u32 = 64;
 
 /// Descriptors for rings, events, files and libraries.
 const FILES_BESIDE_CLIENTS: u64 = 64;

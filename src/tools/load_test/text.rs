@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::summary::{OperationSummary, Summary, percent};
-use crate::tools::figures::grouped;
+use crate::values::units::grouped;
 
 /// The report as text.
 pub(super) fn text(summary: &Summary) -> String {

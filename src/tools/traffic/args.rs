@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::error::TrafficError;
 use crate::values::endpoint::{Endpoint, EndpointError};
-use crate::values::limit::{Limit, Quantity, TTL};
+use crate::values::limit::{Limit, TTL, in_limit};
 
 /// Send or receive test traffic.
 #[derive(Debug, Subcommand)]
@@ -155,10 +155,6 @@ impl ReceiveArgs {
     pub fn idle(&self) -> Option<Duration> {
         self.idle.or(self.expect.map(|_| IDLE_AFTER_EXPECTED))
     }
-}
-
-fn in_limit<T: Quantity>(limit: Limit<T>) -> impl Fn(&str) -> Result<T, String> + Clone {
-    move |text| limit.parse(text)
 }
 
 fn rate(text: &str) -> Result<NonZeroU64, String> {

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::tools::figures::{Latency, grouped};
+use crate::tools::figures::Latency;
+use crate::values::units::grouped;
 
 /// What the generator did.
 #[derive(Clone, Debug, Default, Serialize)]

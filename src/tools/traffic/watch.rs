@@ -13,7 +13,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::error::TrafficError;
 use super::summary::rates;
 use crate::sys::signals::{Event, Signals};
-use crate::tools::figures::grouped;
+use crate::values::units::grouped;
 
 /// What the working thread shares with the watching one.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
 use ringtide::io::clock::Clock;
 use ringtide::io::socket_table::{LoopSocket, SocketTable};
 use ringtide::io::{Dispatch, Frame, FrameMeta, Now, ServiceId, SocketId, Transmit};
-use ringtide::io::{LoopSizes, WorkerControl, WorkerPlan};
+use ringtide::io::{EngineChoice, LoopSizes, WorkerControl, WorkerPlan};
 use ringtide::sys::egress::{EgressOptions, EgressSocket};
 use ringtide::sys::filter::{FrameFilter, Wanted, compile};
 use ringtide::sys::packet_socket::{PacketGroup, PacketSocket, open_group};
@@ -107,7 +107,9 @@ impl Capture {
         let plan = plan(&sockets);
         let (sender, frames) = mpsc::channel();
         let make = move |_| Collector(sender.clone());
-        let workers = Some(Workers::start(vec![plan], Clock::start(), make).unwrap());
+        let workers = Some(
+            Workers::start(EngineChoice::Only(engine()), vec![plan], Clock::start(), make).unwrap(),
+        );
         Self { sockets, frames, workers }
     }
 
@@ -143,7 +145,6 @@ pub fn plan(sockets: &[Arc<PacketSocket>]) -> WorkerPlan {
         table: Arc::new(SocketTable::new(ServiceId::Relay, lent)),
         counters: Arc::new(Counters::default()),
         control: Arc::new(WorkerControl::new(Duration::from_secs(2)).unwrap()),
-        engine: engine(),
         features: features(),
         sizes: LoopSizes { frame_buffers: 64, ..LoopSizes::TRACKER },
     }

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
 use ringtide::io::clock::Clock;
-use ringtide::io::{Buffer, Dispatch, Frame, Now, ServiceId, Transmit};
+use ringtide::io::{Buffer, Dispatch, EngineChoice, Frame, Now, ServiceId, Transmit};
 use ringtide::telemetry::Counter;
 use ringtide::workers::Workers;
 
 use super::capture::{Sender, open, plan};
-use crate::common::{Cable, DEADLINE, eventually, switched_off};
+use crate::common::{Cable, DEADLINE, engine, eventually, switched_off};
 
 /// Never lets a frame's buffer go, and tells how many it has at each tick.
 struct Keeper {
@@ -41,7 +41,8 @@ fn a_worker_has_as_many_frame_buffers_as_it_is_told() {
     let (ticks, kept) = mpsc::channel();
     let make = move |_| Keeper { kept: Vec::new(), ticks: ticks.clone() };
     table.set_frame_buffers(4);
-    let workers = Workers::start(vec![plan], Clock::start(), make).unwrap();
+    let workers =
+        Workers::start(EngineChoice::Only(engine()), vec![plan], Clock::start(), make).unwrap();
     let sender = Sender::new(&cable.near, "a", "10.9.0.2:5001");
     (0..100).for_each(|_| sender.send(b"tide"));
 
@@ -83,7 +84,8 @@ fn frames_that_a_panic_left_behind_are_counted() {
         let handled = Arc::clone(&handled);
         move |_| Fragile(Arc::clone(&handled))
     };
-    let workers = Workers::start(vec![plan], Clock::start(), make).unwrap();
+    let workers =
+        Workers::start(EngineChoice::Only(engine()), vec![plan], Clock::start(), make).unwrap();
     eventually("the restarted worker to take all that is left", || {
         let counted = counters.snapshot();
         (counted.get(Counter::FramesReceived) == 40).then_some(())

@@ -1,5 +1,7 @@
 //! Plain tables: columns as wide as what is in them, numbers to the right.
 
+pub(super) use crate::values::units::grouped as number;
+
 /// Rows of cells under a header.
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
@@ -44,19 +46,6 @@ impl Table {
         }
         text
     }
-}
-
-/// A number with thousands separators: 1,234,567.
-pub(super) fn number(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A number of bytes in the largest unit that leaves a whole digit.
