@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tracing::{error, warn};
 
+use super::api::view::View;
 use super::persist::takeover::{HandedOver, Offer, Presence};
 use super::serve::{Process, Serving};
-use super::view::View;
 use crate::sys::fd_bundle::{FdBundle, Purpose};
 use crate::workers::Workers;
 

@@ -21,6 +21,5 @@ pub mod serve;
 pub mod service_manager;
 pub mod services;
 mod state;
-pub mod view;
 
 pub use self::error::StartupError;

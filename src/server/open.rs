@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use super::api::view::WorkerView;
 use super::broker::{Broker, BrokerHealth};
 use super::config::Settings;
 use super::error::StartupError;
 use super::open_tracker::{OpenTracker, TrackerContext, read_policy};
 use super::sandbox::FutureUser;
 use super::state::open_state;
-use super::view::WorkerView;
 use crate::io::clock::Clock;
 use crate::io::socket_table::{LoopSocket, SocketTable};
 use crate::io::{LoopSizes, RingFeatures, ServiceId, WorkerControl, WorkerPlan};

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::api::view::TrackerView;
 use super::config::{AccessConfig, Settings, TrackerConfig};
 use super::error::StartupError;
 use super::listen_sockets::{adopt_or_bind, distribute, warn_of_small_buffers};
@@ -13,7 +14,6 @@ use super::persist::sizes::SharedSizes;
 use super::persist::swarms::load_or_set_aside;
 use super::sandbox::FutureUser;
 use super::state::connection_key;
-use super::view::TrackerView;
 use crate::io::clock::Clock;
 use crate::sys::fd_bundle::Inherited;
 use crate::sys::socket::{BoundSocket, SocketGroup};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::view::{Holdings, View};
+use super::api::view::{Holdings, View};
 use crate::relay::control::RelayReporter;
 use crate::telemetry::rates::{named_counts, per_second};
 use crate::telemetry::{Counter, DropReason, Snapshot};

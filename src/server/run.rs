@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 use super::admin::Administrator;
-use super::admin::commands::{AdminOps, CommandQueue, command_channel};
+use super::api::commands::{AdminOps, CommandQueue, command_channel};
 use super::api::{Api, Listeners, Server, ServerError};
 use super::config::{CoreError, Settings};
 use super::confine::start_broker;

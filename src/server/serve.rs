@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
+use super::api::view::View;
 use super::config::Settings;
 use super::confine::Confined;
 use super::error::StartupError;
@@ -17,7 +18,6 @@ use super::persist::takeover::Offer;
 use super::sandbox::FutureUser;
 use super::services::{Services, WorkerMessage};
 use super::state::offer;
-use super::view::View;
 use crate::io::clock::Clock;
 use crate::io::mailbox::{Mailbox, MailboxSender, acknowledgement};
 use crate::io::{EngineChoice, RingFeature, RingFeatures, WorkerPlan};

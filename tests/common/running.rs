@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringtide::io::{EngineChoice, RingFeatures};
+use ringtide::server::api::view::View;
 use ringtide::server::config::Settings;
 use ringtide::server::serve::Serving;
-use ringtide::server::view::View;
 use ringtide::telemetry::{Counter, DropReason, Snapshot};
 
 use super::{Client, engine, features};

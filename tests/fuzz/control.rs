@@ -15,14 +15,14 @@ use axum::http::{StatusCode, Uri};
 use ringtide::io::clock::Clock;
 use ringtide::io::{Engine, RingFeatures};
 use ringtide::relay::Rule;
-use ringtide::server::admin::commands::{
+use ringtide::server::api::commands::{
     AdminOps, ApiError, CommandQueue, ReloadOutcome, command_channel,
 };
+use ringtide::server::api::view::{TrackerView, View};
 use ringtide::server::api::{Api, answering};
 use ringtide::server::config::rule_spec::{RuleChanges, RuleSpec, read_rules};
 use ringtide::server::config::{Settings, render};
 use ringtide::server::sandbox::Confinement;
-use ringtide::server::view::{TrackerView, View};
 use ringtide::telemetry::log::LogFilter;
 use ringtide::tracker::core::InfoHash;
 use ringtide::tracker::core::access_list::{AccessList, AccessMode};

@@ -29,7 +29,6 @@ const ARROWS: &[Row] = &[
         "server",
         &[
             "server/api",
-            "server/admin",
             "server/persist",
             "server/broker",
             "server/config",
@@ -47,7 +46,7 @@ const ARROWS: &[Row] = &[
     (
         "server/api",
         &[
-            "server/admin",
+            "server/persist",
             "server/broker",
             "server/config",
             "server/sandbox",
@@ -55,12 +54,9 @@ const ARROWS: &[Row] = &[
             "tracker/store",
             "relay/control",
             "relay",
+            "io",
             "sys",
         ],
-    ),
-    (
-        "server/admin",
-        &["server/persist", "server/config", "tracker/core", "relay/control", "relay"],
     ),
     ("server/persist", &["tracker/udp", "tracker/core", "tracker/store", "io", "sys"]),
     ("server/broker", &["server/config", "server/sandbox", "relay/control", "sys"]),
@@ -88,38 +84,16 @@ const ARROWS: &[Row] = &[
 /// What every room above `sys` may use.
 const BASE: &[&str] = &["telemetry", "values", "error", "sync"];
 
-/// Arrows that stand although the table does not list them. One that is gone must leave this list.
-const TODAY: &[(&str, &str)] = &[
-    // What the API shows and the administration changes is put together above them.
-    ("server/admin", "server"),
-    ("server/api", "server"),
-];
-
-/// Files whose circles are not explained yet.
-const CIRCLES_TODAY: &[&str] = &[
-    "src/relay/control/mod.rs",
-    "src/server/admin/mod.rs",
-    "src/tracker/core/source_limits/mod.rs",
-    "src/tracker/store/memory.rs",
-    "src/tracker/store/index.rs",
-    "src/tracker/store/expiry.rs",
-];
-
 /// How the comment begins that says why a file is part of a circle within its room.
 const CIRCLE: &str = "// Circle: ";
 const ARCHITECTURE: &str = "developer_docs/architecture.md";
 const BEGIN: &str = "<!-- arrows: checked by `cargo test --test tidy` -->\n";
 const END: &str = "<!-- end of arrows -->";
 
-/// Uses that the table does not list, rooms that it does not know, and exceptions without need.
+/// Uses that the table does not list, and rooms that it does not know.
 pub(crate) fn findings(files: &[File]) -> Vec<String> {
-    findings_beside(TODAY, files)
-}
-
-fn findings_beside(exceptions: &[(&str, &str)], files: &[File]) -> Vec<String> {
     let modules = Modules::of(files);
     let mut findings = misplaced_rows();
-    let mut met = BTreeSet::new();
     for (file, uses) in &modules.uses {
         if file == "src/lib.rs" {
             continue;
@@ -130,20 +104,12 @@ fn findings_beside(exceptions: &[(&str, &str)], files: &[File]) -> Vec<String> {
         };
         for used in uses {
             let target = room_of(&used.target).unwrap_or("lib.rs");
-            if target == room || may_use(room, target) {
-                continue;
-            }
-            met.insert((room, target));
-            if !exceptions.contains(&(room, target)) {
+            if target != room && !may_use(room, target) {
                 let place = &used.place;
                 findings.push(format!("{place}: {room} must not use {target} ({})", used.target));
             }
         }
     }
-    let unused = exceptions.iter().filter(|arrow| !met.contains(*arrow));
-    findings.extend(unused.map(|(room, target)| {
-        format!("{room} does not use {target} any more: remove this from the list of exceptions")
-    }));
     findings
 }
 
@@ -168,14 +134,13 @@ pub(crate) fn circles(files: &[File]) -> Vec<String> {
         .iter()
         .filter(|file| file.text.contains(CIRCLE))
         .map(|file| file.path.as_str())
-        .chain(CIRCLES_TODAY.iter().copied())
         .filter(|path| modules.uses.contains_key(*path))
         .collect();
     let all = modules.circles(|_| false);
     let mut findings = Vec::new();
     for circle in &all {
         let rooms: BTreeSet<_> = circle.iter().map(|file| room_of(file)).collect();
-        if rooms.len() > 1 && TODAY.is_empty() {
+        if rooms.len() > 1 {
             findings.push(format!("a circle of several rooms: {}", circle.join(", ")));
         }
     }
@@ -274,7 +239,7 @@ mod tests {
             ("src/sys/mod.rs", "use crate::io::I;", false),
             ("src/odd.rs", "", false),
         ] {
-            let found: Vec<_> = findings_beside(&[], &tree(user, text));
+            let found: Vec<_> = findings(&tree(user, text));
             let found: Vec<_> = found.iter().filter(|finding| finding.contains("src/")).collect();
             assert_eq!(found.is_empty(), allowed, "{user}: {text}: {found:?}");
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::{info, warn};
 
-use super::OpenContext;
+use super::context::OpenContext;
 use super::registration::{NO_ROOM, Registration, register_with_all};
 use crate::io::SocketId;
 use crate::relay::table::InputKey;

@@ -8,6 +8,7 @@
 //! rules that cannot be served change nothing.
 
 mod change;
+mod context;
 mod inputs;
 mod outputs;
 mod registration;
@@ -23,36 +24,22 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
+pub use context::RelayWorker;
 pub use report::{RelayFigures, RelayReporter, RuleFigures};
 pub use socket_factory::{OwnSockets, SocketFactory};
 pub use view::{OutputView, RelayView, RuleView};
 
+use self::context::OpenContext;
 use self::inputs::Inputs;
 use self::outputs::OutputEntry;
 use super::stats::FlowCounters;
-use super::table::{RelayTable, SharedTable, TableRule};
+use super::table::{RelayTable, TableRule};
 use super::{Dscp, RelaySettings, Rule, Ttl};
 use crate::io::SocketId;
-use crate::io::WorkerControl;
-use crate::io::socket_table::SocketTable;
 use crate::sys::egress::EgressError;
 use crate::sys::fd_bundle::{FdBundle, Inherited};
 use crate::sys::link_watch::LinkWatch;
 use crate::sys::packet_socket::PacketError;
-use crate::telemetry::Counters;
-
-/// How the control thread reaches one worker's relay.
-#[derive(Clone, Debug)]
-pub struct RelayWorker {
-    /// The sockets registered with its loop.
-    pub sockets: Arc<SocketTable>,
-    /// Wakes it.
-    pub control: Arc<WorkerControl>,
-    /// The rules it goes by.
-    pub shared: Arc<SharedTable>,
-    /// What its loop counts.
-    pub counters: Arc<Counters>,
-}
 
 /// Why the relay cannot start, or rules cannot be put in force.
 #[derive(Debug, thiserror::Error)]
@@ -87,15 +74,6 @@ pub struct RelayControl {
     /// Sockets that the next table does not name any more: worker and ID.
     retired: Vec<(usize, SocketId)>,
     view: Arc<ArcSwap<RelayView>>,
-}
-
-/// What sockets are opened from.
-struct OpenContext<'a> {
-    watch: &'a LinkWatch,
-    settings: &'a RelaySettings,
-    workers: &'a [RelayWorker],
-    factory: &'a mut dyn SocketFactory,
-    inherited: &'a mut Inherited,
 }
 
 /// Whether a table is published when nothing was opened or closed.
@@ -158,6 +136,23 @@ impl RelayControl {
     /// What other threads see of it: the view in there is replaced with every change.
     pub fn view(&self) -> Arc<ArcSwap<RelayView>> {
         Arc::clone(&self.view)
+    }
+
+    /// The present view.
+    fn make_view(&self) -> RelayView {
+        let rule = |entry: &RuleEntry| RuleView {
+            rule: entry.rule.clone(),
+            receiving: self.inputs.key(&entry.rule.input, 0).is_some(),
+            down: self.inputs.why_down(&entry.rule.input).map(str::to_owned),
+            counters: entry.counters.clone(),
+            outputs: entry.outputs.iter().map(OutputEntry::view).collect(),
+        };
+        RelayView {
+            rules: self.rules.iter().map(rule).collect(),
+            latency: self.settings.latency,
+            workers: self.workers.clone(),
+            kernel_drops: self.inputs.kernel_drops(),
+        }
     }
 
     /// What a successor goes on with, once the workers have stopped.

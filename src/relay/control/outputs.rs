@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 
 use tracing::{info, warn};
 
-use super::OpenContext;
+use super::context::OpenContext;
 use super::registration::{NO_ROOM, Registration, register_with_all};
+use super::view::OutputView;
 use crate::io::SocketId;
 use crate::relay::stats::{FlowSnapshot, RelayDrop};
 use crate::relay::table::{OutputState, TableOutput};
@@ -37,6 +38,15 @@ pub(super) struct OutputEntry {
 }
 
 impl OutputEntry {
+    /// The output as other threads see it.
+    pub(super) fn view(&self) -> OutputView {
+        OutputView {
+            output: self.output.clone(),
+            down: self.why_down().map(str::to_owned),
+            states: self.states.clone(),
+        }
+    }
+
     pub(super) fn new(output: Output, tag: u32, workers: usize) -> Self {
         let state = |_| Arc::new(OutputState { tag, ..OutputState::default() });
         Self {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::RelayWorker;
+use super::context::RelayWorker;
 use crate::io::socket_table::LoopSocket;
 use crate::io::{ServiceId, SocketId};
 

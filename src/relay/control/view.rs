@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use super::context::RelayWorker;
 use super::inputs::KernelDrops;
-use super::{OutputEntry, RelayControl, RelayWorker, RuleEntry};
 use crate::relay::stats::{FlowCounters, FlowSnapshot, RelayDrop};
 use crate::relay::table::{LATENCY_BUCKETS, OutputState};
 use crate::relay::{Output, Rule};
@@ -17,8 +17,8 @@ pub struct RelayView {
     pub rules: Vec<RuleView>,
     /// Whether latency is measured.
     pub latency: bool,
-    workers: Vec<RelayWorker>,
-    kernel_drops: KernelDrops,
+    pub(super) workers: Vec<RelayWorker>,
+    pub(super) kernel_drops: KernelDrops,
 }
 
 /// One rule.
@@ -29,7 +29,7 @@ pub struct RuleView {
     pub receiving: bool,
     /// Why nothing is received, or not all that it takes.
     pub down: Option<String>,
-    counters: Vec<Arc<FlowCounters>>,
+    pub(super) counters: Vec<Arc<FlowCounters>>,
     /// Its outputs, in order.
     pub outputs: Vec<OutputView>,
 }
@@ -40,7 +40,7 @@ pub struct OutputView {
     pub output: Output,
     /// Why nothing can be sent there just now.
     pub down: Option<String>,
-    states: Vec<Arc<OutputState>>,
+    pub(super) states: Vec<Arc<OutputState>>,
 }
 
 impl RelayView {
@@ -72,35 +72,6 @@ impl OutputView {
     pub fn latency_us(&self) -> SizesSnapshot<LATENCY_BUCKETS> {
         let parts = self.states.iter().map(|state| state.latency_us.snapshot());
         parts.fold(SizesSnapshot::default(), |sum, part| sum.plus(&part))
-    }
-}
-
-impl RelayControl {
-    /// The present view.
-    pub(super) fn make_view(&self) -> RelayView {
-        let rule = |entry: &RuleEntry| RuleView {
-            rule: entry.rule.clone(),
-            receiving: self.inputs.key(&entry.rule.input, 0).is_some(),
-            down: self.inputs.why_down(&entry.rule.input).map(str::to_owned),
-            counters: entry.counters.clone(),
-            outputs: entry.outputs.iter().map(OutputEntry::view).collect(),
-        };
-        RelayView {
-            rules: self.rules.iter().map(rule).collect(),
-            latency: self.settings.latency,
-            workers: self.workers.clone(),
-            kernel_drops: self.inputs.kernel_drops(),
-        }
-    }
-}
-
-impl OutputEntry {
-    fn view(&self) -> OutputView {
-        OutputView {
-            output: self.output.clone(),
-            down: self.why_down().map(str::to_owned),
-            states: self.states.clone(),
-        }
     }
 }
 

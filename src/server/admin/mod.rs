@@ -1,6 +1,5 @@
 //! What can be changed of a running process. All of it happens on the thread `main`.
 
-pub mod commands;
 pub(crate) mod reload;
 mod save;
 
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use self::commands::{AdminOps, ApiError, ReloadOutcome};
+use super::api::commands::{AdminOps, ApiError, ReloadOutcome};
 use super::config::rule_spec::{RuleChanges, RuleSpec, read_rules};
 use super::config::{Settings, render};
 use super::serve::Serving;
@@ -108,7 +107,12 @@ impl AdminOps for Administrator {
     }
 
     fn save(&mut self) -> Result<Vec<String>, ApiError> {
-        save::save(self)
+        let filter = self.log.filter();
+        save::save(
+            &self.settings,
+            self.serving.policy().as_deref(),
+            self.filter_set.then_some(&filter),
+        )
     }
 
     fn log_level(&self) -> String {

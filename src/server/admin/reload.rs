@@ -6,9 +6,9 @@
 
 use tracing::{error, info, warn};
 
-use super::commands::{ApiError, ReloadOutcome};
 use crate::error::{Remedy, one_line};
 use crate::relay::Rule;
+use crate::server::api::commands::{ApiError, ReloadOutcome};
 use crate::server::config::{self, Settings};
 use crate::server::open_tracker::load_access;
 use crate::server::serve::Serving;

@@ -12,31 +12,39 @@ use std::path::Path;
 
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
-use super::Administrator;
-use super::commands::ApiError;
 use crate::relay::Rule;
-use crate::server::config::{self, rule_table};
+use crate::server::api::commands::ApiError;
+use crate::server::config::{self, Settings, rule_table};
 use crate::server::persist::atomic_file::write_aside;
+use crate::telemetry::log::LogFilter;
 use crate::tracker::core::access_list::{AccessList, parse_line};
+use crate::tracker::core::policy::InForce;
 
 /// Saves the rules, the log's level and the access list, where they differ from their files.
-pub(super) fn save(admin: &Administrator) -> Result<Vec<String>, ApiError> {
+///
+/// `settings` are the current ones, `policy` the tracker's, and `filter` the log filter if a command
+/// set it. Returns the files that were written.
+pub(super) fn save(
+    settings: &Settings,
+    policy: Option<&InForce>,
+    filter: Option<&LogFilter>,
+) -> Result<Vec<String>, ApiError> {
     let mut changes: Vec<(&Path, Vec<u8>)> = Vec::new();
-    if let Some(path) = &admin.settings.file {
+    if let Some(path) = &settings.file {
         let text = fs::read_to_string(path).map_err(|error| unsaved(path, &error, &[]))?;
-        let changed = changed_text(admin, path, &text)?;
+        let changed = changed_text(settings, filter, path, &text)?;
         if changed != text {
             changes.push((path, changed.into_bytes()));
         }
-    } else if admin.filter_set || admin.settings.relay.is_some() {
+    } else if filter.is_some() || settings.relay.is_some() {
         return Err(ApiError::conflict(
             "this process was started without a configuration file",
             "`ringtide ctl config show > ringtide.toml` writes what is in force to a new one",
         ));
     }
-    let access = admin.settings.tracker.as_ref().and_then(|tracker| tracker.access.as_ref());
+    let access = settings.tracker.as_ref().and_then(|tracker| tracker.access.as_ref());
     if let Some(access) = access
-        && let Some(policy) = admin.serving.policy()
+        && let Some(policy) = policy
     {
         let path = &access.file;
         let text = fs::read(path).map_err(|error| unsaved(path, &error, &[]))?;
@@ -55,20 +63,24 @@ pub(super) fn save(admin: &Administrator) -> Result<Vec<String>, ApiError> {
 
 /// The file's text with the rules and the log's level in force; everything else stays as it is
 /// written.
-fn changed_text(admin: &Administrator, path: &Path, text: &str) -> Result<String, ApiError> {
+fn changed_text(
+    settings: &Settings,
+    filter: Option<&LogFilter>,
+    path: &Path,
+    text: &str,
+) -> Result<String, ApiError> {
     let wrong = |error: String| {
         ApiError::conflict(error, "correct the file, or reload it, before saving to it")
     };
     let saved = config::parse(text, path).map_err(|error| wrong(error.to_string()))?;
     let mut document: DocumentMut =
         text.parse().map_err(|error: toml_edit::TomlError| wrong(error.to_string()))?;
-    let rules = admin.settings.relay.as_ref().map(|relay| &relay.rules[..]).unwrap_or_default();
+    let rules = settings.relay.as_ref().map(|relay| &relay.rules[..]).unwrap_or_default();
     let saved_rules = saved.relay.as_ref().map(|relay| &relay.rules[..]).unwrap_or_default();
     if rules != saved_rules {
         put_rules(&mut document, rules, saved_rules)?;
     }
-    let filter = admin.log.filter();
-    if admin.filter_set && filter != saved.log.filter {
+    if let Some(filter) = filter.filter(|filter| **filter != saved.log.filter) {
         let log = document.entry("log").or_insert(Item::Table(Table::new()));
         match log.get_mut("level").and_then(Item::as_value_mut) {
             // What stands beside it stays.

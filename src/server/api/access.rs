@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::answer::{Answer, Body, Refusal};
-use crate::server::admin::commands::ApiError;
+use crate::server::api::commands::ApiError;
 use crate::tracker::core::InfoHash;
 
 /// The current access list.

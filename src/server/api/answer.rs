@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::server::admin::commands::{ApiError, ApiErrorKind};
+use crate::server::api::commands::{ApiError, ApiErrorKind};
 
 /// An error response: a status, and JSON with `error` and `advice`.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Api;
 use super::answer::{Answer, Body};
 use crate::error::Remedy;
-use crate::server::admin::commands::{ApiError, ReloadOutcome};
+use crate::server::api::commands::{AdminOps, ApiError, ReloadOutcome};
 use crate::server::config::rule_spec::{RuleChanges, RuleSpec};
 use crate::server::config::{self, ConfigError};
 use crate::values::units;
@@ -85,7 +85,7 @@ pub(super) async fn replace_rules(
     State(api): State<Api>,
     Body(wanted): Body<Rules>,
 ) -> Answer<Json<Rules>> {
-    let change = move |process: &mut dyn crate::server::admin::commands::AdminOps| {
+    let change = move |process: &mut dyn AdminOps| {
         let warnings = process.replace_rules(&wanted.rules)?;
         Ok::<_, ApiError>(Rules { rules: process.rules()?, warnings })
     };
@@ -96,7 +96,7 @@ pub(super) async fn change_rules(
     State(api): State<Api>,
     Body(changes): Body<RuleChanges>,
 ) -> Answer<Json<Rules>> {
-    let change = move |process: &mut dyn crate::server::admin::commands::AdminOps| {
+    let change = move |process: &mut dyn AdminOps| {
         let warnings = process.change_rules(changes)?;
         Ok::<_, ApiError>(Rules { rules: process.rules()?, warnings })
     };

@@ -6,8 +6,8 @@ use std::time::Instant;
 use tokio::sync::Mutex;
 
 use super::top::Top;
-use crate::server::admin::commands::CommandSender;
-use crate::server::view::View;
+use crate::server::api::commands::CommandSender;
+use crate::server::api::view::View;
 
 /// The state of the running process as requests see it, and the way to change it.
 #[derive(Clone)]

@@ -5,6 +5,7 @@ mod access;
 mod answer;
 mod change;
 pub mod client;
+pub mod commands;
 mod connection_limiter;
 mod context;
 mod dashboard;
@@ -16,6 +17,7 @@ mod socket;
 pub mod stats;
 mod top;
 mod torrents;
+pub mod view;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

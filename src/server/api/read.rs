@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::stats::Stats;
-use crate::server::view::HEARTBEAT_AGE_S_MAX;
+use crate::server::api::view::HEARTBEAT_AGE_S_MAX;
 
 /// Versions of the program and of this interface.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Api;
 use super::answer::{Answer, Refusal};
 use super::top::{SwarmCounts, Top, TopTorrent};
-use crate::server::admin::commands::ApiError;
+use crate::server::api::commands::ApiError;
 use crate::tracker::core::InfoHash;
 use crate::tracker::store::{ScrapeCounts, Shard, Shards, Walk};
 

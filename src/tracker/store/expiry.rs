@@ -1,4 +1,5 @@
 //! Removing peers that stopped announcing, a bounded slice at a time.
+// Circle: the part of `Torrents` that expires peers, whose cursor `Torrents` holds.
 
 use std::time::Duration;
 

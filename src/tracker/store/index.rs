@@ -3,7 +3,7 @@
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
-use super::memory::allocated_bytes;
+use super::allocation::allocated_bytes;
 use super::slab::Slab;
 use crate::values::InfoHash;
 

@@ -3,6 +3,7 @@
 //! What is accounted are allocated bytes: chunks of the slab, parts of the index, lists and tables
 //! of peers, each with what the allocator adds. Nothing but a table of bounded size is ever held
 //! twice while it is moved, which [`SHARE_RESERVED_BYTES`] leaves room for.
+// Circle: the part of `Torrents` that accounts for memory, whose state `Torrents` holds.
 
 use super::index::NUMBER_BYTES_MAX;
 use super::peer::{PeerFamily, Record};
@@ -88,7 +89,7 @@ impl<F: PeerFamily> Torrents<F> {
     ///
     /// Each call goes on where the last one ended and looks at [`EVICTION_VISITS`] places, or at
     /// [`EVICTION_VISITS_MAX`] until one has a torrent that only a flood or a single newcomer
-    /// announced. Others are given up only after [`BARREN_CALLS_MAX`] calls found none of those,
+    /// announced. Others are given up only after [`FRUITLESS_SCANS_MAX`] calls found none of those,
     /// so that torrents that lie together by chance do not suffer for it.
     pub(super) fn evict(&mut self, newcomer: &F::Record) -> Option<(u32, usize)> {
         let mut best: Option<(SpareRank, u32)> = None;
@@ -108,7 +109,7 @@ impl<F: PeerFamily> Torrents<F> {
         let (rank, number) = best?;
         if rank.is_first_choice() {
             self.hand.fruitless_scans = 0;
-        } else if self.hand.fruitless_scans < BARREN_CALLS_MAX {
+        } else if self.hand.fruitless_scans < FRUITLESS_SCANS_MAX {
             self.hand.fruitless_scans += 1;
             return None;
         }
@@ -175,24 +176,12 @@ impl<R: Record> Torrent<R> {
     }
 }
 
-/// What an allocation of `bytes` takes from the heap: a header of 8 bytes, rounded up to 16, and
-/// 32 at the least (malloc of glibc).
-#[inline]
-pub(super) const fn allocated_bytes(bytes: usize) -> usize {
-    let whole = (bytes + 8).next_multiple_of(16);
-    match bytes {
-        0 => 0,
-        _ if whole < 32 => 32,
-        _ => whole,
-    }
-}
-
 /// Places that one announce looks at for a torrent to give up: as many as make a good choice.
 const EVICTION_VISITS: usize = 16;
 /// The most places that one announce looks at, where torrents are hard to spare.
 pub const EVICTION_VISITS_MAX: usize = 64;
-/// Calls that may find nothing but torrents that are hard to spare, until one of these goes.
-const BARREN_CALLS_MAX: u32 = 16;
+/// Calls in a row that may find only torrents that are hard to spare; the next evicts one of these.
+const FRUITLESS_SCANS_MAX: u32 = 16;
 /// The part of a share that is kept for torrents of each family: one in so many bytes.
 const TORRENTS_SHARE: usize = 8;
 /// The part that is kept for peers of both.

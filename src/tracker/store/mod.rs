@@ -5,6 +5,7 @@
 //! many, dense tables. Nothing here reads a clock, locks (but for [`Shards`]) or allocates,
 //! except for growth.
 
+mod allocation;
 mod expiry;
 mod index;
 mod memory;

@@ -7,7 +7,7 @@
 use fastrand::Rng;
 use smallvec::SmallVec;
 
-use super::memory::allocated_bytes;
+use super::allocation::allocated_bytes;
 use super::peer::{Record, State};
 use super::sample::sample_table;
 use super::sink::PeerSink;

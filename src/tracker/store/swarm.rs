@@ -3,7 +3,7 @@
 use fastrand::Rng;
 use smallvec::SmallVec;
 
-use super::memory::allocated_bytes;
+use super::allocation::allocated_bytes;
 use super::peer::{Record, State};
 use super::sample::sample_flat;
 use super::segments::{self, PartitionedTable};

@@ -11,7 +11,7 @@
 
 use fastrand::Rng;
 
-use super::memory::allocated_bytes;
+use super::allocation::allocated_bytes;
 use super::peer::{Record, State};
 
 /// A set of peers in ascending order of their hashes.

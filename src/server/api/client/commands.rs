@@ -15,7 +15,7 @@ use super::args::{AccessCommand, ConfigCommand, CtlArgs, CtlCommand, RuleArgs, R
 use super::http::{Client, Reply};
 use super::stats;
 use super::table::{Table, number};
-use crate::server::admin::commands::ReloadOutcome;
+use crate::server::api::commands::ReloadOutcome;
 use crate::server::api::stats::Stats;
 use crate::server::api::{
     Access, AccessChanges, Check, Checked, Configuration, Health, LogLevel, Rules, Saved, Swarm,

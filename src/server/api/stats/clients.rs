@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::{ClientStats, Counts, TorrentSizeStats};
-use crate::server::view::{TrackerView, View};
+use crate::server::api::view::{TrackerView, View};
 use crate::telemetry::ClientSnapshot;
 
 impl ClientStats {

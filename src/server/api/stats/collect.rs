@@ -6,7 +6,7 @@ use super::{
 };
 use crate::relay::control::{OutputView, RelayView, RuleView};
 use crate::relay::stats::{FlowSnapshot, RelayDrop};
-use crate::server::view::{HEARTBEAT_AGE_S_MAX, TrackerView, View, WorkerView};
+use crate::server::api::view::{HEARTBEAT_AGE_S_MAX, TrackerView, View, WorkerView};
 use crate::telemetry::{Counter, DropReason, SizesSnapshot, Snapshot};
 use crate::tracker::store::Gauges;
 

@@ -6,9 +6,9 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use serde::{Deserialize, Serialize};
 
+use crate::server::api::view::View;
 use crate::server::broker::BrokerHealth;
 use crate::server::sandbox::{BrokerState, Confinement};
-use crate::server::view::View;
 
 /// The process as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

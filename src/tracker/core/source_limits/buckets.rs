@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use siphasher::sip::SipHasher13;
 
-use super::{Decision, RateLimit};
+use super::limit::{Decision, RateLimit};
 use crate::io::Now;
 use crate::sync::{AtomicU64, AtomicUsize};
 use crate::tracker::core::source::Source;

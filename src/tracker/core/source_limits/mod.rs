@@ -6,6 +6,7 @@
 //! `developer_docs/decisions/0015-limits-per-source.md`.
 
 mod buckets;
+mod limit;
 #[cfg(test)]
 mod tests;
 
@@ -13,24 +14,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use self::buckets::Buckets;
+pub use self::limit::{Decision, RateLimit};
 use super::source::Source;
 use crate::io::Now;
-
-/// How often something may happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RateLimit {
-    /// So many a second, in the long run, up to [`RateLimit::PER_S_MAX`]; 0 is without a limit.
-    pub per_s: u32,
-    /// So many at once, from 1 to [`RateLimit::BURST_MAX`], after a time without any.
-    pub burst: u32,
-}
-
-impl RateLimit {
-    /// Within this rates are kept to less than 1 %.
-    pub const PER_S_MAX: u32 = 10_000;
-    /// At one a second this is a day and four hours, which the table's clock holds.
-    pub const BURST_MAX: u32 = 100_000;
-}
 
 /// What one source may ask for, and how many sources are told apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,17 +44,6 @@ impl Default for SourceLimitSettings {
             table_sources: 65_536,
         }
     }
-}
-
-/// What a limit says to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// It is within the limit.
-    Accepted,
-    /// It is within the limit, and the account of another source was given up to keep this one's.
-    AcceptedWithEviction,
-    /// It is over the limit.
-    Refused,
 }
 
 /// The limits in force and what each source has used of them. A clone shares the accounts.

@@ -8,12 +8,12 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use super::broker::BrokerHealth;
-use super::persist::sizes::SharedSizes;
-use super::sandbox::Confinement;
 use crate::io::clock::Clock;
 use crate::io::{Engine, RingFeatures, WorkerControl};
 use crate::relay::control::RelayView;
+use crate::server::broker::BrokerHealth;
+use crate::server::persist::sizes::SharedSizes;
+use crate::server::sandbox::Confinement;
 use crate::sys::socket::BoundSocket;
 use crate::telemetry::{Counters, Snapshot};
 use crate::tracker::core::policy::SharedPolicy;
