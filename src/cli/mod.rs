@@ -129,7 +129,7 @@ pub fn main() -> ExitCode {
             Err(error) => fail(&error, EXIT_FAILURE),
         },
         Command::SocketBroker { arguments } => run_broker(arguments),
-        Command::Config(ConfigCommand::Default) => print(config::DEFAULT_TEXT),
+        Command::Config(ConfigCommand::Default) => print(&config::default_text()),
         Command::Config(ConfigCommand::Check { file }) => match config::load(&file) {
             Ok(settings) => print(&check_report(&file.display().to_string(), &settings)),
             Err(error) => fail(&error, EXIT_USAGE),

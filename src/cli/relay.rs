@@ -7,7 +7,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use super::shared_args::{FlagProblems, ProcessArgs, choice};
 use crate::relay::validate::{RuleDraft, RulePart, check_rules};
 use crate::relay::{Dscp, Input, Offload, Output, RelaySettings, Ttl};
-use crate::server::config::relay::{parse_dscp, parse_endpoint, parse_source, parse_ttl};
+use crate::server::config::rule_values::{parse_dscp, parse_endpoint, parse_source, parse_ttl};
 use crate::server::config::{self, ConfigError, Settings};
 use crate::values::endpoint::Endpoint;
 

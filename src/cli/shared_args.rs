@@ -74,8 +74,8 @@ impl ProcessArgs {
         if let Err(message) = config::check_cores(settings.workers, &settings.cores) {
             problems.add("--cores", message);
         }
-        if let Some(Seconds(seconds)) = self.report_interval {
-            settings.report_interval = config::zero_is_never(seconds);
+        if let Some(interval) = self.report_interval {
+            settings.report_interval = config::zero_is_never(interval);
         }
         settings.control.socket = self.control_socket.unwrap_or_default();
         settings.http = self.http_listen;

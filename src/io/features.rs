@@ -69,6 +69,12 @@ impl RingFeature {
     }
 }
 
+impl fmt::Display for RingFeature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 impl FromStr for RingFeature {
     type Err = String;
 

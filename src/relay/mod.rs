@@ -19,4 +19,6 @@ pub mod validate;
 
 pub use coalesce::{Batch, Pushed, Split};
 pub use datagram::{Datagram, count_datagrams};
-pub use rule::{Dscp, Input, Offload, Output, RULES_MAX, RelaySettings, Rule, Ttl};
+pub use rule::{
+    Dscp, Input, OUTPUTS_MAX, Offload, Output, RULES_MAX, RelaySettings, Rule, SOURCES_MAX, Ttl,
+};

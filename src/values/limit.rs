@@ -173,3 +173,23 @@ pub(crate) const TTL: Limit<u8> = Limit {
 
 pub(crate) const DSCP: Limit<u8> =
     Limit { min: 0, max: 63, because: "the field has 6 bits (RFC 2474)" };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_come_in_powers_of_two() {
+        const RING: Limit<RingEntries> =
+            Limit { min: RingEntries(0), max: RingEntries(32_768), because: "of this" };
+        for (text, entries) in [("0", 0), ("16", 16), ("4096", 4096), ("32768", 32_768)] {
+            assert_eq!(RING.parse(text), Ok(RingEntries(entries)));
+        }
+        for text in ["1", "8", "15", "17", "3000", "32767", "32769"] {
+            let error = RING.parse(text).unwrap_err();
+            assert!(error.starts_with("must be 0 or a power of two from 16"), "{text}: {error}");
+            assert!(error.ends_with("allowed is 0 to 32768"), "{text}: {error}");
+        }
+        assert!(RING.parse("65536").unwrap_err().contains("because"));
+    }
+}

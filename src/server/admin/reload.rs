@@ -1,19 +1,18 @@
 //! What can change while running is read again and put in force, on SIGHUP or when asked.
 //!
-//! That is the tracker's limits and intervals, the access list, the relay's rules, the report
-//! interval and the log's level. Everything else is made once, at the start; where the file asks
-//! for a change of it, the log and the answer say so.
+//! That is every key whose entry in the table of keys says so, the access list and the relay's
+//! rules. Everything else is made once, at the start; where the file asks for a change of it, the
+//! log and the answer say so.
 
 use tracing::{error, info, warn};
 
 use super::commands::{ApiError, ReloadOutcome};
 use crate::error::{Remedy, one_line};
 use crate::relay::Rule;
-use crate::server::config::{self, Settings, TrackerConfig};
+use crate::server::config::{self, Settings};
 use crate::server::open_tracker::load_access;
 use crate::server::serve::Serving;
 use crate::telemetry::log::LogControl;
-use crate::tracker::core::TrackerSettings;
 use crate::tracker::core::access_list::AccessList;
 use crate::tracker::core::policy::Policy;
 
@@ -37,7 +36,7 @@ pub(crate) fn reload(
     if let Some(mut wanted) = wanted {
         take_over_rules(settings, &mut wanted, serving, &mut outcome)?;
         take_over_log(settings, &wanted, log, &mut outcome);
-        take_over(settings, wanted, serving, list, &mut outcome);
+        take_over(settings, &wanted, serving, list, &mut outcome);
     } else if let Some(list) = list {
         put_in_force(settings, serving, list, &mut outcome);
     } else {
@@ -153,7 +152,7 @@ fn take_over_log(
 /// Puts in force what may change while running.
 fn take_over(
     settings: &mut Settings,
-    wanted: Settings,
+    wanted: &Settings,
     serving: &mut Serving,
     list: Option<AccessList>,
     outcome: &mut ReloadOutcome,
@@ -162,22 +161,14 @@ fn take_over(
         warn!("{warning}");
     }
     outcome.warnings.extend(wanted.warnings.iter().cloned());
-    for key in fixed_changes(settings, &wanted) {
+    for key in config::restart_changes(settings, wanted) {
         warn!("a change of {key} needs a restart; until then, what was set at the start holds");
         outcome.needs_restart.push(key.to_owned());
     }
-    if settings.report_interval != wanted.report_interval {
-        settings.report_interval = wanted.report_interval;
-        outcome.applied.push("report_interval".to_owned());
-    }
-    if let (Some(now), Some(then)) = (&mut settings.tracker, wanted.tracker) {
-        let limits = live(&now.settings, then.settings);
-        if limits != now.settings {
-            outcome.applied.push("limits and intervals of [tracker]".to_owned());
-        }
-        (now.settings, now.access) = (limits, then.access);
-        let list = list.unwrap_or_default();
-        put_in_force(settings, serving, list, outcome);
+    let applied = config::apply_live(settings, wanted);
+    outcome.applied.extend(applied.into_iter().map(str::to_owned));
+    if wanted.tracker.is_some() {
+        put_in_force(settings, serving, list.unwrap_or_default(), outcome);
     }
     let rules = settings.relay.as_ref().map_or(0, |relay| relay.rules.len());
     info!(rules, "configuration reloaded");
@@ -196,106 +187,5 @@ fn put_in_force(
     if tracker.access.is_some() {
         info!(hashes, "access list reloaded");
         outcome.applied.push(format!("access list: {hashes} torrents"));
-    }
-}
-
-/// The wanted limits and intervals, but for what workers took up at their start.
-fn live(now: &TrackerSettings, wanted: TrackerSettings) -> TrackerSettings {
-    TrackerSettings { connection_lifetime_s: now.connection_lifetime_s, ..wanted }
-}
-
-/// What differs and cannot change while running, by its keys, but for what the command line gave.
-fn fixed_changes(settings: &Settings, wanted: &Settings) -> Vec<&'static str> {
-    let mut changes = vec![
-        ("engine", settings.engine != wanted.engine),
-        ("io_uring_without", settings.io_uring_without != wanted.io_uring_without),
-        ("workers", settings.workers != wanted.workers),
-        ("cores", settings.cores != wanted.cores),
-        ("shutdown_timeout", settings.shutdown_timeout != wanted.shutdown_timeout),
-        ("log.format", settings.log.format != wanted.log.format),
-        ("[control]", settings.control != wanted.control),
-        ("http.listen", settings.http != wanted.http),
-        ("[state]", settings.state != wanted.state),
-        ("[export]", settings.export != wanted.export),
-        ("[privileges]", settings.privileges != wanted.privileges),
-    ];
-    match (&settings.tracker, &wanted.tracker) {
-        (Some(now), Some(then)) => changes.extend(fixed_tracker_changes(now, then)),
-        (now, then) => changes.push(("[tracker]", now.is_some() != then.is_some())),
-    }
-    match (&settings.relay, &wanted.relay) {
-        (Some(now), Some(then)) => changes.extend([
-            ("relay.offload", now.offload != then.offload),
-            ("relay.receive_buffer", now.receive_buffer_bytes != then.receive_buffer_bytes),
-            ("relay.send_buffer", now.send_buffer_bytes != then.send_buffer_bytes),
-            ("relay.frame_buffers", now.frame_buffers != then.frame_buffers),
-            ("relay.latency", now.latency != then.latency),
-        ]),
-        (now, then) => changes.push(("[relay]", now.is_none() && then.is_some())),
-    }
-    let is_reported = |(key, changed): &(_, bool)| *changed && !settings.overridden.contains(key);
-    changes.into_iter().filter(is_reported).map(|(key, _)| key).collect()
-}
-
-fn fixed_tracker_changes(now: &TrackerConfig, then: &TrackerConfig) -> [(&'static str, bool); 8] {
-    let lifetime = |tracker: &TrackerConfig| tracker.settings.connection_lifetime_s;
-    let sizes = |tracker: &TrackerConfig| tracker.torrent_sizes_interval;
-    [
-        ("tracker.listen", now.listen != then.listen),
-        ("tracker.connection_lifetime", lifetime(now) != lifetime(then)),
-        ("tracker.connection_key_file", now.connection_key_file != then.connection_key_file),
-        ("tracker.receive_buffer", now.receive_buffer_bytes != then.receive_buffer_bytes),
-        ("tracker.send_buffer", now.send_buffer_bytes != then.send_buffer_bytes),
-        ("tracker.steering", now.steering != then.steering),
-        ("tracker.torrent_sizes_interval", sizes(now) != sizes(then)),
-        ("tracker.memory_limit", now.memory_limit_bytes != then.memory_limit_bytes),
-    ]
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    fn changes(now: &str, then: &str) -> Vec<&'static str> {
-        let parse = |text| config::parse(text, Path::new("r.toml")).unwrap_or_default();
-        fixed_changes(&parse(now), &parse(then))
-    }
-
-    #[test]
-    fn what_needs_a_restart_is_named_by_its_key() {
-        let rule = "[[relay.rule]]\ninput = \"239.1.1.1:1@a\"";
-        assert_eq!(changes("", "report_interval = \"1s\""), [""; 0]);
-        assert_eq!(changes("", "workers = 2\n[log]\nlevel = \"debug\""), ["workers"]);
-        assert_eq!(changes("", "engine = \"epoll\""), ["engine"]);
-        assert_eq!(changes("", "io_uring_without = [\"send_to\"]"), ["io_uring_without"]);
-        let by_hand = Settings { overridden: vec!["engine"], ..Settings::default() };
-        let epoll = config::parse("engine = \"epoll\"", Path::new("r.toml")).unwrap();
-        assert_eq!(fixed_changes(&by_hand, &epoll), [""; 0]);
-        assert_eq!(changes("", "[log]\nformat = \"json\""), ["log.format"]);
-        assert_eq!(changes("", "[tracker]\nlisten = [\"[::]:1\"]"), ["tracker.listen"]);
-        assert_eq!(changes("", "[tracker]\nnumwant_max = 60"), [""; 0]);
-        for (key, value) in [
-            ("connection_lifetime", "\"3m\""),
-            ("connection_key_file", "\"k\""),
-            ("receive_buffer", "\"4MiB\""),
-            ("send_buffer", "\"8MiB\""),
-            ("steering", "false"),
-            ("torrent_sizes_interval", "\"1m\""),
-            ("memory_limit", "\"1GiB\""),
-        ] {
-            let file = format!("[tracker]\n{key} = {value}");
-            assert_eq!(changes("", &file), [format!("tracker.{key}")]);
-        }
-        assert_eq!(changes("", "[control]\nsocket = \"off\""), ["[control]"]);
-        assert_eq!(changes("", "[http]\nlisten = \"127.0.0.1:1\""), ["http.listen"]);
-        assert_eq!(changes("", "[state]\ndirectory = \"a\""), ["[state]"]);
-        assert_eq!(changes("", "[export]\ninterval = \"1m\""), ["[export]"]);
-        assert_eq!(changes("[relay]", rule), [""; 0]);
-        assert_eq!(changes("[relay]", "[relay]\noffload = \"off\""), ["relay.offload"]);
-        assert_eq!(changes("[relay]", "[relay]\nlatency = true"), ["relay.latency"]);
-        assert_eq!(changes("", &format!("[tracker]\n{rule}")), ["[relay]"]);
-        assert_eq!(changes(rule, "[tracker]"), ["[tracker]"]);
     }
 }

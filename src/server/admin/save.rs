@@ -14,8 +14,8 @@ use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
 use super::Administrator;
 use super::commands::ApiError;
-use crate::server::config::rule_spec::RuleSpec;
-use crate::server::config::{self, Settings, rule_table};
+use crate::relay::Rule;
+use crate::server::config::{self, rule_table};
 use crate::server::persist::atomic_file::write_aside;
 use crate::tracker::core::access_list::{AccessList, parse_line};
 
@@ -65,8 +65,7 @@ fn changed_text(admin: &Administrator, path: &Path, text: &str) -> Result<String
     let rules = admin.settings.relay.as_ref().map(|relay| &relay.rules[..]).unwrap_or_default();
     let saved_rules = saved.relay.as_ref().map(|relay| &relay.rules[..]).unwrap_or_default();
     if rules != saved_rules {
-        let specs: Vec<RuleSpec> = rules.iter().map(RuleSpec::from).collect();
-        put_rules(&mut document, &specs, &saved)?;
+        put_rules(&mut document, rules, saved_rules)?;
     }
     let filter = admin.log.filter();
     if admin.filter_set && filter != saved.log.filter {
@@ -92,32 +91,25 @@ fn changed_text(admin: &Administrator, path: &Path, text: &str) -> Result<String
 }
 
 /// Puts the rules in, keeping the tables of those that stay as they are written.
-fn put_rules(
-    document: &mut DocumentMut,
-    rules: &[RuleSpec],
-    saved: &Settings,
-) -> Result<(), ApiError> {
+fn put_rules(document: &mut DocumentMut, rules: &[Rule], saved: &[Rule]) -> Result<(), ApiError> {
     let relay = document.entry("relay").or_insert(Item::Table(Table::new()));
     let Some(relay) = relay.as_table_like_mut() else {
         return Err(ApiError::conflict("relay is no section in the file", "write [relay]"));
     };
-    let saved_rules = saved.relay.iter().flat_map(|relay| &relay.rules).map(RuleSpec::from);
     let tables = match relay.remove("rule") {
         Some(Item::ArrayOfTables(tables)) => tables.into_iter().map(Some).collect(),
         _ => Vec::new(),
     };
-    let mut kept: Vec<(RuleSpec, Option<Table>)> =
-        saved_rules.zip(tables.into_iter().chain(std::iter::repeat(None))).collect();
+    let mut kept: Vec<(&Rule, Option<Table>)> =
+        saved.iter().zip(tables.into_iter().chain(std::iter::repeat(None))).collect();
     let mut array = ArrayOfTables::new();
     for rule in rules {
-        let same = kept.iter().position(|(saved, _)| saved == rule);
+        let same = kept.iter().position(|(saved, _)| *saved == rule);
         let table = same.and_then(|at| kept.swap_remove(at).1);
         let mut table = table.unwrap_or_else(|| rule_table(rule));
         // A name that came from its position must not change with it.
-        if !table.contains_key("name")
-            && let Some(name) = &rule.name
-        {
-            table["name"] = value(name);
+        if !table.contains_key("name") {
+            table["name"] = value(&rule.name);
         }
         // Written in the order of the list.
         table.set_position(None);

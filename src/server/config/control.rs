@@ -1,10 +1,6 @@
-//! The sections `[control]` and `[http]`: how a running process is asked and changed.
+//! How a running process is asked and changed, and where its control socket is.
 
 use std::path::{Path, PathBuf};
-
-use super::Settings;
-use super::reader::Reader;
-use crate::values::listen::parse_listen;
 
 /// How a running process is asked and changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,32 +44,18 @@ impl ControlSocket {
     }
 }
 
-/// Reads both sections.
-pub(super) fn read_control(file: &mut Reader<'_>, settings: &mut Settings) {
-    file.section("control");
-    if let Some(socket) = file.path_or_word("control.socket", OFF) {
-        settings.control.socket = socket.map_or(ControlSocket::Off, ControlSocket::At);
-    }
-    settings.control.group = file.string("control.group", |name| match name {
-        "" => Err("must name a group".to_owned()),
-        name => Ok(name.to_owned()),
-    });
-    file.section("http");
-    settings.http = file.string("http.listen", parse_listen);
-}
-
 /// Where the control socket is unless somebody says otherwise.
 pub const SOCKET_USUAL: &str = "/run/ringtide/control.sock";
 
 /// The environment variable that names another usual path, for the process and for `ctl`.
 pub const SOCKET_VARIABLE: &str = "RINGTIDE_CONTROL_SOCKET";
 
-const OFF: &str = "off";
+pub(super) const OFF: &str = "off";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::config::parse;
+    use crate::server::config::{Settings, parse};
 
     fn parsed(text: &str) -> Settings {
         parse(text, Path::new("/etc/r.toml")).unwrap()

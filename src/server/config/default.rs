@@ -1,105 +1,114 @@
-//! The defaults: as values, and as the commented file that `ringtide config default` prints.
+//! The commented file that `ringtide config default` prints, made from the table of keys.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
-
-use super::{ControlConfig, ExportConfig, Settings, StateConfig, TrackerConfig, WorkerCount};
-use crate::io::{EngineChoice, RingFeatures};
-use crate::server::sandbox::PrivilegeSettings;
-use crate::telemetry::log::LogSettings;
-use crate::tracker::core::TrackerSettings;
+use super::keys::{Description, descriptions};
+use super::table::{Entry, Reload};
 
 /// The configuration file that documents every key, with all values at their defaults.
-pub const DEFAULT_TEXT: &str = include_str!("default.toml");
+pub fn default_text() -> String {
+    let sections = descriptions();
+    let is_on_its_own = |section: &&Description| {
+        // The tables in a list are explained with the key that holds it.
+        !sections.iter().flat_map(|other| &other.entries).any(|entry| entry.name == section.name)
+    };
+    let mut text = comment(HEAD);
+    for section in sections.iter().filter(is_on_its_own) {
+        text.push('\n');
+        if !section.name.is_empty() {
+            text.push_str(&comment(section.doc));
+            let mark = if section.by_default { "" } else { "# " };
+            text.push_str(&format!("{mark}{}\n\n", section.title));
+        }
+        let keys = section.entries.iter().map(|entry| key_text(entry, section, &sections));
+        text.push_str(&keys.collect::<Vec<_>>().join("\n"));
+    }
+    text
+}
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            file: None,
-            workers: WorkerCount::OnePerCore,
-            engine: EngineChoice::Auto,
-            io_uring_without: RingFeatures::NONE,
-            cores: Vec::new(),
-            report_interval: Some(Duration::from_secs(10)),
-            shutdown_timeout: Duration::from_secs(2),
-            log: LogSettings::default(),
-            privileges: PrivilegeSettings::default(),
-            tracker: Some(TrackerConfig::default()),
-            relay: None,
-            control: ControlConfig::default(),
-            http: None,
-            state: StateConfig::default(),
-            export: ExportConfig::default(),
-            warnings: Vec::new(),
-            overridden: Vec::new(),
+/// One key: what there is to know of it, and the line that sets it.
+fn key_text(entry: &Entry, section: &Description, sections: &[Description]) -> String {
+    let mut text = String::new();
+    if let Some(note) = section.note_above(entry.name) {
+        text.push_str(&comment(note));
+        text.push_str("#\n");
+    }
+    text.push_str(&comment(entry.doc));
+    text.push_str(&comment(&facts(entry)));
+    if let Some(tables) = sections.iter().find(|tables| tables.name == entry.name) {
+        text.push_str(&comment(tables.doc));
+        for entry in &tables.entries {
+            let item = format!("{}: {} {}", entry.short_name(), entry.doc, facts(entry));
+            text.push_str(&wrapped(&item, "# - ", "#   "));
         }
     }
+    let is_list_of_tables = section.title.starts_with("[[");
+    let default = entry.default.as_deref().filter(|_| !is_list_of_tables);
+    let assignment = format!("{} = {}\n", entry.short_name(), default.unwrap_or(entry.example));
+    let mark = if section.by_default && default.is_some() { "" } else { "# " };
+    assignment.lines().for_each(|line| text.push_str(&format!("{mark}{line}\n")));
+    text
 }
 
-impl Default for StateConfig {
-    fn default() -> Self {
-        Self { directory: None, swarms: true, takeover: false, save_interval: None }
+/// Range, default where the line does not show it, and when a change takes effect.
+fn facts(entry: &Entry) -> String {
+    let mut facts = format!("Value: {}.", entry.accepted());
+    if !entry.absent.is_empty() {
+        facts.push_str(&format!(" Default: {}.", entry.absent));
     }
+    facts.push_str(match entry.reload {
+        Reload::Live => " A reload applies a change.",
+        Reload::Restart => " A change needs a restart.",
+    });
+    facts
 }
 
-impl Default for ExportConfig {
-    fn default() -> Self {
-        Self { file: None, interval: Duration::from_secs(300) }
-    }
+fn comment(text: &str) -> String {
+    text.split("\n\n").map(|part| wrapped(part, "# ", "# ")).collect::<Vec<_>>().join("#\n")
 }
 
-impl Default for TrackerConfig {
-    fn default() -> Self {
-        Self {
-            settings: TrackerSettings::default(),
-            listen: vec![
-                SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)),
-                SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)),
-            ],
-            connection_key_file: None,
-            access: None,
-            memory_limit_bytes: None,
-            receive_buffer_bytes: 8 << 20,
-            send_buffer_bytes: 4 << 20,
-            steering: true,
-            torrent_sizes_interval: None,
+/// The words of a text in lines of up to [`WIDTH`] characters, the first with its own prefix.
+fn wrapped(text: &str, first: &str, others: &str) -> String {
+    let mut lines = String::new();
+    let mut line = String::from(first);
+    let mut is_empty = true;
+    for word in text.split_whitespace() {
+        let space = if is_empty { "" } else { " " };
+        if line.chars().count() + space.len() + word.chars().count() > WIDTH {
+            lines.push_str(&format!("{line}\n"));
+            line = format!("{others}{word}");
+        } else {
+            line.push_str(&format!("{space}{word}"));
         }
+        is_empty = false;
     }
+    format!("{lines}{line}\n")
 }
 
-/// The port that BitTorrent trackers listen on by custom.
-const PORT: u16 = 6969;
+const WIDTH: usize = 98;
+
+const HEAD: &str = "ringtide's configuration: every key with its default.\n\n\
+                    Durations and sizes carry their unit: \"30s\", \"2m\", \"1h30m\"; \"64KiB\", \
+                    \"4MiB\". Relative paths start at this file's directory. An unknown key or a \
+                    value out of its range is refused with its line. `ringtide config check FILE` \
+                    says whether a file is valid and what it will run. SIGHUP or `ringtide ctl \
+                    config reload` reads the file again; each key says whether that applies a \
+                    change.";
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::relay::RelaySettings;
-    use crate::server::config::file;
-    use crate::server::config::parse;
-    use crate::server::config::reader::Known;
+    use crate::server::config::{Settings, TrackerConfig, parse};
     use std::path::Path;
 
     #[test]
     fn the_printed_default_is_the_default() {
-        let settings = parse(DEFAULT_TEXT, Path::new("ringtide.toml")).unwrap();
+        let settings = parse(&default_text(), Path::new("ringtide.toml")).unwrap();
         assert_eq!(settings, Settings::default());
     }
 
     #[test]
     fn an_empty_file_is_the_default() {
         assert_eq!(parse("", Path::new("ringtide.toml")).unwrap(), Settings::default());
-    }
-
-    #[test]
-    fn the_printed_default_names_every_key_with_its_range() {
-        for known in file::known_keys() {
-            // Those of an inline table are explained with the key that holds it.
-            let key = known.key.strip_prefix("relay.rule.outputs.");
-            let key = key.map_or(known.key, |_| "relay.rule.outputs");
-            let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
-            let comment = comment_above(section, name);
-            assert!(comment.contains(&known.allowed), "{}: {comment}", known.key);
-        }
     }
 
     #[test]
@@ -121,38 +130,36 @@ mod tests {
     }
 
     #[test]
-    fn every_key_is_there_once() {
+    fn every_key_is_there_once_below_its_explanation() {
+        let printed = default_text();
+        let joined = printed.replace("\n#  ", "").replace("\n#", "");
         let text = uncommented();
         let mut values = 0;
-        for known in file::known_keys() {
-            let header = known.title.as_deref();
-            let is_there = |line: &&str| match header {
-                Some(title) if title.starts_with('[') => *line == title,
-                Some(_) => line.starts_with("outputs = "),
-                None => {
-                    let (_, name) = known.key.rsplit_once('.').unwrap_or(("", known.key));
-                    line.starts_with(&format!("{name} = ")) || line.contains(&format!(" {name} = "))
+        for section in descriptions() {
+            let is_in_line = section.name == "relay.rule.outputs";
+            assert!(section.name.is_empty() || is_in_line || text.contains(section.title));
+            for entry in section.entries {
+                let assignment = format!("{} = ", entry.short_name());
+                let mut lines = text.lines();
+                if is_in_line {
+                    assert!(text.contains(&format!(" {assignment}")), "{}", entry.name);
+                } else {
+                    assert!(lines.any(|line| line.starts_with(&assignment)), "{}", entry.name);
+                    values += 1;
                 }
-            };
-            assert!(text.lines().any(|line| is_there(&line)), "{}", known.key);
-            values += usize::from(is_value(&known));
+                assert!(joined.contains(&entry.accepted()), "{}: {joined}", entry.name);
+                assert!(joined.contains(entry.doc), "{}", entry.name);
+            }
         }
         let assignments = text.lines().filter(|line| is_assignment(line)).count();
         assert_eq!(assignments, values);
     }
 
-    /// Whether a key stands on a line of its own, which section headers and keys of inline
-    /// tables do not.
-    fn is_value(known: &Known) -> bool {
-        let is_header = known.title.as_deref().is_some_and(|title| title.starts_with('['));
-        !is_header && !known.key.starts_with("relay.rule.outputs.")
-    }
-
-    /// The file with everything in force that is commented out.
+    /// The file with everything active that is commented out.
     fn uncommented() -> String {
         let mut text = String::new();
         let mut in_list = false;
-        for line in DEFAULT_TEXT.lines() {
+        for line in default_text().lines() {
             let body = line.strip_prefix("# ").filter(|body| {
                 in_list || is_assignment(body) || body.starts_with('[') && body.ends_with(']')
             });
@@ -170,27 +177,13 @@ mod tests {
         })
     }
 
-    /// The comment in front of a key or a section header, its lines joined.
-    fn comment_above(section: &str, name: &str) -> String {
-        let mut comment = String::new();
-        let mut current = "";
-        for line in DEFAULT_TEXT.lines() {
-            let body = line.strip_prefix("# ").unwrap_or(line);
-            if section == current && body.starts_with(&format!("{name} = ")) {
-                return comment;
-            }
-            if body.starts_with('[') && body.ends_with(']') {
-                let header = body.trim_matches(['[', ']']);
-                if header.rsplit_once('.').unwrap_or(("", header)) == (section, name) {
-                    return comment;
-                }
-                current = header;
-            }
-            match line.strip_prefix('#') {
-                Some(text) => comment.push_str(text),
-                None => comment.clear(),
-            }
+    #[test]
+    fn lines_are_as_long_as_they_may_be() {
+        for line in default_text().lines() {
+            assert!(line.chars().count() <= WIDTH || !line.starts_with('#'), "{line}");
         }
-        panic!("default.toml does not name {section}.{name}");
+        assert_eq!(wrapped("a b", "# - ", "#   "), "# - a b\n");
+        let long = wrapped(&"word ".repeat(30), "# - ", "#   ");
+        assert!(long.starts_with("# - word word") && long.contains("\n#   word word"), "{long}");
     }
 }

@@ -1,26 +1,14 @@
-//! The configuration file: which keys there are and where each one goes.
+//! Reading a configuration file.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::Duration;
 
-use super::checks::{ACCESS_FILE_UNUSED, AccessError, access_config, check_cores, warnings};
-use super::control::read_control;
-use super::limits;
-use super::privileges::read_privileges;
-#[cfg(test)]
-use super::reader::Known;
+use super::checks::{check_sockets, warnings};
+use super::keys::{SECTIONS, known};
+use super::problem::{ConfigError, ConfigProblem};
 use super::reader::Reader;
-use super::relay::{check_room, read_relay};
-use super::{
-    AccessMode, ConfigError, ConfigProblem, ExportConfig, Settings, StateConfig, TrackerConfig,
-};
-use crate::io::{EngineChoice, RingFeature, RingFeatures};
-use crate::telemetry::log::{LogFilter, LogFormat};
-use crate::tracker::core::{SourceLimitSettings, TrackerSettings};
-use crate::values::limit::{Bytes, Seconds};
-use crate::values::listen::{check_listen, parse_listen};
+use super::settings::Settings;
 
 /// Reads and validates a configuration file.
 pub fn load(path: &Path) -> Result<Settings, ConfigError> {
@@ -52,201 +40,33 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
 pub fn parse(text: &str, path: &Path) -> Result<Settings, ConfigError> {
     let mut reader = Reader::new(text, path).map_err(|problems| invalid(path, problems))?;
     let settings = read_settings(&mut reader);
-    let problems = reader.finish();
+    let problems = reader.finish(known());
     if problems.is_empty() { Ok(settings) } else { Err(invalid(path, problems)) }
-}
-
-/// Every key that a file can have.
-#[cfg(test)]
-pub(crate) fn known_keys() -> Vec<Known> {
-    let Ok(mut reader) = Reader::new("", Path::new("")) else { return Vec::new() };
-    read_settings(&mut reader);
-    reader.into_known()
 }
 
 /// Reads every key. What is absent or wrong keeps its default; what is wrong is noted in the
 /// reader, so that the settings count only if it found no problem.
 fn read_settings(file: &mut Reader<'_>) -> Settings {
     let mut settings = Settings::default();
-    read_process(file, &mut settings);
-    read_log(file, &mut settings);
-    settings.privileges = read_privileges(file);
-    // All keys are read whether their section is there or not, so that all are known.
-    let (tracker, access_file_unused) = read_tracker(file);
-    let (relay, relay_warnings) = read_relay(file);
-    let has_relay = file.has("relay");
-    settings.tracker = (file.has("tracker") || !has_relay).then_some(tracker);
-    settings.relay = has_relay.then_some(relay);
+    let mut warned = Vec::new();
+    for section in SECTIONS {
+        warned.extend(section.read(file, &mut settings));
+    }
+    let (has_tracker, has_relay) = (file.has("tracker"), file.has("relay"));
+    settings.tracker = settings.tracker.filter(|_| has_tracker || !has_relay);
+    settings.relay = settings.relay.filter(|_| has_relay);
     check_room(file, &settings);
-    read_control(file, &mut settings);
-    read_state(file, &mut settings.state);
-    read_export(file, &mut settings.export);
     settings.warnings = warnings(&settings);
-    if access_file_unused {
-        settings.warnings.push(ACCESS_FILE_UNUSED.to_owned());
-    }
-    if has_relay {
-        settings.warnings.extend(relay_warnings);
-    }
+    settings.warnings.extend(warned);
     settings
 }
 
-/// Returns also whether there is an access file that an explicit "off" leaves unread.
-fn read_tracker(file: &mut Reader<'_>) -> (TrackerConfig, bool) {
-    let mut tracker = TrackerConfig::default();
-    file.section("tracker");
-    read_sockets(file, &mut tracker);
-    read_timing(file, &mut tracker.settings);
-    read_amounts(file, &mut tracker.settings);
-    read_source_limits(file, &mut tracker.settings.source_limits);
-    read_caps(file, &mut tracker);
-    let access_file_unused = read_access(file, &mut tracker);
-    (tracker, access_file_unused)
-}
-
-fn read_process(file: &mut Reader<'_>, settings: &mut Settings) {
-    let workers = file.quantity("workers", &limits::WORKERS);
-    set(&mut settings.workers, workers.map(Into::into));
-    set(&mut settings.engine, file.choice("engine", &EngineChoice::NAMES));
-    let without = file.strings("io_uring_without", str::parse::<RingFeature>);
-    set(&mut settings.io_uring_without, without.map(RingFeatures::from_iter));
-    set(&mut settings.cores, file.quantities("cores", &limits::CORE));
-    if let Err(message) = check_cores(settings.workers, &settings.cores) {
-        file.problem("cores", &message);
-    }
-    if let Some(Seconds(seconds)) = file.quantity("report_interval", &limits::REPORT_INTERVAL) {
-        settings.report_interval = zero_is_never(seconds);
-    }
-    let timeout = file.quantity("shutdown_timeout", &limits::SHUTDOWN_TIMEOUT);
-    set(&mut settings.shutdown_timeout, timeout);
-}
-
-fn read_log(file: &mut Reader<'_>, settings: &mut Settings) {
-    file.section("log");
-    let filter = file.string("log.level", |text| LogFilter::parse(text).map_err(|e| e.to_string()));
-    set(&mut settings.log.filter, filter);
-    set(&mut settings.log.format, file.choice("log.format", &LogFormat::NAMES));
-}
-
-fn read_state(file: &mut Reader<'_>, state: &mut StateConfig) {
-    file.section("state");
-    state.directory = file.path("state.directory");
-    set(&mut state.swarms, file.boolean("state.swarms"));
-    set(&mut state.takeover, file.boolean("state.takeover"));
-    if let Some(Seconds(seconds)) = file.quantity("state.save_interval", &limits::SAVE_INTERVAL) {
-        state.save_interval = zero_is_never(seconds);
-    }
-}
-
-fn read_export(file: &mut Reader<'_>, export: &mut ExportConfig) {
-    file.section("export");
-    export.file = file.path("export.file");
-    if let Some(Seconds(seconds)) = file.quantity("export.interval", &limits::EXPORT_INTERVAL) {
-        export.interval = Duration::from_secs(seconds.into());
-    }
-}
-
-fn read_sockets(file: &mut Reader<'_>, tracker: &mut TrackerConfig) {
-    if let Some(listen) = file.strings("tracker.listen", parse_listen) {
-        if let Err(message) = check_listen(&listen) {
-            file.problem("tracker.listen", &message);
-        }
-        tracker.listen = listen;
-    }
-    let bytes = file.quantity("tracker.receive_buffer", &limits::SOCKET_BUFFER);
-    set(&mut tracker.receive_buffer_bytes, bytes.map(|Bytes(bytes)| bytes));
-    let bytes = file.quantity("tracker.send_buffer", &limits::SOCKET_BUFFER);
-    set(&mut tracker.send_buffer_bytes, bytes.map(|Bytes(bytes)| bytes));
-    set(&mut tracker.steering, file.boolean("tracker.steering"));
-    tracker.connection_key_file = file.path("tracker.connection_key_file");
-    let interval = file.quantity("tracker.torrent_sizes_interval", &limits::TORRENT_SIZES_INTERVAL);
-    set(&mut tracker.torrent_sizes_interval, interval.map(|Seconds(s)| zero_is_never(s)));
-}
-
-fn read_timing(file: &mut Reader<'_>, tracker: &mut TrackerSettings) {
-    let mut seconds = |key, limit, target: &mut u32| {
-        set(target, file.quantity(key, limit).map(|Seconds(seconds)| seconds));
-    };
-    let interval = &mut tracker.announce_interval_s;
-    seconds("tracker.announce_interval", &limits::ANNOUNCE_INTERVAL, interval);
-    seconds("tracker.announce_jitter", &limits::ANNOUNCE_JITTER, &mut tracker.announce_jitter_s);
-    seconds("tracker.peer_timeout", &limits::PEER_TIMEOUT, &mut tracker.peer_timeout_s);
-    let lifetime = &mut tracker.connection_lifetime_s;
-    seconds("tracker.connection_lifetime", &limits::CONNECTION_LIFETIME, lifetime);
-}
-
-fn read_amounts(file: &mut Reader<'_>, tracker: &mut TrackerSettings) {
-    set(&mut tracker.numwant_max, file.quantity("tracker.numwant_max", &limits::NUMWANT));
-    match file.quantity("tracker.numwant_default", &limits::NUMWANT) {
-        Some(default) if default > tracker.numwant_max => file.problem(
-            "tracker.numwant_default",
-            &format!("{default} is above numwant_max, which is {}", tracker.numwant_max),
-        ),
-        Some(default) => tracker.numwant_default = default,
-        None => tracker.numwant_default = tracker.numwant_default.min(tracker.numwant_max),
-    }
-    let hashes = file.quantity("tracker.scrape_hashes_max", &limits::SCRAPE_HASHES_MAX);
-    set(&mut tracker.scrape_hashes_max, hashes);
-    let answer = file.boolean("tracker.answer_bad_connection_ids");
-    set(&mut tracker.answer_bad_connection_ids, answer);
-    set(&mut tracker.client_statistics, file.boolean("tracker.client_statistics"));
-}
-
-fn read_source_limits(file: &mut Reader<'_>, limits: &mut SourceLimitSettings) {
-    let mut read = |key, limit, target: &mut u32| set(target, file.quantity(key, limit));
-    let SourceLimitSettings { connects, announces, table_sources } = limits;
-    read("tracker.connects_per_source", &limits::PER_SOURCE, &mut connects.per_s);
-    read("tracker.connects_per_source_burst", &limits::PER_SOURCE_BURST, &mut connects.burst);
-    read("tracker.announces_per_source", &limits::PER_SOURCE, &mut announces.per_s);
-    read("tracker.announces_per_source_burst", &limits::PER_SOURCE_BURST, &mut announces.burst);
-    read("tracker.source_limit_table", &limits::SOURCE_LIMIT_TABLE, table_sources);
-}
-
-fn read_caps(file: &mut Reader<'_>, tracker: &mut TrackerConfig) {
-    let limit = file.quantity_or_word("tracker.memory_limit", &limits::MEMORY_LIMIT, AUTO);
-    set(&mut tracker.memory_limit_bytes, limit.map(|limit| limit.map(|Bytes(bytes)| bytes)));
-    let caps = &mut tracker.settings;
-    let mut cap = |key, limit, target: &mut u64| {
-        let cap = file.quantity_or_word(key, limit, AUTO);
-        set(target, cap.map(|cap| cap.unwrap_or(TrackerSettings::NO_CAP)));
-    };
-    cap("tracker.torrents_max", &limits::TORRENTS_MAX, &mut caps.torrents_max);
-    cap("tracker.peers_max", &limits::PEERS_MAX, &mut caps.peers_max);
-    let peers = file.quantity("tracker.peers_per_torrent_max", &limits::PEERS_PER_TORRENT_MAX);
-    set(&mut caps.peers_per_torrent_max, peers);
-}
-
-/// Returns whether there is an access file that an explicit "off" leaves unread.
-fn read_access(file: &mut Reader<'_>, tracker: &mut TrackerConfig) -> bool {
-    let mode = file.choice("tracker.access_mode", &AccessMode::NAMES);
-    let list = file.path("tracker.access_file");
-    let has_list = list.is_some();
-    // A value that is wrong by itself has been told; whether the two fit is then unknown.
-    let both_read = mode.is_some() == file.has("tracker.access_mode")
-        && has_list == file.has("tracker.access_file");
-    match access_config(mode, list) {
-        Ok(access) => tracker.access = access,
-        Err(_) if !both_read => {}
-        Err(AccessError::FileMissing(mode)) => file.problem(
-            "tracker.access_mode",
-            &format!("\"{}\" needs access_file, the list it applies to", mode.name()),
-        ),
-        Err(AccessError::ModeMissing) => file.problem(
-            "tracker.access_file",
-            "needs access_mode, \"allow\" or \"deny\", to say what the list means",
-        ),
-    }
-    has_list && mode == Some(AccessMode::Off)
-}
-
-/// Zero is off.
-pub(crate) fn zero_is_never(seconds: u32) -> Option<Duration> {
-    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
-}
-
-pub(super) fn set<T>(target: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *target = value;
+/// Checks that the rules have room in a loop, beside what else has its sockets there.
+fn check_room(file: &mut Reader<'_>, settings: &Settings) {
+    let Some(relay) = &settings.relay else { return };
+    let listen = settings.tracker.as_ref().map_or(0, |tracker| tracker.listen.len());
+    if let Err(message) = check_sockets(listen, &relay.rules) {
+        file.problem("relay.rule", &message);
     }
 }
 
@@ -254,18 +74,21 @@ fn invalid(path: &Path, problems: Vec<ConfigProblem>) -> ConfigError {
     ConfigError::Invalid { path: path.to_owned(), problems }
 }
 
-/// Stands for what follows from something else.
-pub(super) const AUTO: &str = "auto";
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::Engine;
-    use crate::server::config::{AccessConfig, LISTEN_MAX, WorkerCount};
-    use crate::tracker::core::RateLimit;
+    use crate::io::{Engine, EngineChoice, RingFeature, RingFeatures};
+    use crate::server::config::checks::ACCESS_FILE_UNUSED;
+    use crate::server::config::{
+        AccessConfig, AccessMode, ExportConfig, LISTEN_MAX, StateConfig, TrackerConfig, WorkerCount,
+    };
+    use crate::telemetry::log::LogFormat;
+    use crate::tracker::core::{RateLimit, SourceLimitSettings, TrackerSettings};
     use proptest::prelude::*;
     use std::path::PathBuf;
+    use std::time::Duration;
 
     fn parsed(text: &str) -> Settings {
         parse(text, Path::new("/etc/ringtide/r.toml")).map_err(|e| e.to_string()).unwrap()
@@ -494,10 +317,10 @@ mod tests {
 
         #[test]
         fn any_value_of_any_key_is_answered(
-            key in 0..known_keys().len(),
+            key in 0..known().len(),
             value in VALUES,
         ) {
-            let _ = parse(&format!("{} = {value}", known_keys()[key].key), Path::new("r.toml"));
+            let _ = parse(&format!("{} = {value}", known()[key].key), Path::new("r.toml"));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::relay::{parse_dscp, parse_endpoint, parse_source, parse_ttl};
+use super::rule_values::{parse_dscp, parse_endpoint, parse_source, parse_ttl};
 use crate::error::Remedy;
 use crate::relay::validate::{RuleDraft, check_rules};
 use crate::relay::{Dscp, Input, Output, RULES_MAX, Rule, Ttl};

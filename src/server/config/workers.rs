@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 
-use super::Settings;
 use super::limits::CORE;
 use crate::error::Remedy;
 
@@ -49,22 +48,20 @@ impl Remedy for CoreError {
     }
 }
 
-impl Settings {
-    /// The core of each worker, in worker order; its length is the number of workers.
-    ///
-    /// `usable` is the affinity mask of this process. Without a list of cores, workers beyond the
-    /// number of cores share them in turn.
-    pub fn worker_cores(&self, usable: &[usize]) -> Result<Vec<usize>, CoreError> {
-        if let Some(core) = self.cores.iter().find(|core| !usable.contains(core)) {
+impl WorkerCount {
+    /// The core of each worker: of those `listed`, or without a list of those `usable`, which may
+    /// be fewer than there are workers and are then shared in turn.
+    pub(super) fn cores(self, listed: &[usize], usable: &[usize]) -> Result<Vec<usize>, CoreError> {
+        if let Some(core) = listed.iter().find(|core| !usable.contains(core)) {
             return Err(CoreError::NotUsable { core: *core, usable: usable.to_vec() });
         }
-        let cores = if self.cores.is_empty() { usable } else { &self.cores };
+        let cores = if listed.is_empty() { usable } else { listed };
         if cores.is_empty() {
             return Err(CoreError::NoneKnown);
         }
-        let count = match self.workers {
-            WorkerCount::OnePerCore => cores.len(),
-            WorkerCount::Exactly(count) => count.get(),
+        let count = match self {
+            Self::OnePerCore => cores.len(),
+            Self::Exactly(count) => count.get(),
         };
         Ok(cores.iter().copied().cycle().take(count).collect())
     }
@@ -97,6 +94,7 @@ fn core_number(text: &str) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::config::Settings;
     use proptest::prelude::*;
 
     fn settings(workers: usize, cores: &[usize]) -> Settings {

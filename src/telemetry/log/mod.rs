@@ -1,12 +1,13 @@
 //! What is logged and how: filters, formats, and the set-up of `tracing`.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Registry, fmt, reload};
+use tracing_subscriber::{Registry, reload};
 
 use crate::error::Remedy;
 use crate::values::suggest::did_you_mean;
@@ -49,6 +50,12 @@ impl LogFilter {
     /// The text it was read from.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl fmt::Display for LogFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -189,7 +196,7 @@ pub fn start(
     let targets = settings.filter.compile().map_err(|error| LogError::Setup(error.into()))?;
     let (filter, active_targets) = reload::Layer::new(targets);
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let lines = fmt::layer()
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && !no_color)
         .log_internal_errors(false);

@@ -119,7 +119,7 @@ fn a_reload_applies_limits_and_names_what_needs_a_restart() {
     std::fs::write(process.path("r.toml"), changed.replace("workers = 1", "workers = 2")).unwrap();
     let outcome = process.ctl_json("config reload");
     assert_eq!(outcome["needs_restart"], json!(["workers", "tracker.steering"]));
-    assert_eq!(outcome["applied"], json!(["limits and intervals of [tracker]"]));
+    assert_eq!(outcome["applied"], json!(["tracker.announce_interval"]));
     assert_eq!(client.announce(&ask).interval_s, 60);
     let shown = process.ctl_text("config show");
     assert!(shown.contains("announce_interval = \"1m\""), "{shown}");

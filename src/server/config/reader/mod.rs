@@ -13,22 +13,23 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub(crate) use self::names::Known;
-use self::names::Names;
+use self::names::note_unknown;
 use self::text::{LineCounter, printable};
-use super::ConfigProblem;
+use super::problem::ConfigProblem;
 use crate::values::limit::{Limit, Quantity};
 use crate::values::suggest::did_you_mean;
 
-/// A document together with the keys asked for so far and the problems found so far.
+/// A document together with the problems found so far.
 pub(crate) struct Reader<'a> {
     text: &'a str,
     path: &'a Path,
     root: Spanned<DeTable<'a>>,
-    names: Names,
     /// The tables being read, of each array of tables that a key goes through, outermost first.
     scopes: Vec<Scope>,
     /// Each with its offset in the text, by which they are sorted in the end.
     problems: Vec<(usize, String)>,
+    /// The offsets of values that could not be read.
+    wrong: Vec<usize>,
 }
 
 /// One table of an array of tables.
@@ -44,8 +45,6 @@ pub(crate) struct Tables {
     pub(crate) key: &'static str,
     /// What one of them is called, as in "rule 2".
     pub(crate) noun: &'static str,
-    /// How messages call the place of their keys.
-    pub(crate) title: &'static str,
     /// Completes the sentence "must be a list of tables, as in …".
     pub(crate) written: &'static str,
 }
@@ -54,8 +53,8 @@ impl<'a> Reader<'a> {
     /// Parses the document; on failure returns every syntax error.
     pub(crate) fn new(text: &'a str, path: &'a Path) -> Result<Self, Vec<ConfigProblem>> {
         let (root, errors) = DeTable::parse_recoverable(text);
-        let names = Names::default();
-        let mut reader = Self { text, path, root, names, scopes: Vec::new(), problems: Vec::new() };
+        let (scopes, problems, wrong) = (Vec::new(), Vec::new(), Vec::new());
+        let mut reader = Self { text, path, root, scopes, problems, wrong };
         if errors.is_empty() {
             return Ok(reader);
         }
@@ -72,7 +71,7 @@ impl<'a> Reader<'a> {
         key: &'static str,
         limit: &Limit<T>,
     ) -> Option<T> {
-        self.read(key, limit.to_string(), |value| quantity(value, limit))
+        self.read(key, |value| quantity(value, limit))
     }
 
     /// A quantity, or one word in its place. Returns `None` inside for the word.
@@ -82,7 +81,7 @@ impl<'a> Reader<'a> {
         limit: &Limit<T>,
         word: &str,
     ) -> Option<Option<T>> {
-        self.read(key, format!("{limit}, or \"{word}\""), |value| match value.as_str() {
+        self.read(key, |value| match value.as_str() {
             Some(text) if text == word => Ok(None),
             _ => quantity(value, limit)
                 .map(Some)
@@ -96,7 +95,7 @@ impl<'a> Reader<'a> {
         key: &'static str,
         limit: &Limit<T>,
     ) -> Option<Vec<T>> {
-        self.list(key, limit.to_string(), |value| quantity(value, limit))
+        self.list(key, |value| quantity(value, limit))
     }
 
     /// A list of strings, each read by `parse`.
@@ -105,7 +104,7 @@ impl<'a> Reader<'a> {
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Vec<T>> {
-        self.list(key, String::new(), |value| parse(string(value)?))
+        self.list(key, |value| parse(string(value)?))
     }
 
     /// A string read by `parse`.
@@ -114,7 +113,7 @@ impl<'a> Reader<'a> {
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
-        self.read(key, String::new(), |value| parse(string(value)?))
+        self.read(key, |value| parse(string(value)?))
     }
 
     /// One of a few names.
@@ -123,12 +122,11 @@ impl<'a> Reader<'a> {
         key: &'static str,
         choices: &[(&str, T)],
     ) -> Option<T> {
-        let names = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>();
-        let allowed = names.join(", ");
-        self.read(key, allowed.clone(), |value| {
+        self.read(key, |value| {
             let name = string(value)?;
             let found = choices.iter().find(|(choice, _)| *choice == name);
             found.map(|(_, choice)| *choice).ok_or_else(|| {
+                let allowed = quoted(choices.iter().map(|(choice, _)| *choice));
                 let tip = did_you_mean(name, choices.iter().map(|(choice, _)| *choice));
                 format!("allowed is one of {allowed}{tip}")
             })
@@ -137,9 +135,7 @@ impl<'a> Reader<'a> {
 
     /// `true` or `false`.
     pub(crate) fn boolean(&mut self, key: &'static str) -> Option<bool> {
-        self.read(key, "true, false".to_owned(), |value| {
-            value.as_bool().ok_or_else(|| wrong_type("true or false", value))
-        })
+        self.read(key, |value| value.as_bool().ok_or_else(|| wrong_type("true or false", value)))
     }
 
     /// A path, made relative to the directory of the configuration file.
@@ -165,7 +161,6 @@ impl<'a> Reader<'a> {
 
     /// Announces a section; that it is one is a problem of its own.
     pub(crate) fn section(&mut self, key: &'static str) {
-        self.know(key, String::new(), Some(format!("[{key}]")));
         let Some(value) = self.root.get_ref().get(key) else { return };
         if !value.get_ref().is_table() {
             let message =
@@ -182,7 +177,6 @@ impl<'a> Reader<'a> {
         tables: Tables,
         mut read: impl FnMut(&mut Self, usize) -> T,
     ) -> Vec<T> {
-        self.know(tables.key, String::new(), Some(tables.title.to_owned()));
         let wrong = |span: Range<usize>, value: &DeValue<'_>| {
             let kind = value.type_str();
             let written = tables.written;
@@ -201,10 +195,6 @@ impl<'a> Reader<'a> {
         }
         if let Some((offset, message)) = not_a_list {
             self.problems.push((offset, format!("{}: {message}", self.name(tables.key))));
-        }
-        if places.is_empty() {
-            // Nothing is there, but the keys are to be known all the same.
-            self.within(tables, 0, true, &mut read);
         }
         let mut items = Vec::with_capacity(places.len());
         for (index, wrong) in places.into_iter().enumerate() {
@@ -265,35 +255,34 @@ impl<'a> Reader<'a> {
         self.find(key).is_some()
     }
 
-    /// Refuses the keys that nobody asked for, and returns all problems in the order of the file.
-    pub(crate) fn finish(mut self) -> Vec<ConfigProblem> {
-        self.names.note_unknown(self.root.get_ref(), "", &mut self.problems);
+    /// Whether the document has `key` and its value could be read.
+    pub(crate) fn is_read(&self, key: &str) -> bool {
+        self.has(key) && !self.is_wrong(key)
+    }
+
+    /// Whether the document has `key` with a value that could not be read.
+    pub(crate) fn is_wrong(&self, key: &str) -> bool {
+        self.find(key).is_some_and(|value| self.wrong.contains(&value.span().start))
+    }
+
+    /// Refuses keys that are not `known`, and returns all problems in the order of the file.
+    pub(crate) fn finish(mut self, known: &[Known]) -> Vec<ConfigProblem> {
+        note_unknown(known, self.root.get_ref(), "", &mut self.problems);
         self.into_problems()
-    }
-
-    /// Every key asked for.
-    #[cfg(test)]
-    pub(crate) fn into_known(self) -> Vec<Known> {
-        self.names.into_known()
-    }
-
-    fn know(&mut self, key: &'static str, allowed: String, title: Option<String>) {
-        self.names.add(Known { key, allowed, title });
     }
 
     fn read<T>(
         &mut self,
         key: &'static str,
-        allowed: String,
         parse: impl FnOnce(&DeValue<'a>) -> Result<T, String>,
     ) -> Option<T> {
-        self.know(key, allowed, None);
         let value = self.find(key)?;
         let message = match parse(value.get_ref()) {
             Ok(read) => return Some(read),
             Err(message) => message,
         };
         let span = value.span();
+        self.wrong.push(span.start);
         self.wrong_value(key, span, &message);
         None
     }
@@ -301,11 +290,10 @@ impl<'a> Reader<'a> {
     fn list<T>(
         &mut self,
         key: &'static str,
-        allowed: String,
         parse: impl Fn(&DeValue<'a>) -> Result<T, String>,
     ) -> Option<Vec<T>> {
-        self.know(key, allowed, None);
         let value = self.find(key)?;
+        let start = value.span().start;
         let mut wrong = Vec::new();
         let mut list = Vec::new();
         match value.get_ref().as_array() {
@@ -322,6 +310,7 @@ impl<'a> Reader<'a> {
         if wrong.is_empty() {
             return Some(list);
         }
+        self.wrong.push(start);
         for (span, message) in wrong {
             self.wrong_value(key, span, &message);
         }
@@ -398,6 +387,11 @@ fn quantity<T: Quantity>(value: &DeValue<'_>, limit: &Limit<T>) -> Result<T, Str
 
 fn string<'v>(value: &'v DeValue<'_>) -> Result<&'v str, String> {
     value.as_str().ok_or_else(|| wrong_type("a string in quotes", value))
+}
+
+/// Names as messages list them: `"a", "b"`.
+pub(crate) fn quoted<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    names.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
 fn wrong_type(expected: &str, found: &DeValue<'_>) -> String {

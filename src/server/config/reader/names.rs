@@ -1,4 +1,4 @@
-//! Which keys there are, and what to say of a key that is none of them.
+//! Keys that a file has but should not, and what to say of them.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -6,84 +6,61 @@ use toml::de::{DeTable, DeValue};
 use super::text::printable;
 use crate::values::suggest::nearest;
 
-/// A key that was asked for, in the form `tracker.listen`, and what it accepts.
+/// A key or a section that a file can have, in the form `tracker.listen`.
 pub(crate) struct Known {
     pub(crate) key: &'static str,
-    #[cfg_attr(not(test), expect(dead_code, reason = "a test compares it with default.toml"))]
-    pub(crate) allowed: String,
     /// How messages call the place of the keys below it; `None` for a value.
-    pub(crate) title: Option<String>,
+    pub(crate) title: Option<&'static str>,
 }
 
-/// Every key asked for so far.
-#[derive(Default)]
-pub(super) struct Names {
-    known: Vec<Known>,
-}
-
-impl Names {
-    /// Keys of arrays of tables are asked for once for each table, and added only once.
-    pub(super) fn add(&mut self, known: Known) {
-        if self.get(known.key).is_none() {
-            self.known.push(known);
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn into_known(self) -> Vec<Known> {
-        self.known
-    }
-
-    /// Notes every key in `table` that nobody asked for, with its offset. `section` is the key of
-    /// the table, empty for the document.
-    pub(super) fn note_unknown(
-        &self,
-        table: &DeTable<'_>,
-        section: &str,
-        problems: &mut Vec<(usize, String)>,
-    ) {
-        for (name, value) in table {
-            let key = match section {
-                "" => name.get_ref().to_string(),
-                _ => format!("{section}.{}", name.get_ref()),
-            };
-            // A dot can only be in a quoted name, and no key of ours has one.
-            let known = self.get(&key).filter(|_| !name.get_ref().contains('.'));
-            match known {
-                None => problems.push((name.span().start, self.unknown(section, name.get_ref()))),
-                Some(Known { title: None, .. }) => {}
-                Some(Known { title: Some(_), .. }) => {
-                    for table in tables(value) {
-                        self.note_unknown(table, &key, problems);
-                    }
+/// Notes every key in `table` that is not known, with its offset. `section` is the key of the
+/// table, empty for the document.
+pub(super) fn note_unknown(
+    known: &[Known],
+    table: &DeTable<'_>,
+    section: &str,
+    problems: &mut Vec<(usize, String)>,
+) {
+    for (name, value) in table {
+        let key = match section {
+            "" => name.get_ref().to_string(),
+            _ => format!("{section}.{}", name.get_ref()),
+        };
+        // A dot can only be in a quoted name, and no key of ours has one.
+        match find(known, &key).filter(|_| !name.get_ref().contains('.')) {
+            None => problems.push((name.span().start, unknown(known, section, name.get_ref()))),
+            Some(Known { title: None, .. }) => {}
+            Some(Known { title: Some(_), .. }) => {
+                for table in tables(value) {
+                    note_unknown(known, table, &key, problems);
                 }
             }
         }
     }
+}
 
-    fn get(&self, key: &str) -> Option<&Known> {
-        self.known.iter().find(|known| known.key == key)
-    }
+fn find<'k>(known: &'k [Known], key: &str) -> Option<&'k Known> {
+    known.iter().find(|known| known.key == key)
+}
 
-    fn title<'n>(&'n self, section: &'n str) -> &'n str {
-        self.get(section).and_then(|known| known.title.as_deref()).unwrap_or(section)
-    }
+fn title<'n>(known: &[Known], section: &'n str) -> &'n str {
+    find(known, section).and_then(|known| known.title).unwrap_or(section)
+}
 
-    fn unknown(&self, section: &str, name: &str) -> String {
-        let parts = |known: &Known| known.key.rsplit_once('.').unwrap_or(("", known.key));
-        let siblings = self.known.iter().map(parts).filter(|(s, _)| *s == section);
-        let elsewhere = self.known.iter().map(parts).find(|(_, n)| *n == name);
-        let tip = match (nearest(name, siblings.map(|(_, name)| name)), elsewhere) {
-            (_, Some(("", _))) => "; it belongs before the first section".to_owned(),
-            (_, Some((home, _))) => format!("; it belongs in {}", self.title(home)),
-            (Some(near), None) => format!("; did you mean \"{near}\"?"),
-            (None, None) => String::new(),
-        };
-        let shown = printable(name);
-        match section {
-            "" => format!("unknown key \"{shown}\"{tip}"),
-            _ => format!("unknown key \"{shown}\" in {}{tip}", self.title(section)),
-        }
+fn unknown(known: &[Known], section: &str, name: &str) -> String {
+    let parts = |known: &Known| known.key.rsplit_once('.').unwrap_or(("", known.key));
+    let siblings = known.iter().map(parts).filter(|(s, _)| *s == section);
+    let elsewhere = known.iter().map(parts).find(|(_, n)| *n == name);
+    let tip = match (nearest(name, siblings.map(|(_, name)| name)), elsewhere) {
+        (_, Some(("", _))) => "; it belongs before the first section".to_owned(),
+        (_, Some((home, _))) => format!("; it belongs in {}", title(known, home)),
+        (Some(near), None) => format!("; did you mean \"{near}\"?"),
+        (None, None) => String::new(),
+    };
+    let shown = printable(name);
+    match section {
+        "" => format!("unknown key \"{shown}\"{tip}"),
+        _ => format!("unknown key \"{shown}\" in {}{tip}", title(known, section)),
     }
 }
 
