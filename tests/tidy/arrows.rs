@@ -55,6 +55,7 @@ const ARROWS: &[Row] = &[
             "tracker/store",
             "relay/control",
             "relay",
+            "sys",
         ],
     ),
     (

@@ -1,6 +1,5 @@
 //! `ringtide ctl drain`: asks the process to stop, and waits until it has.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use hyper::Method;
@@ -10,6 +9,7 @@ use super::commands::Session;
 use super::table::number;
 use crate::server::api::Drain;
 use crate::server::api::stats::Stats;
+use crate::sys::process::PidFd;
 use crate::values::units;
 
 impl Session<'_> {
@@ -32,7 +32,8 @@ impl Session<'_> {
     fn follow(&mut self, mut before: Stats, wait: Duration) -> Result<(), CtlError> {
         let began = Instant::now();
         let pid = before.process.pid;
-        let born = birth(pid);
+        // `None` if it is not visible here, for example from another container.
+        let process = PidFd::open(pid).ok();
         let mut reported = began;
         // At first it goes on serving, which is shown; then it saves and no longer answers.
         while let Ok(stats) = self.stats() {
@@ -48,15 +49,17 @@ impl Session<'_> {
                 before = stats;
                 reported = Instant::now();
             }
-            std::thread::sleep(POLL_INTERVAL);
-        }
-        // If its entry in /proc is not visible, for example from another container, the end of its
-        // answers has to do.
-        while born.is_some() && birth(pid) == born {
-            if began.elapsed() > wait + END_TIME_MAX {
-                return Err(still_there(pid, began));
+            let ended = process.as_ref().map(|process| process.wait(PROGRESS_INTERVAL));
+            if ended != Some(false) {
+                // Only its answers show its end: what has ended may be another process that has
+                // the same ID here.
+                std::thread::sleep(POLL_INTERVAL);
             }
-            std::thread::sleep(POLL_INTERVAL);
+        }
+        // If it is not visible, the end of its answers has to do.
+        let left = (wait + END_TIME_MAX).saturating_sub(began.elapsed());
+        if process.is_some_and(|process| !process.wait(left)) {
+            return Err(still_there(pid, began));
         }
         self.say(format!("stopped after {}\n", seconds(began.elapsed())))
     }
@@ -90,18 +93,6 @@ fn progress(before: &Stats, now: &Stats, elapsed: Duration, left: Duration) -> S
     )
 }
 
-/// When a process started, in clock ticks, because process IDs are reused (proc(5)). `None` if
-/// there is no such process, its entry is not visible, or it is a zombie.
-fn birth(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may contain anything.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
-}
-
 fn still_there(pid: u32, began: Instant) -> CtlError {
     CtlError::StillThere { pid, waited: seconds(began.elapsed()) }
 }
@@ -115,16 +106,3 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest `shutdown_timeout`, and the same again for saving the swarms.
 const END_TIME_MAX: Duration = Duration::from_secs(120);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_is_known_by_its_birth() {
-        let own = std::process::id();
-        assert!(birth(own).is_some());
-        assert_eq!(birth(own), birth(own));
-        assert_eq!(birth(u32::MAX), None);
-    }
-}
