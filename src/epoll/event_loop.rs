@@ -232,8 +232,8 @@ impl EventLoop for EpollLoop {
 
     fn tick(&mut self, services: &mut impl Dispatch, now: Now) -> io::Result<()> {
         self.sockets.wake_resting()?;
-        self.receive_failures.tell(self.plan.index, now);
-        self.send_path.queue.failures.tell(self.plan.index, now);
+        self.receive_failures.report(self.plan.index, now);
+        self.send_path.queue.failures.report(self.plan.index, now);
         services.on_tick(now, &mut self.send_path.transmit(&self.sockets));
         self.flush(services, now);
         Ok(())
@@ -273,5 +273,5 @@ impl Drop for EpollLoop {
     }
 }
 
-/// Times in a row that forwards are sent, their ends are told, and that leads to others.
+/// Times in a row that forwards are sent, their completions are reported, and that leads to others.
 const SEND_ROUNDS_MAX: usize = 4;

@@ -6,25 +6,25 @@ use std::time::Duration;
 use super::Now;
 use crate::telemetry::log::RateLimited;
 
-/// Failures of one kind in one loop. They are noted where they happen and told on a tick.
+/// Failures of one kind in one loop. They are noted where they happen and reported on a tick.
 #[derive(Debug)]
 pub(crate) struct Failures {
     what: &'static str,
-    /// How many nobody has been told of.
+    /// How many have not been reported.
     count: u64,
     /// The error number of the last.
     last: i32,
-    told: RateLimited,
+    reported: RateLimited,
 }
 
 impl Failures {
     /// `what` fails, as the log will say.
     pub(crate) const fn of(what: &'static str) -> Self {
-        Self { what, count: 0, last: 0, told: RateLimited::new(1, TOLD_INTERVAL) }
+        Self { what, count: 0, last: 0, reported: RateLimited::new(1, REPORT_INTERVAL) }
     }
 
-    /// Notes a result below zero, an error number. What an interface that is down refuses, those
-    /// tell who follow interfaces.
+    /// Notes a result below zero, an error number. Not what an interface that is down refuses: the
+    /// relay's control side reports that.
     pub(crate) fn note(&mut self, result: i32) {
         if result < 0 && result != -libc::ENETDOWN {
             self.count += 1;
@@ -32,9 +32,9 @@ impl Failures {
         }
     }
 
-    /// Says what failed since the last word about it, if that was long enough ago.
-    pub(crate) fn tell(&mut self, worker: usize, now: Now) {
-        if self.count > 0 && self.told.admit(now.since_epoch()).is_some() {
+    /// Logs what failed since the last line about it, if that was long enough ago.
+    pub(crate) fn report(&mut self, worker: usize, now: Now) {
+        if self.count > 0 && self.reported.admit(now.since_epoch()).is_some() {
             let (failed, what) = (self.count, self.what);
             let error = io::Error::from_raw_os_error(self.last);
             tracing::warn!(worker, failed, "{what} fail, the last with: {error}");
@@ -43,5 +43,5 @@ impl Failures {
     }
 }
 
-/// At most one line of a kind and worker in this time; the counters tell all.
-const TOLD_INTERVAL: Duration = Duration::from_secs(60);
+/// At most one line of a kind and worker in this time; the counters count all.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);

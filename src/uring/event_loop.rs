@@ -402,8 +402,8 @@ impl EventLoop for RingLoop<'_> {
         self.pools.sockets.wake_resting();
         self.pools.sockets.cancel_again(&mut self.queues);
         self.wake_rests = false;
-        self.receive_failures.tell(self.plan.index, now);
-        self.send_failures.tell(self.plan.index, now);
+        self.receive_failures.report(self.plan.index, now);
+        self.send_failures.report(self.plan.index, now);
         let pools = &mut *self.pools;
         services.on_tick(now, transmit!(self.queues, pools, &self.plan.counters));
         services.on_flush(now, transmit!(self.queues, pools, &self.plan.counters));

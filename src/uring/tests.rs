@@ -336,8 +336,8 @@ fn frames_of_a_flooded_socket_leave_the_others_their_share() {
     assert_eq!(counters.get(Counter::FramesReceived), 205);
 }
 
-/// What waits of a socket that is taken back belongs to no table of rules any more, and not to the
-/// socket that is registered under its number next.
+/// What waits of a socket that is deregistered no longer belongs to any table of rules, nor to the
+/// socket that is registered under its ID next.
 #[test]
 fn frames_of_a_socket_that_was_deregistered_are_counted() {
     let (plan, addresses) = two(SocketKind::Frames, FRAMES);

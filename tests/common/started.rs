@@ -53,18 +53,20 @@ impl Started {
         make: impl Fn(usize, Arc<Counters>) -> H + Send + Sync + 'static,
     ) -> Self {
         let options = SocketOptions { receive_buffer_bytes: 4 << 20, send_buffer_bytes: 4 << 20 };
-        let mut lent: Vec<Vec<Arc<dyn LoopSocket>>> = (0..count).map(|_| Vec::new()).collect();
+        let mut sockets_of: Vec<Vec<Arc<dyn LoopSocket>>> =
+            (0..count).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for address in listen {
             let group = bind_group(address.parse().unwrap(), count, options, steering).unwrap();
             assert_eq!(group.steered, steering.is_some() && count > 1);
             addresses.push(group.sockets[0].address());
-            lent.iter_mut()
+            sockets_of
+                .iter_mut()
                 .zip(group.sockets)
                 .for_each(|(list, socket)| list.push(Arc::new(socket)));
         }
         let counters: Vec<_> = (0..count).map(|_| Arc::new(Counters::default())).collect();
-        let plans = lent
+        let plans = sockets_of
             .into_iter()
             .enumerate()
             .map(|(index, sockets)| WorkerPlan {

@@ -17,13 +17,13 @@ const PAYLOAD_BYTES_MAX: usize = 65_527;
 pub struct Slots {
     pub free: usize,
     pub replies: Vec<Sent>,
-    pub flights: VecDeque<Flight>,
+    pub in_flight: VecDeque<InFlight>,
     /// Sends that found no slot.
     pub refused: usize,
 }
 
-/// A forward on its way; it holds its receive buffers.
-pub struct Flight {
+/// A forward in flight; it holds its receive buffers.
+pub struct InFlight {
     pub tag: u32,
     pub slices: Vec<BufferSlice>,
     pub options: SendOptions,
@@ -36,7 +36,7 @@ impl Slots {
 
     /// Ends the oldest forward with this error, or well.
     pub fn end_one<H: FrameService>(&mut self, handler: &mut H, now: Now, error: Option<i32>) {
-        let Some(Flight { tag, slices, options }) = self.flights.pop_front() else {
+        let Some(InFlight { tag, slices, options }) = self.in_flight.pop_front() else {
             return;
         };
         self.free += 1;
@@ -48,7 +48,7 @@ impl Slots {
 
     /// Ends all forwards well, those included that come of it.
     pub fn end_all<H: FrameService>(&mut self, handler: &mut H, now: Now) {
-        while !self.flights.is_empty() {
+        while !self.in_flight.is_empty() {
             self.end_one(handler, now, None);
         }
     }
@@ -100,7 +100,7 @@ impl Transmit for Slots {
             }
         }
         self.take_slot()?;
-        self.flights.push_back(Flight { tag, slices: slices.to_vec(), options });
+        self.in_flight.push_back(InFlight { tag, slices: slices.to_vec(), options });
         Ok(())
     }
 }

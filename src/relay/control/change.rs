@@ -109,7 +109,7 @@ impl RelayControl {
         warnings
     }
 
-    /// Goes by these rules from now on. New outputs are taken from those that are `prepared`.
+    /// Uses these rules from now on. New outputs are taken from those that are `prepared`.
     pub(super) fn take_rules(&mut self, rules: Vec<Rule>, mut prepared: Vec<NewOutput>) {
         self.settings.rules.clone_from(&rules);
         self.widen_pools();

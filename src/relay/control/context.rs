@@ -18,7 +18,7 @@ pub struct RelayWorker {
     pub sockets: Arc<SocketTable>,
     /// Wakes it.
     pub control: Arc<WorkerControl>,
-    /// Its current rules.
+    /// The current rules.
     pub shared: Arc<SharedTable>,
     /// What its loop counts.
     pub counters: Arc<Counters>,

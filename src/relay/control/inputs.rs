@@ -118,8 +118,8 @@ impl Inputs {
         failure.or((!is_open).then_some("not open yet"))
     }
 
-    /// Opens, for [`Self::refresh`] to lend, what `rules` need and is not open, as far as a rule
-    /// needs it that `is_new`.
+    /// Opens what `rules` need and is not open, as far as a rule needs it that `is_new`;
+    /// [`Self::refresh`] registers it.
     ///
     /// # Errors
     /// When it cannot be opened although the interface is there and up.
@@ -149,7 +149,7 @@ impl Inputs {
         Ok(prepared)
     }
 
-    /// Has the next [`Self::refresh`] lend what is `prepared`.
+    /// Has the next [`Self::refresh`] register what is `prepared`.
     pub(super) fn take(&mut self, prepared: BTreeMap<String, Ready>) {
         for (name, ready) in prepared {
             self.by_name.entry(name).or_default().ready = Some(ready);

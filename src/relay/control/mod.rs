@@ -3,8 +3,8 @@
 //!
 //! Everything is one reconciliation: its `refresh` compares what there should be with
 //! what there is. A change goes through in an order that loses nothing of other flows: new
-//! sockets are registered, the workers take up the table that names them, and only then are old
-//! ones taken back. What changed rules need is opened before any of that, on the side, so that
+//! sockets are registered, the workers apply the table that names them, and only then are old
+//! ones deregistered. What changed rules need is opened before any of that, on the side, so that
 //! rules that cannot be served change nothing.
 
 mod change;
@@ -218,12 +218,12 @@ impl RelayControl {
         self.workers.iter().for_each(|worker| worker.sockets.set_frame_buffers(needed));
     }
 
-    /// Opens and lends what there should be, and takes back what there should not.
+    /// Opens and registers what there should be, and deregisters what there should not.
     fn refresh(&mut self, publish: Publish) -> Result<(), RelayError> {
         let refreshed = self.reconcile(publish);
         let mut outputs = self.rules.iter().flat_map(|entry| &entry.outputs);
         if self.inputs.lacks_room() || outputs.any(OutputEntry::lacks_room) {
-            // There is room where others were taken back.
+            // There is room where others were deregistered.
             return self.reconcile(Publish::Changes);
         }
         refreshed

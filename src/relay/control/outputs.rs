@@ -84,7 +84,7 @@ impl OutputEntry {
         self.ready.is_some()
     }
 
-    /// Opens the sockets of an output that is new, for [`Self::refresh`] to lend.
+    /// Opens the sockets of an output that is new; [`Self::refresh`] registers them.
     ///
     /// # Errors
     /// When they cannot be opened, and that is not for the interface or its addresses to mend:
@@ -197,7 +197,7 @@ impl OutputEntry {
         }
     }
 
-    /// Gives the sockets up; they are taken back once no table names them.
+    /// Gives the sockets up; they are deregistered once no table names them.
     pub(super) fn retire(&mut self, retired: &mut Vec<(usize, SocketId)>) {
         retired.extend(self.sockets.drain(..).enumerate().map(|(worker, (id, _))| (worker, id)));
         self.made_for = None;

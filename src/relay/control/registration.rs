@@ -9,10 +9,11 @@ use crate::io::{ServiceId, SocketId};
 /// Sockets of one input interface or output, by worker, with what each loop calls its own.
 pub(crate) type Registration<S> = Vec<(SocketId, Arc<S>)>;
 
-/// Lends one socket to each worker, or none to any: a place in the list is always the worker's.
+/// Registers one socket with each worker, or none with any: an index in the list is always the
+/// worker's.
 ///
 /// # Errors
-/// The sockets, when some worker's loop has no room. Where others are about to be taken back,
+/// The sockets, when some worker's loop has no room. Where others are about to be deregistered,
 /// there is room afterwards.
 pub(crate) fn register_with_all<S: LoopSocket + 'static>(
     workers: &[RelayWorker],
@@ -75,6 +76,6 @@ mod tests {
         fill(&workers[1]);
         workers[0].sockets.deregister(last);
         assert_eq!(register_with_all(&workers, two()).unwrap_err().len(), 2);
-        assert_eq!(fill(&workers[0]), last, "it was taken back from the first one");
+        assert_eq!(fill(&workers[0]), last, "it was deregistered from the first one");
     }
 }

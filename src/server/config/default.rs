@@ -32,7 +32,11 @@ fn key_text(entry: &Entry, section: &Description, sections: &[Description]) -> S
         text.push_str("#\n");
     }
     text.push_str(&comment(entry.doc));
-    text.push_str(&comment(&facts(entry)));
+    let change = match entry.reload {
+        Reload::Live => "A reload applies a change.",
+        Reload::Restart => "A change needs a restart.",
+    };
+    text.push_str(&comment(&format!("{} {change}", facts(entry))));
     if let Some(tables) = sections.iter().find(|tables| tables.name == entry.name) {
         text.push_str(&comment(tables.doc));
         for entry in &tables.entries {
@@ -48,16 +52,12 @@ fn key_text(entry: &Entry, section: &Description, sections: &[Description]) -> S
     text
 }
 
-/// Range, default where the line does not show it, and when a change takes effect.
+/// Range, and the default where the line does not show it.
 fn facts(entry: &Entry) -> String {
     let mut facts = format!("Value: {}.", entry.accepted());
     if !entry.absent.is_empty() {
         facts.push_str(&format!(" Default: {}.", entry.absent));
     }
-    facts.push_str(match entry.reload {
-        Reload::Live => " A reload applies a change.",
-        Reload::Restart => " A change needs a restart.",
-    });
     facts
 }
 

@@ -40,14 +40,14 @@ fn failures_are_told_once_a_minute_with_how_many_there_were() {
     tracing::subscriber::with_default(subscriber, || {
         let mut failures = Failures::of("sends");
         failures.note(8);
-        failures.tell(3, at(0));
+        failures.report(3, at(0));
         for tenths in 0..650 {
             failures.note(-libc::EPERM);
             failures.note(-libc::ENETUNREACH);
-            failures.tell(3, at(1 + tenths / 10));
+            failures.report(3, at(1 + tenths / 10));
         }
-        failures.tell(3, at(500));
-        failures.tell(3, at(900));
+        failures.report(3, at(500));
+        failures.report(3, at(900));
     });
     let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
     let lines: Vec<_> = text.lines().collect();

@@ -15,8 +15,8 @@ impl World {
         let rule = &mut rules.rules[at];
         match self.rng.u8(..8) {
             0 => {
-                self.seen.note(if rule.in_force { Seen::RuleGone } else { Seen::RuleBack });
-                rule.in_force = !rule.in_force;
+                self.seen.note(if rule.active { Seen::RuleGone } else { Seen::RuleBack });
+                rule.active = !rule.active;
                 // A rule that comes back is a new one.
                 rule.counters = Default::default();
                 let (scenario, rng) = (&mut self.scenario, &mut self.rng);

@@ -9,7 +9,7 @@ seen! {
     QueueFull,
     /// A frame waited because too few send slots were free.
     FrameWaited,
-    /// A frame waited because no receive buffer was at home.
+    /// A frame waited because no receive buffer was free.
     NoReceiveBuffer,
     /// A send found no slot.
     NoSlot,

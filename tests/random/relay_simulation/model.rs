@@ -89,12 +89,12 @@ impl Model {
             reassembly: Reassembly::default(),
             seen: Coverage::default(),
         };
-        model.take_up(rules);
+        model.apply_rules(rules);
         model
     }
 
-    pub(crate) fn take_up(&mut self, rules: Rules) {
-        for rule in rules.in_force() {
+    pub(crate) fn apply_rules(&mut self, rules: Rules) {
+        for rule in rules.active() {
             if !self.taken.iter().any(|(counters, _)| Arc::ptr_eq(counters, &rule.counters)) {
                 self.taken.push((Arc::clone(&rule.counters), Sums::default()));
             }
@@ -160,7 +160,7 @@ impl Model {
     }
 
     fn matching(&self, head: Head) -> Result<&Rule, RelayDrop> {
-        let mut rules = self.rules.in_force().filter(|rule| rule.input == head.destination);
+        let mut rules = self.rules.active().filter(|rule| rule.input == head.destination);
         let rule = rules.next().ok_or(RelayDrop::NoRule)?;
         let listed = rule.sources.is_empty() || rule.sources.contains(&head.source.ip());
         if listed { Ok(rule) } else { Err(RelayDrop::Source) }
@@ -232,7 +232,7 @@ impl Model {
             sums.sends += 1;
             return;
         };
-        // Nothing is sent again by an output that is in force no more.
+        // Nothing is sent again by an output that is no longer in the table.
         let Some(output) = output else {
             return self.tally(tag).sums.dropped(reason_for(error), dues.len() as u64);
         };

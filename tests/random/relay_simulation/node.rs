@@ -43,7 +43,7 @@ pub(crate) struct Node {
     pool: ReceivePool,
     queue: VecDeque<Made>,
     means: Means,
-    /// Published, perhaps not yet in force.
+    /// Published, perhaps not yet applied.
     pub(crate) rules: Rules,
     pub(crate) side: Side,
     /// Frames for which the packet socket had no room.
@@ -57,14 +57,14 @@ pub(crate) struct Side {
     now_ms: u64,
     rng: Rng,
     free: usize,
-    flights: VecDeque<Flight>,
+    in_flight: VecDeque<InFlight>,
     send_ms_max: u64,
     /// Whether a send may find no slot: more than an engine promised is being sent.
     may_be_refused: bool,
 }
 
-/// A send on its way.
-pub(crate) struct Flight {
+/// A send in flight.
+pub(crate) struct InFlight {
     pub(crate) tag: u32,
     retried: bool,
     slices: Vec<BufferSlice>,
@@ -82,7 +82,7 @@ impl Node {
             now_ms: 0,
             rng: Rng::with_seed(seed),
             free: means.slots,
-            flights: VecDeque::new(),
+            in_flight: VecDeque::new(),
             send_ms_max: means.send_ms_max,
             may_be_refused: false,
         };
@@ -109,7 +109,7 @@ impl Node {
     }
 
     pub(crate) fn is_busy(&self) -> bool {
-        !self.queue.is_empty() || !self.side.flights.is_empty()
+        !self.queue.is_empty() || !self.side.in_flight.is_empty()
     }
 
     /// One turn of the loop: sends end, frames are handled, batches are closed. What left goes to
@@ -117,8 +117,8 @@ impl Node {
     pub(crate) fn turn(
         &mut self,
         now: Now,
-        mut fate: impl FnMut(&Rules, &Flight, &mut Rng) -> Option<i32>,
-        mut sent: impl FnMut(&Rules, &Flight),
+        mut fate: impl FnMut(&Rules, &InFlight, &mut Rng) -> Option<i32>,
+        mut sent: impl FnMut(&Rules, &InFlight),
     ) {
         self.side.now_ms = now.since_epoch().as_millis() as u64;
         let mut relay = self.relay.take().unwrap();
@@ -145,15 +145,15 @@ impl Node {
         &mut self,
         relay: &mut Relay,
         now: Now,
-        fate: &mut impl FnMut(&Rules, &Flight, &mut Rng) -> Option<i32>,
-        sent: &mut impl FnMut(&Rules, &Flight),
+        fate: &mut impl FnMut(&Rules, &InFlight, &mut Rng) -> Option<i32>,
+        sent: &mut impl FnMut(&Rules, &InFlight),
     ) -> bool {
         let side = &mut self.side;
-        let over = |flight: &Flight| flight.ends_ms <= side.now_ms;
-        let first = if self.means.in_order { 0 } else { side.rng.usize(..=side.flights.len()) };
-        let later = (first..side.flights.len()).find(|at| over(&side.flights[*at]));
-        let Some(at) = later.or_else(|| side.flights.iter().position(over)) else { return false };
-        let flight = side.flights.remove(at).unwrap();
+        let over = |flight: &InFlight| flight.ends_ms <= side.now_ms;
+        let first = if self.means.in_order { 0 } else { side.rng.usize(..=side.in_flight.len()) };
+        let later = (first..side.in_flight.len()).find(|at| over(&side.in_flight[*at]));
+        let Some(at) = later.or_else(|| side.in_flight.iter().position(over)) else { return false };
+        let flight = side.in_flight.remove(at).unwrap();
         let error = fate(&side.model.rules, &flight, &mut side.rng);
         assert_eq!(
             cut(&flight.slices, flight.options.segment_bytes),
@@ -223,8 +223,8 @@ impl Node {
         let side = &mut self.side;
         side.model.tick(now);
         if side.model.rules.generation != self.rules.generation {
-            side.model.seen.note_if(!side.flights.is_empty(), Seen::ChangedInFlight);
-            side.model.take_up(self.rules.clone());
+            side.model.seen.note_if(!side.in_flight.is_empty(), Seen::ChangedInFlight);
+            side.model.apply_rules(self.rules.clone());
         }
         self.relay.as_mut().unwrap().on_tick(now, side);
         assert_eq!(self.shared.seen(), self.rules.generation, "a tick takes up new rules");
@@ -275,8 +275,8 @@ impl Transmit for Side {
         let retried = forward.tag != tag;
         let ends_ms = self.now_ms + self.rng.u64(..=self.send_ms_max);
         let slices = slices.to_vec();
-        let flight = Flight { tag, retried, slices, options, dues, ends_ms };
-        self.flights.push_back(flight);
+        let flight = InFlight { tag, retried, slices, options, dues, ends_ms };
+        self.in_flight.push_back(flight);
         Ok(())
     }
 }
@@ -287,7 +287,7 @@ impl Side {
         let tag = forward.tag & TAG;
         let offload = self.model.rules.offload;
         let output = self.model.rules.output(tag).cloned();
-        let output = output.unwrap_or_else(|| panic!("output {tag} is not in force"));
+        let output = output.unwrap_or_else(|| panic!("output {tag} is not in the current table"));
         assert_eq!(Some(forward.socket), output.socket, "the output's own socket");
         assert_eq!((forward.to, forward.ipv6), (Some(output.to), output.to.is_ipv6()));
         let bytes: usize = forward.slices.iter().map(|slice| slice.range.len()).sum();

@@ -1,4 +1,4 @@
-//! What a relay goes by, in the simulation's own terms.
+//! The rules of a relay, in the simulation's own terms.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(crate) struct Rule {
     pub(crate) input: SocketAddr,
     pub(crate) sources: Vec<IpAddr>,
     pub(crate) outputs: Vec<Output>,
-    pub(crate) in_force: bool,
+    pub(crate) active: bool,
     pub(crate) counters: Arc<FlowCounters>,
 }
 
@@ -43,12 +43,12 @@ pub(crate) struct Output {
 }
 
 impl Rules {
-    pub(crate) fn in_force(&self) -> impl Iterator<Item = &Rule> {
-        self.rules.iter().filter(|rule| rule.in_force)
+    pub(crate) fn active(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(|rule| rule.active)
     }
 
     pub(crate) fn output(&self, tag: u32) -> Option<&Output> {
-        self.in_force().flat_map(|rule| &rule.outputs).find(|output| output.state.tag == tag)
+        self.active().flat_map(|rule| &rule.outputs).find(|output| output.state.tag == tag)
     }
 
     /// The same as the relay takes it.
@@ -59,7 +59,7 @@ impl Rules {
             fragments_held_max: self.fragments_held_max,
             ..RelayTable::default()
         };
-        for rule in self.in_force() {
+        for rule in self.active() {
             let key = InputKey::new(INPUT, rule.input);
             table.inputs.entry(key).or_default().push(table.rules.len());
             table.rules.push(TableRule {

@@ -124,7 +124,7 @@ impl Scenario {
                 input,
                 sources: Vec::new(),
                 outputs: Vec::new(),
-                in_force: true,
+                active: true,
                 counters: Arc::default(),
             };
             let outputs = if shape == Shape::Clean { rng.usize(1..4) } else { rng.usize(..4) };
@@ -175,7 +175,7 @@ impl Scenario {
         output
     }
 
-    /// Goes by the MTU that the output's link has now.
+    /// Uses the MTU that the output's link has now.
     pub(crate) fn fit(&self, output: &mut Output) {
         let headers = header_bytes(output.to.is_ipv6());
         output.segment_max = (self.links[output.link].mtu - headers).min(output.payload_max);

@@ -193,7 +193,7 @@ impl Cluster {
         self.model.replace_rules(rules);
     }
 
-    /// The tracker is empty, every buffer is at home and every datagram accounted for.
+    /// The tracker is empty, every buffer is free and every datagram accounted for.
     pub(crate) fn finish(&self) -> (Snapshot, u64) {
         assert!(self.model.torrents.is_empty());
         self.check_gauges();

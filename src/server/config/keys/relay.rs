@@ -126,7 +126,7 @@ pub(crate) static RULE: Section<RuleKeys> = Section {
     keys: &[
         Key {
             name: "relay.rule.name",
-            doc: "What logs and figures call the rule. Each rule has another name.",
+            doc: "What logs and figures call the rule. No two rules have the same name.",
             example: "\"feed-a\"",
             reload: Live,
             value: &OptionalText::<RuleKeys, _> {
