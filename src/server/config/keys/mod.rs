@@ -228,7 +228,7 @@ mod tests {
                 assert_eq!(home, section.name, "{name} is in another section than its name says");
                 assert!(names.insert(name), "{name} is there twice");
                 assert!(entry.doc.ends_with('.') && !entry.unit.is_empty(), "{name}");
-                let is_explained = entry.default.is_some() != !entry.absent.is_empty();
+                let is_explained = entry.default.is_some() == entry.absent.is_empty();
                 assert!(is_explained, "{name} has a default, or says what its absence means");
                 assert_ne!(entry.default.as_deref(), Some(entry.example), "{name}");
             }
