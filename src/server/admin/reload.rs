@@ -119,7 +119,7 @@ pub(crate) fn no_relay() -> ApiError {
     )
 }
 
-/// Puts the log's level in force, unless the command line or the environment go before the file.
+/// Puts the log's level in force, unless the command line or the environment override the file.
 fn take_over_log(
     settings: &mut Settings,
     wanted: &Settings,
@@ -131,7 +131,7 @@ fn take_over_log(
         return;
     }
     if let Some(name) = log.overridden_by {
-        let warning = format!("a change of log.level has no effect: {name} goes before it");
+        let warning = format!("a change of log.level has no effect: {name} overrides it");
         warn!("{warning}");
         outcome.warnings.push(warning);
     } else {

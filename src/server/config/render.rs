@@ -30,7 +30,9 @@ pub fn render(settings: &Settings) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::config::keys::descriptions;
     use crate::server::config::{default_text, parse};
+    use proptest::prelude::*;
     use std::path::Path;
 
     fn reread(text: &str) {
@@ -93,5 +95,43 @@ mod tests {
              landlock = false }",
         );
         reread("[control]\nsocket = \"off\"\n[relay]\n[tracker]");
+    }
+
+    /// A file with the examples of some keys, rules and their outputs aside.
+    fn file_of_examples(chosen: &[bool]) -> String {
+        let mut text = String::new();
+        let mut chosen = chosen.iter();
+        for section in descriptions() {
+            if section.name.starts_with("relay.rule") {
+                continue;
+            }
+            if !section.name.is_empty() {
+                text.push_str(&format!("[{}]\n", section.name));
+            }
+            for entry in &section.entries {
+                if chosen.next() == Some(&true) {
+                    text.push_str(&format!("{} = {}\n", entry.short_name(), entry.example));
+                }
+            }
+        }
+        text
+    }
+
+    proptest! {
+        #[test]
+        fn any_keys_together_are_rendered(chosen in prop::collection::vec(any::<bool>(), 80)) {
+            let at = Path::new("/etc/ringtide.toml");
+            // Some keys need others.
+            if let Ok(settings) = parse(&file_of_examples(&chosen), at) {
+                let rendered = render(&settings);
+                let again = parse(&rendered, at).map_err(|error| format!("{error}: {rendered}"));
+                prop_assert_eq!(again, Ok(settings));
+            }
+        }
+    }
+
+    #[test]
+    fn the_examples_of_all_keys_go_together() {
+        reread(&file_of_examples(&[true; 80]));
     }
 }

@@ -119,7 +119,7 @@ fn a_level_from_the_command_line_stays() {
     binary.serving();
     fs::write(&path, level("error")).unwrap();
     binary.signal(Signal::SIGHUP);
-    binary.event("a change of log.level has no effect: --log-level goes before it");
+    binary.event("a change of log.level has no effect: --log-level overrides it");
     binary.event("configuration reloaded");
 }
 

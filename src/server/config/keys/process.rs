@@ -27,7 +27,7 @@ pub(crate) static PROCESS: Section<Settings> = Section {
                   process may use, so that `taskset` is respected. More workers than listed cores \
                   are refused. Without a list, more workers than cores share cores, which costs \
                   more than it gains.",
-            example: "4",
+            example: "2",
             reload: Restart,
             value: &Number::<Settings, _> {
                 unit: "threads",
