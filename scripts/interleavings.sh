@@ -25,9 +25,9 @@ main() {
     cd "$root"
     require_cargo
     local program
-    # The condition holds for this one crate alone, so that no dependency is built anew.
-    program=$(cargo rustc --locked --lib --profile test --message-format json-render-diagnostics \
-        -- --cfg ringtide_loom | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+    # In RUSTFLAGS, since Cargo.toml asks for loom under the condition: cargo must know it, too.
+    program=$(RUSTFLAGS="${RUSTFLAGS:-} --cfg ringtide_loom" cargo rustc --locked --lib \
+        --profile test --message-format json-render-diagnostics | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
     [[ -x $program ]] || die "the tests were not built"
     "$program" --nocapture --test-threads 1 "${@:-interleavings::}"
 }
