@@ -24,10 +24,11 @@ main() {
     fi
     cd "$root"
     require_cargo
-    local program
     # In RUSTFLAGS, since Cargo.toml asks for loom under the condition: cargo must know it, too.
-    program=$(RUSTFLAGS="${RUSTFLAGS:-} --cfg ringtide_loom" cargo rustc --locked --lib \
-        --profile test --message-format json-render-diagnostics | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+    export RUSTFLAGS="${RUSTFLAGS:-} --cfg ringtide_loom"
+    local program
+    program=$(cargo test --locked --lib --no-run --message-format json-render-diagnostics |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
     [[ -x $program ]] || die "the tests were not built"
     "$program" --nocapture --test-threads 1 "${@:-interleavings::}"
 }

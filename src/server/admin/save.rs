@@ -22,8 +22,8 @@ use crate::tracker::core::policy::InForce;
 
 /// Saves the rules, the log's level and the access list, where they differ from their files.
 ///
-/// `settings` are the current ones, `policy` the tracker's, and `filter` the log filter if a command
-/// set it. Returns the files that were written.
+/// `settings` are the current ones, `policy` the tracker's, and `filter` the log filter if a
+/// command set it. Returns the files that were written.
 pub(super) fn save(
     settings: &Settings,
     policy: Option<&InForce>,
